@@ -1,0 +1,1 @@
+"""Stubs generated from protos/worldforge/jepa/v1/jepa.proto by `make proto`."""

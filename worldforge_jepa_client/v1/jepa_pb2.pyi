@@ -1,0 +1,229 @@
+from google.protobuf import struct_pb2 as _struct_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class DataType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    DATA_TYPE_UNSPECIFIED: _ClassVar[DataType]
+    DATA_TYPE_UINT8: _ClassVar[DataType]
+    DATA_TYPE_INT32: _ClassVar[DataType]
+    DATA_TYPE_INT64: _ClassVar[DataType]
+    DATA_TYPE_BOOL: _ClassVar[DataType]
+    DATA_TYPE_FLOAT16: _ClassVar[DataType]
+    DATA_TYPE_FLOAT32: _ClassVar[DataType]
+    DATA_TYPE_FLOAT64: _ClassVar[DataType]
+    DATA_TYPE_BFLOAT16: _ClassVar[DataType]
+
+class Objective(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    OBJECTIVE_UNSPECIFIED: _ClassVar[Objective]
+    OBJECTIVE_L2: _ClassVar[Objective]
+    OBJECTIVE_L1: _ClassVar[Objective]
+    OBJECTIVE_COSINE: _ClassVar[Objective]
+DATA_TYPE_UNSPECIFIED: DataType
+DATA_TYPE_UINT8: DataType
+DATA_TYPE_INT32: DataType
+DATA_TYPE_INT64: DataType
+DATA_TYPE_BOOL: DataType
+DATA_TYPE_FLOAT16: DataType
+DATA_TYPE_FLOAT32: DataType
+DATA_TYPE_FLOAT64: DataType
+DATA_TYPE_BFLOAT16: DataType
+OBJECTIVE_UNSPECIFIED: Objective
+OBJECTIVE_L2: Objective
+OBJECTIVE_L1: Objective
+OBJECTIVE_COSINE: Objective
+
+class Tensor(_message.Message):
+    __slots__ = ("dtype", "shape", "data")
+    DTYPE_FIELD_NUMBER: _ClassVar[int]
+    SHAPE_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    dtype: DataType
+    shape: _containers.RepeatedScalarFieldContainer[int]
+    data: bytes
+    def __init__(self, dtype: _Optional[_Union[DataType, str]] = ..., shape: _Optional[_Iterable[int]] = ..., data: _Optional[bytes] = ...) -> None: ...
+
+class Observation(_message.Message):
+    __slots__ = ("visual", "proprio")
+    VISUAL_FIELD_NUMBER: _ClassVar[int]
+    PROPRIO_FIELD_NUMBER: _ClassVar[int]
+    visual: Tensor
+    proprio: Tensor
+    def __init__(self, visual: _Optional[_Union[Tensor, _Mapping]] = ..., proprio: _Optional[_Union[Tensor, _Mapping]] = ...) -> None: ...
+
+class PlanningContext(_message.Message):
+    __slots__ = ("observation", "goal", "action_history")
+    OBSERVATION_FIELD_NUMBER: _ClassVar[int]
+    GOAL_FIELD_NUMBER: _ClassVar[int]
+    ACTION_HISTORY_FIELD_NUMBER: _ClassVar[int]
+    observation: Observation
+    goal: Observation
+    action_history: Tensor
+    def __init__(self, observation: _Optional[_Union[Observation, _Mapping]] = ..., goal: _Optional[_Union[Observation, _Mapping]] = ..., action_history: _Optional[_Union[Tensor, _Mapping]] = ...) -> None: ...
+
+class ScoreOptions(_message.Message):
+    __slots__ = ("objective", "proprio_weight", "actions_are_normalized")
+    OBJECTIVE_FIELD_NUMBER: _ClassVar[int]
+    PROPRIO_WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    ACTIONS_ARE_NORMALIZED_FIELD_NUMBER: _ClassVar[int]
+    objective: Objective
+    proprio_weight: float
+    actions_are_normalized: bool
+    def __init__(self, objective: _Optional[_Union[Objective, str]] = ..., proprio_weight: _Optional[float] = ..., actions_are_normalized: bool = ...) -> None: ...
+
+class ScoreRequest(_message.Message):
+    __slots__ = ("model", "context", "action_candidates", "options", "extra_info")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    CONTEXT_FIELD_NUMBER: _ClassVar[int]
+    ACTION_CANDIDATES_FIELD_NUMBER: _ClassVar[int]
+    OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    EXTRA_INFO_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    context: PlanningContext
+    action_candidates: Tensor
+    options: ScoreOptions
+    extra_info: _struct_pb2.Struct
+    def __init__(self, model: _Optional[str] = ..., context: _Optional[_Union[PlanningContext, _Mapping]] = ..., action_candidates: _Optional[_Union[Tensor, _Mapping]] = ..., options: _Optional[_Union[ScoreOptions, _Mapping]] = ..., extra_info: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...
+
+class ScoreResponse(_message.Message):
+    __slots__ = ("scores", "best_index", "lower_is_better", "metadata", "timing")
+    SCORES_FIELD_NUMBER: _ClassVar[int]
+    BEST_INDEX_FIELD_NUMBER: _ClassVar[int]
+    LOWER_IS_BETTER_FIELD_NUMBER: _ClassVar[int]
+    METADATA_FIELD_NUMBER: _ClassVar[int]
+    TIMING_FIELD_NUMBER: _ClassVar[int]
+    scores: _containers.RepeatedScalarFieldContainer[float]
+    best_index: int
+    lower_is_better: bool
+    metadata: _struct_pb2.Struct
+    timing: Timing
+    def __init__(self, scores: _Optional[_Iterable[float]] = ..., best_index: _Optional[int] = ..., lower_is_better: bool = ..., metadata: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ...) -> None: ...
+
+class Timing(_message.Message):
+    __slots__ = ("queue_us", "decode_us", "encode_us", "unroll_us", "distance_us", "total_us")
+    QUEUE_US_FIELD_NUMBER: _ClassVar[int]
+    DECODE_US_FIELD_NUMBER: _ClassVar[int]
+    ENCODE_US_FIELD_NUMBER: _ClassVar[int]
+    UNROLL_US_FIELD_NUMBER: _ClassVar[int]
+    DISTANCE_US_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_US_FIELD_NUMBER: _ClassVar[int]
+    queue_us: int
+    decode_us: int
+    encode_us: int
+    unroll_us: int
+    distance_us: int
+    total_us: int
+    def __init__(self, queue_us: _Optional[int] = ..., decode_us: _Optional[int] = ..., encode_us: _Optional[int] = ..., unroll_us: _Optional[int] = ..., distance_us: _Optional[int] = ..., total_us: _Optional[int] = ...) -> None: ...
+
+class ListModelsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListModelsResponse(_message.Message):
+    __slots__ = ("models",)
+    MODELS_FIELD_NUMBER: _ClassVar[int]
+    models: _containers.RepeatedCompositeFieldContainer[Model]
+    def __init__(self, models: _Optional[_Iterable[_Union[Model, _Mapping]]] = ...) -> None: ...
+
+class GetModelRequest(_message.Message):
+    __slots__ = ("model",)
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    def __init__(self, model: _Optional[str] = ...) -> None: ...
+
+class GetModelResponse(_message.Message):
+    __slots__ = ("model",)
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    model: Model
+    def __init__(self, model: _Optional[_Union[Model, _Mapping]] = ...) -> None: ...
+
+class TensorSpec(_message.Message):
+    __slots__ = ("shape", "dtypes", "value_range")
+    SHAPE_FIELD_NUMBER: _ClassVar[int]
+    DTYPES_FIELD_NUMBER: _ClassVar[int]
+    VALUE_RANGE_FIELD_NUMBER: _ClassVar[int]
+    shape: _containers.RepeatedScalarFieldContainer[int]
+    dtypes: _containers.RepeatedScalarFieldContainer[DataType]
+    value_range: ValueRange
+    def __init__(self, shape: _Optional[_Iterable[int]] = ..., dtypes: _Optional[_Iterable[_Union[DataType, str]]] = ..., value_range: _Optional[_Union[ValueRange, _Mapping]] = ...) -> None: ...
+
+class ValueRange(_message.Message):
+    __slots__ = ("low", "high")
+    LOW_FIELD_NUMBER: _ClassVar[int]
+    HIGH_FIELD_NUMBER: _ClassVar[int]
+    low: float
+    high: float
+    def __init__(self, low: _Optional[float] = ..., high: _Optional[float] = ...) -> None: ...
+
+class Normalization(_message.Message):
+    __slots__ = ("action_mean", "action_std", "proprio_mean", "proprio_std")
+    ACTION_MEAN_FIELD_NUMBER: _ClassVar[int]
+    ACTION_STD_FIELD_NUMBER: _ClassVar[int]
+    PROPRIO_MEAN_FIELD_NUMBER: _ClassVar[int]
+    PROPRIO_STD_FIELD_NUMBER: _ClassVar[int]
+    action_mean: _containers.RepeatedScalarFieldContainer[float]
+    action_std: _containers.RepeatedScalarFieldContainer[float]
+    proprio_mean: _containers.RepeatedScalarFieldContainer[float]
+    proprio_std: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, action_mean: _Optional[_Iterable[float]] = ..., action_std: _Optional[_Iterable[float]] = ..., proprio_mean: _Optional[_Iterable[float]] = ..., proprio_std: _Optional[_Iterable[float]] = ...) -> None: ...
+
+class Limits(_message.Message):
+    __slots__ = ("max_samples", "max_horizon", "max_context_frames", "max_message_bytes")
+    MAX_SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    MAX_HORIZON_FIELD_NUMBER: _ClassVar[int]
+    MAX_CONTEXT_FRAMES_FIELD_NUMBER: _ClassVar[int]
+    MAX_MESSAGE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    max_samples: int
+    max_horizon: int
+    max_context_frames: int
+    max_message_bytes: int
+    def __init__(self, max_samples: _Optional[int] = ..., max_horizon: _Optional[int] = ..., max_context_frames: _Optional[int] = ..., max_message_bytes: _Optional[int] = ...) -> None: ...
+
+class Model(_message.Message):
+    __slots__ = ("name", "source", "visual", "proprio", "action_candidates", "action_history", "raw_action_dim", "frameskip", "action_dim", "proprio_dim", "context_window", "default_objective", "default_proprio_weight", "normalization", "limits", "device", "dtype", "parameter_count", "checkpoint_digest")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    VISUAL_FIELD_NUMBER: _ClassVar[int]
+    PROPRIO_FIELD_NUMBER: _ClassVar[int]
+    ACTION_CANDIDATES_FIELD_NUMBER: _ClassVar[int]
+    ACTION_HISTORY_FIELD_NUMBER: _ClassVar[int]
+    RAW_ACTION_DIM_FIELD_NUMBER: _ClassVar[int]
+    FRAMESKIP_FIELD_NUMBER: _ClassVar[int]
+    ACTION_DIM_FIELD_NUMBER: _ClassVar[int]
+    PROPRIO_DIM_FIELD_NUMBER: _ClassVar[int]
+    CONTEXT_WINDOW_FIELD_NUMBER: _ClassVar[int]
+    DEFAULT_OBJECTIVE_FIELD_NUMBER: _ClassVar[int]
+    DEFAULT_PROPRIO_WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    NORMALIZATION_FIELD_NUMBER: _ClassVar[int]
+    LIMITS_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_FIELD_NUMBER: _ClassVar[int]
+    DTYPE_FIELD_NUMBER: _ClassVar[int]
+    PARAMETER_COUNT_FIELD_NUMBER: _ClassVar[int]
+    CHECKPOINT_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    source: str
+    visual: TensorSpec
+    proprio: TensorSpec
+    action_candidates: TensorSpec
+    action_history: TensorSpec
+    raw_action_dim: int
+    frameskip: int
+    action_dim: int
+    proprio_dim: int
+    context_window: int
+    default_objective: Objective
+    default_proprio_weight: float
+    normalization: Normalization
+    limits: Limits
+    device: str
+    dtype: str
+    parameter_count: int
+    checkpoint_digest: str
+    def __init__(self, name: _Optional[str] = ..., source: _Optional[str] = ..., visual: _Optional[_Union[TensorSpec, _Mapping]] = ..., proprio: _Optional[_Union[TensorSpec, _Mapping]] = ..., action_candidates: _Optional[_Union[TensorSpec, _Mapping]] = ..., action_history: _Optional[_Union[TensorSpec, _Mapping]] = ..., raw_action_dim: _Optional[int] = ..., frameskip: _Optional[int] = ..., action_dim: _Optional[int] = ..., proprio_dim: _Optional[int] = ..., context_window: _Optional[int] = ..., default_objective: _Optional[_Union[Objective, str]] = ..., default_proprio_weight: _Optional[float] = ..., normalization: _Optional[_Union[Normalization, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., device: _Optional[str] = ..., dtype: _Optional[str] = ..., parameter_count: _Optional[int] = ..., checkpoint_digest: _Optional[str] = ...) -> None: ...
