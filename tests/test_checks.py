@@ -1,0 +1,181 @@
+"""What a call may hold: every wrong input is refused with the field, what came, and what was expected."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from worldforge_jepa_client.arrays import as_array, as_observation
+from worldforge_jepa_client.calls import Observation, ScoreCall, ScoreOptions
+from worldforge_jepa_client.checks import check_score_call
+from worldforge_jepa_client.errors import FailedPreconditionError, InvalidArgumentError, OutOfRangeError
+from worldforge_jepa_client.spec import FLOATS, FREE, Limits, ModelSpec, Normalization, Objective, TensorSpec
+
+S, H, A, P = 3, 2, 4, 2
+
+SPEC = ModelSpec(
+    name="m",
+    source="test",
+    visual=TensorSpec((1, FREE, 3, FREE, FREE), ("uint8", "float32"), (0.0, 255.0)),
+    proprio=TensorSpec((1, FREE, P), FLOATS),
+    raw_action_dim=2,
+    frameskip=2,
+    context_window=2,
+    objective=Objective.L2,
+    proprio_weight=0.1,
+    normalization=Normalization((0.0, 0.0), (1.0, 1.0), (0.0, 0.0), (1.0, 1.0)),
+    limits=Limits(max_samples=8, max_horizon=4, max_context_frames=3),
+    device="cpu",
+    dtype="float32",
+    parameter_count=1,
+    checkpoint_digest="",
+)
+BLIND = dataclasses.replace(SPEC, proprio=None, proprio_weight=0.0, normalization=None)
+
+
+def observation(frames=1):
+    return Observation(np.full((1, frames, 3, 8, 8), 9, np.uint8), np.ones((1, frames, P), np.float32))
+
+
+def call(**changes):
+    good = {
+        "observation": observation(),
+        "goal": observation(),
+        "action_candidates": np.zeros((1, S, H, A), np.float32),
+    }
+    return ScoreCall(**(good | changes))
+
+
+def with_visual(visual):
+    return dataclasses.replace(observation(), visual=visual)
+
+
+def with_proprio(proprio):
+    return dataclasses.replace(observation(), proprio=proprio)
+
+
+def test_good_calls_pass():
+    check_score_call(call(), SPEC)
+    history = np.zeros((1, 2, A), np.float32)
+    check_score_call(call(observation=observation(3), action_history=history, goal=observation(2)), SPEC)
+    check_score_call(call(observation=with_visual(np.full((1, 1, 3, 5, 9), 254.5, np.float32))), SPEC)
+    check_score_call(call(observation=with_visual(np.zeros((1, 1, 3, 5, 9), np.float32))), SPEC)  # a black scene
+    no_proprio = Observation(observation().visual)
+    check_score_call(call(observation=no_proprio, goal=no_proprio), BLIND)
+    check_score_call(call(goal=no_proprio, options=ScoreOptions(proprio_weight=0.0)), SPEC)
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "reason", "words"),
+    [
+        ({"action_candidates": np.zeros((S, H, A), np.float32)}, "action_candidates", "INVALID_SHAPE", "(1, any, any, 4)"),
+        ({"action_candidates": np.zeros((2, S, H, A), np.float32)}, "action_candidates", "INVALID_SHAPE", "(2, 3, 2, 4)"),
+        ({"action_candidates": np.zeros((1, 0, H, A), np.float32)}, "action_candidates", "INVALID_SHAPE", "(1, 0, 2, 4)"),
+        ({"action_candidates": np.zeros((1, S, 0, A), np.float32)}, "action_candidates", "INVALID_SHAPE", "(1, 3, 0, 4)"),
+        ({"action_candidates": np.zeros((1, S, H, 2), np.float32)}, "action_candidates", "INVALID_SHAPE", "4)"),
+        ({"action_candidates": np.zeros((1, S, H, A), np.int64)}, "action_candidates", "INVALID_DTYPE", "int64"),
+        ({"action_candidates": np.full((1, S, H, A), np.nan, np.float32)}, "action_candidates", "NON_FINITE", "NaN"),
+        ({"action_candidates": np.full((1, S, H, A), np.inf)}, "action_candidates", "NON_FINITE", "infinite"),
+        ({"observation": with_visual(np.zeros((1, 1, 8, 8, 3), np.uint8))}, "context.observation.visual", "INVALID_SHAPE", "(1, any, 3, any, any)"),
+        ({"observation": with_visual(np.zeros((1, 1, 3, 0, 8), np.uint8))}, "context.observation.visual", "INVALID_SHAPE", "0"),
+        ({"goal": with_visual(np.full((1, 1, 3, 8, 8), 256, np.float32))}, "context.goal.visual", "INVALID_VALUE", "0 to 255"),
+        ({"goal": with_visual(np.full((1, 1, 3, 8, 8), 0.5, np.float32))}, "context.goal.visual", "INVALID_VALUE", "0..1"),
+        ({"observation": with_proprio(None)}, "context.observation.proprio", "MISSING_FIELD", "(1, any, 2)"),
+        ({"goal": with_proprio(None)}, "context.goal.proprio", "MISSING_FIELD", "(1, any, 2)"),
+        ({"observation": with_proprio(np.ones((1, 1, 1), np.float32))}, "context.observation.proprio", "INVALID_SHAPE", "(1, 1, 1)"),
+        ({"observation": with_proprio(np.ones((1, 2, P), np.float32))}, "context.observation.proprio", "SHAPE_MISMATCH", "2 frames"),
+        ({"observation": with_proprio(np.full((1, 1, P), np.nan, np.float32))}, "context.observation.proprio", "NON_FINITE", "NaN"),
+        ({"observation": observation(2)}, "context.action_history", "MISSING_FIELD", "1 actions"),
+        ({"action_history": np.zeros((1, 1, A), np.float32)}, "context.action_history", "UNEXPECTED_FIELD", "one observation frame"),
+        ({"observation": observation(3), "action_history": np.zeros((1, 1, A), np.float32)}, "context.action_history", "SHAPE_MISMATCH", "need 2"),
+        ({"options": ScoreOptions(proprio_weight=-1.0)}, "options.proprio_weight", "INVALID_VALUE", "-1.0"),
+        ({"options": ScoreOptions(proprio_weight=float("nan"))}, "options.proprio_weight", "INVALID_VALUE", "nan"),
+    ],
+)  # fmt: skip
+def test_wrong_values_name_the_field(changes, field, reason, words):
+    with pytest.raises(InvalidArgumentError) as caught:
+        check_score_call(call(**changes), SPEC)
+    assert (caught.value.field, caught.value.reason) == (field, reason)
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"action_candidates": np.zeros((1, 9, H, A), np.float32)}, "9 samples; the limit is 8"),
+        ({"action_candidates": np.zeros((1, S, 5, A), np.float32)}, "5 steps of horizon; the limit is 4"),
+        ({"observation": observation(4), "action_history": np.zeros((1, 3, A), np.float32)}, "4 frames; the limit is 3"),
+    ],
+)  # fmt: skip
+def test_published_limits_hold(changes, words):
+    with pytest.raises(OutOfRangeError, match=words):
+        check_score_call(call(**changes), SPEC)
+
+
+def test_a_model_without_proprio_takes_none_and_cannot_weigh_it():
+    blind = Observation(observation().visual)
+    with pytest.raises(InvalidArgumentError, match="takes none"):
+        check_score_call(call(), BLIND)
+    with pytest.raises(InvalidArgumentError, match="has no proprio"):
+        check_score_call(call(observation=blind, goal=blind, options=ScoreOptions(proprio_weight=0.1)), BLIND)
+
+
+def test_raw_actions_need_statistics():
+    blind = Observation(observation().visual)
+    with pytest.raises(FailedPreconditionError, match="no action statistics"):
+        check_score_call(call(observation=blind, goal=blind, options=ScoreOptions(actions_are_normalized=False)), BLIND)
+
+
+class OnlyDLPack:
+    def __init__(self, array):
+        self._array = array
+
+    def __dlpack__(self, **keywords):
+        return self._array.__dlpack__(**keywords)
+
+    def __dlpack_device__(self):
+        return self._array.__dlpack_device__()
+
+
+@pytest.mark.parametrize("source", [np.asarray, np.ndarray.tolist, OnlyDLPack, lambda a: a.astype(float), tuple])
+def test_arrays_come_in_many_forms(source):
+    array = np.arange(6, dtype=np.float32).reshape(2, 3)
+    result = as_array(source(array), "x", rank=4)
+    assert result.dtype == np.float32
+    np.testing.assert_array_equal(result, array[None, None])
+
+
+def test_uint8_stays_and_other_numbers_become_float32():
+    assert as_array(np.zeros(2, np.uint8), "x", rank=1).dtype == np.uint8
+    assert as_array([1, 2], "x", rank=1).dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ([[1, 2], [3]], "INVALID_ARRAY"),
+        ([["a"]], "INVALID_DTYPE"),
+        (object(), "INVALID_ARRAY"),
+        (None, "MISSING_FIELD"),
+        ([], "INVALID_SHAPE"),
+        ([[], []], "INVALID_SHAPE"),
+        ([True], "INVALID_DTYPE"),
+        ([1 + 2j], "INVALID_DTYPE"),
+    ],
+)
+def test_what_is_no_array_is_refused(value, reason):
+    with pytest.raises(InvalidArgumentError) as caught:
+        as_array(value, "x", rank=2)
+    assert (caught.value.field, caught.value.reason) == ("x", reason)
+
+
+def test_an_observation_is_an_array_or_a_mapping():
+    frame = np.zeros((3, 8, 8), np.uint8)
+    assert as_observation(frame, "o").visual.shape == (1, 1, 3, 8, 8)
+    both = as_observation({"visual": frame, "proprio": [1.0, 2.0]}, "o")
+    assert both.proprio is not None
+    assert both.proprio.shape == (1, 1, 2)
+    assert as_observation(both, "o").proprio is not None
+    with pytest.raises(InvalidArgumentError, match="unknown keys propio"):
+        as_observation({"visual": frame, "propio": [1.0]}, "o")
+    with pytest.raises(InvalidArgumentError, match="o.visual: is missing"):
+        as_observation({"proprio": [1.0]}, "o")

@@ -1,0 +1,98 @@
+"""Errors: the same class, reason, field and delay on both ends of the wire."""
+
+import logging
+
+import grpc
+import pytest
+from grpc_status import rpc_status
+from worldforge_jepa_client import errors
+from worldforge_jepa_client.errors import JepaError, from_rpc_error, to_status
+from worldforge_jepa_server.errors import as_jepa_error
+
+CLASSES = JepaError.__subclasses__()
+
+
+class FailedCall(grpc.RpcError):
+    """What a client holds after a call that the server aborted."""
+
+    def __init__(self, status):
+        self._status = rpc_status.to_status(status)
+
+    def code(self):
+        return self._status.code
+
+    def details(self):
+        return self._status.details
+
+    def trailing_metadata(self):
+        return self._status.trailing_metadata
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+@pytest.mark.parametrize("field", ["", "context.goal.visual"])
+@pytest.mark.parametrize("retry_after", [None, 0.25])
+def test_every_error_survives_the_wire(cls, field, retry_after):
+    sent = cls("what came and what was expected", reason="SOME_REASON", field=field, retry_after=retry_after)
+    received = from_rpc_error(FailedCall(to_status(sent)), "target")
+    assert type(received) is cls
+    assert str(received) == str(sent)
+    assert (received.reason, received.field, received.retry_after) == ("SOME_REASON", field, retry_after)
+
+
+def test_each_class_has_its_own_status():
+    assert len({cls.code for cls in CLASSES}) == len(CLASSES)
+
+
+def test_details_follow_the_google_error_model():
+    status = to_status(errors.InvalidArgumentError("is wrong", reason="INVALID_SHAPE", field="goal"))
+    names = [detail.type_url.rpartition(".")[2] for detail in status.details]
+    assert names == ["ErrorInfo", "BadRequest"]
+    status = to_status(errors.ResourceExhaustedError("full", reason="QUEUE_FULL", retry_after=0.5))
+    assert [detail.type_url.rpartition(".")[2] for detail in status.details] == ["ErrorInfo", "RetryInfo"]
+
+
+def test_a_status_fits_into_trailers():
+    status = to_status(errors.InvalidArgumentError("x" * 100_000, reason="R", field="f"))
+    assert len(status.SerializeToString()) < 4096
+
+
+class FailedByGrpc(FailedCall):
+    def __init__(self, code, details):
+        self._code, self._details = code, details
+
+    def code(self):
+        return self._code
+
+    def details(self):
+        return self._details
+
+    def trailing_metadata(self):
+        return ()
+
+
+def test_an_error_of_grpc_itself_names_the_target():
+    received = from_rpc_error(FailedByGrpc(grpc.StatusCode.UNAVAILABLE, "connection refused"), "host:1")
+    assert type(received) is errors.UnavailableError
+    assert str(received) == "host:1: connection refused"
+    assert received.reason == "UNAVAILABLE"
+
+
+def test_too_large_a_message_is_told_from_a_full_queue():
+    received = from_rpc_error(FailedByGrpc(grpc.StatusCode.RESOURCE_EXHAUSTED, "larger than max"), "host:1")
+    assert received.reason == "MESSAGE_TOO_LARGE"
+
+
+def test_a_status_outside_the_tree_is_still_an_error_with_a_reason():
+    received = from_rpc_error(FailedByGrpc(grpc.StatusCode.PERMISSION_DENIED, "no"), "host:1")
+    assert type(received) is JepaError
+    assert received.reason == "PERMISSION_DENIED"
+
+
+def test_an_unforeseen_exception_is_logged_under_the_id_that_its_message_carries(caplog):
+    with caplog.at_level(logging.ERROR):
+        error = as_jepa_error(RuntimeError("secret path"))
+    assert isinstance(error, errors.InternalError)
+    incident = str(error).rpartition(" ")[2]
+    assert incident in caplog.text
+    assert "secret path" in caplog.text
+    assert "secret path" not in str(error)

@@ -1,0 +1,144 @@
+"""The errors of this project, and their form on the wire.
+
+One tree serves both sides: the server raises these, the wire carries status, reason, field and message, and the
+client raises the same class again.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import grpc
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
+from google.rpc.status_pb2 import Status
+from grpc_status import rpc_status
+
+DOMAIN = "worldforge.jepa"
+_MAX_MESSAGE = 1000  # characters: a status travels in trailers, of which gRPC allows few kilobytes
+
+
+class JepaError(Exception):
+    """Any failure of a call.
+
+    Attributes:
+        code: the gRPC status it travels as.
+        reason: a stable UPPER_SNAKE identifier for programs.
+        field: the request field at fault, dotted; empty where none is.
+        retry_after: seconds after which a retry makes sense; None where it makes none.
+    """
+
+    code: ClassVar[grpc.StatusCode] = grpc.StatusCode.UNKNOWN
+
+    def __init__(self, message: str, *, reason: str = "", field: str = "", retry_after: float | None = None) -> None:
+        self.reason = reason or self.code.name
+        self.field = field
+        self.retry_after = retry_after
+        super().__init__(message if not field or message.startswith(field) else f"{field}: {message}")
+
+
+class InvalidArgumentError(JepaError):
+    """The request itself is malformed; sending it again cannot help."""
+
+    code = grpc.StatusCode.INVALID_ARGUMENT
+
+
+class NotFoundError(JepaError):
+    """The server has no such model."""
+
+    code = grpc.StatusCode.NOT_FOUND
+
+
+class FailedPreconditionError(JepaError):
+    """The request is well-formed but this model cannot serve it."""
+
+    code = grpc.StatusCode.FAILED_PRECONDITION
+
+
+class OutOfRangeError(JepaError):
+    """The request exceeds a published limit."""
+
+    code = grpc.StatusCode.OUT_OF_RANGE
+
+
+class ResourceExhaustedError(JepaError):
+    """The server's queue or memory is full (see `retry_after`), or the message is too large."""
+
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+class UnavailableError(JepaError):
+    """No server answers, or it is loading or draining."""
+
+    code = grpc.StatusCode.UNAVAILABLE
+
+
+class DeadlineExceededError(JepaError):
+    """The call's deadline passed."""
+
+    code = grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+class CallCancelledError(JepaError):
+    """The call was cancelled."""
+
+    code = grpc.StatusCode.CANCELLED
+
+
+class UnimplementedError(JepaError):
+    """The server does not know this method: it is older, or another service."""
+
+    code = grpc.StatusCode.UNIMPLEMENTED
+
+
+class InternalError(JepaError):
+    """A fault of the server or its model; the message carries the id under which the server logged it."""
+
+    code = grpc.StatusCode.INTERNAL
+
+
+_BY_CODE: dict[grpc.StatusCode, type[JepaError]] = {cls.code: cls for cls in JepaError.__subclasses__()}
+
+
+def to_status(error: JepaError) -> Status:
+    """Return the google.rpc.Status of an error: ErrorInfo, and BadRequest or RetryInfo where they apply."""
+    message = str(error)[:_MAX_MESSAGE]
+    info = ErrorInfo(reason=error.reason, domain=DOMAIN, metadata={"field": error.field} if error.field else {})
+    details: list[Message] = [info]
+    if error.field:
+        violation = BadRequest.FieldViolation(field=error.field, description=message, reason=error.reason)
+        details.append(BadRequest(field_violations=[violation]))
+    if error.retry_after is not None:
+        delay = Duration()
+        delay.FromNanoseconds(round(error.retry_after * 1e9))
+        details.append(RetryInfo(retry_delay=delay))
+    return Status(code=error.code.value[0], message=message, details=[_pack(detail) for detail in details])
+
+
+def from_rpc_error(error: grpc.RpcError, target: str) -> JepaError:
+    """Return the error that a failed call to `target` carries.
+
+    One that gRPC itself raised names the target and has its status as the reason, but for RESOURCE_EXHAUSTED: there
+    it is MESSAGE_TOO_LARGE, the only limit that gRPC enforces by itself.
+    """
+    code = error.code()
+    info, retry = ErrorInfo(), RetryInfo()
+    status = rpc_status.from_call(error)
+    for detail in status.details if status else ():
+        detail.Unpack(info) or detail.Unpack(retry)
+    message = error.details() or code.name
+    by_grpc = "MESSAGE_TOO_LARGE" if code is grpc.StatusCode.RESOURCE_EXHAUSTED else code.name
+    return _BY_CODE.get(code, JepaError)(
+        message if info.reason else f"{target}: {message}",
+        reason=info.reason or by_grpc,
+        field=info.metadata.get("field", ""),
+        retry_after=retry.retry_delay.ToNanoseconds() / 1e9 if retry.HasField("retry_delay") else None,
+    )
+
+
+def _pack(detail: Message) -> AnyMessage:
+    packed = AnyMessage()
+    packed.Pack(detail)
+    return packed

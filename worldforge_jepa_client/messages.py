@@ -1,0 +1,213 @@
+"""Calls, results and specs to protobuf messages and back; client and server use the same functions.
+
+Tensors go through `tensors`; nothing here touches bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, fields
+from typing import Any
+
+import numpy as np
+from google.protobuf import json_format
+from google.protobuf.struct_pb2 import Struct
+from numpy.typing import NDArray
+
+from worldforge_jepa_client import tensors
+from worldforge_jepa_client.calls import Observation, ScoreCall, ScoreOptions, ScoreResult, Timing
+from worldforge_jepa_client.errors import InvalidArgumentError
+from worldforge_jepa_client.spec import Limits, ModelSpec, Normalization, Objective, TensorSpec
+from worldforge_jepa_client.v1 import jepa_pb2
+
+_OBJECTIVE_CODES: dict[Objective, Any] = {
+    item: jepa_pb2.Objective.Value(f"OBJECTIVE_{item.name}") for item in Objective
+}
+_OBJECTIVES = {code: item for item, code in _OBJECTIVE_CODES.items()}
+
+
+def score_request(call: ScoreCall) -> jepa_pb2.ScoreRequest:
+    """Encode a call.
+
+    Raises:
+        InvalidArgumentError: `extra_info` is not JSON.
+    """
+    request = jepa_pb2.ScoreRequest(model=call.model)
+    context = request.context
+    _encode_observation(call.observation, context.observation, "context.observation")
+    _encode_observation(call.goal, context.goal, "context.goal")
+    if call.action_history is not None:
+        tensors.encode(call.action_history, context.action_history, field="context.action_history")
+    tensors.encode(call.action_candidates, request.action_candidates, field="action_candidates")
+    if call.options.objective is not None:
+        request.options.objective = _OBJECTIVE_CODES[call.options.objective]
+    if call.options.proprio_weight is not None:
+        request.options.proprio_weight = call.options.proprio_weight
+    if not call.options.actions_are_normalized:
+        request.options.actions_are_normalized = False
+    if call.extra_info:
+        _fill_struct(request.extra_info, dict(call.extra_info), "extra_info")
+    return request
+
+
+def score_call(request: jepa_pb2.ScoreRequest) -> ScoreCall:
+    """Decode a request.
+
+    Raises:
+        InvalidArgumentError: a required field is unset, or a tensor is malformed; `field` names it.
+    """
+    if request.WhichOneof("scene") is None:
+        raise InvalidArgumentError("is not set", reason="MISSING_FIELD", field="context")
+    context = request.context
+    history = "context.action_history"
+    return ScoreCall(
+        observation=_decode_observation(context, "observation"),
+        goal=_decode_observation(context, "goal"),
+        action_history=_decode(context, "action_history", history) if context.HasField("action_history") else None,
+        action_candidates=_decode(request, "action_candidates", "action_candidates"),
+        model=request.model,
+        options=_decode_options(request.options),
+        extra_info=_struct_dict(request.extra_info, "extra_info"),
+    )
+
+
+def score_response(result: ScoreResult) -> jepa_pb2.ScoreResponse:
+    """Encode a result."""
+    response = jepa_pb2.ScoreResponse(
+        scores=result.scores.tolist(),
+        best_index=result.best_index,
+        lower_is_better=result.lower_is_better,
+        timing=jepa_pb2.Timing(**asdict(result.timing)),
+    )
+    _fill_struct(response.metadata, dict(result.metadata), "metadata")
+    return response
+
+
+def score_result(response: jepa_pb2.ScoreResponse) -> ScoreResult:
+    """Decode a response."""
+    return ScoreResult(
+        scores=np.array(response.scores, dtype=np.float32),
+        best_index=response.best_index,
+        lower_is_better=response.lower_is_better,
+        metadata=_struct_dict(response.metadata, "metadata"),
+        timing=Timing(**{item.name: getattr(response.timing, item.name) for item in fields(Timing)}),
+    )
+
+
+def model_message(spec: ModelSpec) -> jepa_pb2.Model:
+    """Encode a spec."""
+    message = jepa_pb2.Model(
+        name=spec.name,
+        source=spec.source,
+        visual=_tensor_spec_message(spec.visual),
+        proprio=_tensor_spec_message(spec.proprio) if spec.proprio else None,
+        action_candidates=_tensor_spec_message(spec.action_candidates),
+        action_history=_tensor_spec_message(spec.action_history),
+        raw_action_dim=spec.raw_action_dim,
+        frameskip=spec.frameskip,
+        action_dim=spec.action_dim,
+        proprio_dim=spec.proprio_dim,
+        context_window=spec.context_window,
+        default_objective=_OBJECTIVE_CODES[spec.objective],
+        default_proprio_weight=spec.proprio_weight,
+        limits=jepa_pb2.Limits(**asdict(spec.limits)),
+        device=spec.device,
+        dtype=spec.dtype,
+        parameter_count=spec.parameter_count,
+        checkpoint_digest=spec.checkpoint_digest,
+    )
+    if spec.normalization is not None:
+        message.normalization.CopyFrom(jepa_pb2.Normalization(**asdict(spec.normalization)))
+    return message
+
+
+def model_spec(message: jepa_pb2.Model) -> ModelSpec:
+    """Decode a spec."""
+    normalization = message.normalization
+    return ModelSpec(
+        name=message.name,
+        source=message.source,
+        visual=_tensor_spec(message.visual),
+        proprio=_tensor_spec(message.proprio) if message.HasField("proprio") else None,
+        raw_action_dim=message.raw_action_dim,
+        frameskip=message.frameskip,
+        context_window=message.context_window,
+        objective=_OBJECTIVES[message.default_objective],
+        proprio_weight=message.default_proprio_weight,
+        normalization=Normalization(
+            **{item.name: tuple(getattr(normalization, item.name)) for item in fields(Normalization)}
+        )
+        if message.HasField("normalization")
+        else None,
+        limits=Limits(**{item.name: getattr(message.limits, item.name) for item in fields(Limits)}),
+        device=message.device,
+        dtype=message.dtype,
+        parameter_count=message.parameter_count,
+        checkpoint_digest=message.checkpoint_digest,
+    )
+
+
+def _encode_observation(observation: Observation, message: jepa_pb2.Observation, field: str) -> None:
+    tensors.encode(observation.visual, message.visual, field=f"{field}.visual")
+    if observation.proprio is not None:
+        tensors.encode(observation.proprio, message.proprio, field=f"{field}.proprio")
+
+
+def _decode_observation(context: jepa_pb2.PlanningContext, name: str) -> Observation:
+    field = f"context.{name}"
+    if not context.HasField(name):
+        raise InvalidArgumentError("is not set", reason="MISSING_FIELD", field=field)
+    message = getattr(context, name)
+    return Observation(
+        visual=_decode(message, "visual", f"{field}.visual"),
+        proprio=_decode(message, "proprio", f"{field}.proprio") if message.HasField("proprio") else None,
+    )
+
+
+def _decode(message: Any, name: str, field: str) -> NDArray[Any]:
+    if not message.HasField(name):
+        raise InvalidArgumentError("is not set", reason="MISSING_FIELD", field=field)
+    return tensors.decode(getattr(message, name), field=field)
+
+
+def _decode_options(options: jepa_pb2.ScoreOptions) -> ScoreOptions:
+    if options.objective and options.objective not in _OBJECTIVES:
+        raise InvalidArgumentError(
+            f"is {options.objective}; expected one of {', '.join(item.name for item in Objective)}",
+            reason="UNKNOWN_OBJECTIVE",
+            field="options.objective",
+        )
+    return ScoreOptions(
+        objective=_OBJECTIVES.get(options.objective),
+        proprio_weight=options.proprio_weight if options.HasField("proprio_weight") else None,
+        actions_are_normalized=not options.HasField("actions_are_normalized") or options.actions_are_normalized,
+    )
+
+
+def _fill_struct(struct: Struct, value: dict[str, Any], field: str) -> None:
+    try:
+        struct.update(value)
+    except (TypeError, ValueError) as error:
+        raise InvalidArgumentError(f"is not JSON: {error}", reason="NOT_JSON", field=field) from error
+
+
+def _struct_dict(struct: Struct, field: str) -> dict[str, Any]:
+    try:
+        return json_format.MessageToDict(struct)
+    except (json_format.Error, ValueError) as error:
+        raise InvalidArgumentError(f"is not JSON: {error}", reason="NOT_JSON", field=field) from error
+
+
+def _tensor_spec_message(spec: TensorSpec) -> jepa_pb2.TensorSpec:
+    message = jepa_pb2.TensorSpec(shape=spec.shape, dtypes=[tensors.dtype_code(name) for name in spec.dtypes])
+    if spec.value_range is not None:
+        message.value_range.low, message.value_range.high = spec.value_range
+    return message
+
+
+def _tensor_spec(message: jepa_pb2.TensorSpec) -> TensorSpec:
+    value_range = (message.value_range.low, message.value_range.high)
+    return TensorSpec(
+        shape=tuple(message.shape),
+        dtypes=tuple(tensors.dtype_name(code) for code in message.dtypes),
+        value_range=value_range if message.HasField("value_range") else None,
+    )

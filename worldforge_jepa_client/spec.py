@@ -1,0 +1,101 @@
+"""What a served model publishes about itself: pure data, shared by client and server.
+
+Letters: B batch, S samples (candidates), T context frames, H horizon, A packed action dim, P proprio dim.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+FREE = -1
+"""A dimension of a `TensorSpec` shape that may take any positive size."""
+
+FLOATS = ("float32", "float64", "float16", "bfloat16")
+"""The dtypes accepted where a model computes in floating point."""
+
+
+class Objective(str, Enum):
+    """The latent distance behind a score; lower is better for each of them."""
+
+    L2 = "l2"
+    L1 = "l1"
+    COSINE = "cosine"
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """The tensors a field accepts: a shape with `FREE` dimensions, dtypes, and a closed value range if any."""
+
+    shape: tuple[int, ...]
+    dtypes: tuple[str, ...]
+    value_range: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """Statistics of the training data; `normalized = (raw - mean) / std`, one entry per raw dimension.
+
+    `action_*` have `raw_action_dim` entries; `proprio_*` have P, none where the model takes no proprio.
+    """
+
+    action_mean: tuple[float, ...]
+    action_std: tuple[float, ...]
+    proprio_mean: tuple[float, ...] = ()
+    proprio_std: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one request may hold; the server refuses more."""
+
+    max_samples: int
+    max_horizon: int
+    max_context_frames: int
+    max_message_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """The full contract of one served model.
+
+    Tensors on the wire: visual (1, T, 3, height, width), proprio (1, T, P) raw, action_history (1, T-1, A),
+    action_candidates (1, S, H, A). An action packs `frameskip` raw actions, frame-major:
+    A = `action_dim` = `frameskip` * `raw_action_dim`. `proprio` is None where the model takes none.
+    """
+
+    name: str
+    source: str
+    visual: TensorSpec
+    proprio: TensorSpec | None
+    raw_action_dim: int
+    frameskip: int
+    context_window: int
+    objective: Objective
+    proprio_weight: float
+    normalization: Normalization | None
+    limits: Limits
+    device: str
+    dtype: str
+    parameter_count: int
+    checkpoint_digest: str
+
+    @property
+    def action_dim(self) -> int:
+        """A: what one packed action holds."""
+        return self.frameskip * self.raw_action_dim
+
+    @property
+    def proprio_dim(self) -> int:
+        """P, or 0 where the model takes no proprio."""
+        return self.proprio.shape[-1] if self.proprio else 0
+
+    @property
+    def action_candidates(self) -> TensorSpec:
+        """Candidates (1, S, H, A)."""
+        return TensorSpec((1, FREE, FREE, self.action_dim), FLOATS)
+
+    @property
+    def action_history(self) -> TensorSpec:
+        """Past actions (1, T-1, A): entry i was taken at context frame i."""
+        return TensorSpec((1, FREE, self.action_dim), FLOATS)

@@ -1,0 +1,119 @@
+"""numpy arrays to Tensor messages and back: the only file that knows bytes.
+
+On the wire every array is row-major and little-endian. numpy has no bfloat16: it is decoded to the float32 of the
+same value, and encoded from float32 (rounded to nearest even) or from an array whose dtype is named `bfloat16`.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from worldforge_jepa_client.errors import InvalidArgumentError
+from worldforge_jepa_client.v1 import jepa_pb2
+
+NUMPY_DTYPES: dict[str, np.dtype[Any]] = {
+    name: np.dtype(name).newbyteorder("<")
+    for name in ("uint8", "int32", "int64", "bool", "float16", "float32", "float64")
+}
+_WIRE_DTYPES = NUMPY_DTYPES | {"bfloat16": np.dtype("<u2")}
+_CODES: dict[str, Any] = {name: jepa_pb2.DataType.Value(f"DATA_TYPE_{name.upper()}") for name in _WIRE_DTYPES}
+_NAMES = {code: name for name, code in _CODES.items()}
+_MAX_RANK = 8
+_MAX_DIM = 2**31 - 1
+
+
+def dtype_code(name: str) -> jepa_pb2.DataType:
+    """Return the DataType of a dtype's name."""
+    code: jepa_pb2.DataType = _CODES[name]
+    return code
+
+
+def dtype_name(code: int) -> str:
+    """Return a DataType's name, or "unknown (<code>)"."""
+    return _NAMES.get(code, f"unknown ({code})")
+
+
+def encode(array: NDArray[Any], message: jepa_pb2.Tensor, *, field: str = "tensor", dtype: str = "") -> None:
+    """Fill `message` in place (a message handed over whole would be copied).
+
+    Args:
+        array: any shape and byte order, contiguous or not.
+        message: the empty Tensor to fill.
+        field: the name used in errors.
+        dtype: send as this dtype instead of the array's own.
+
+    Raises:
+        InvalidArgumentError: the array's dtype has no counterpart on the wire.
+    """
+    name = dtype or array.dtype.name
+    if name not in _CODES:
+        raise InvalidArgumentError(
+            f"dtype {name} cannot be sent; expected one of {', '.join(_CODES)}",
+            reason="UNSUPPORTED_DTYPE",
+            field=field,
+        )
+    message.dtype = _CODES[name]
+    message.shape.extend(array.shape)
+    wire = _to_bfloat16(array) if name == "bfloat16" else array.astype(_WIRE_DTYPES[name], copy=False)
+    message.data = wire.tobytes()
+
+
+def decode(message: jepa_pb2.Tensor, *, field: str = "tensor") -> NDArray[Any]:
+    """Return a read-only view of `message`'s bytes in native byte order (bfloat16 as float32).
+
+    Everything is checked before anything is allocated.
+
+    Raises:
+        InvalidArgumentError: unknown dtype, impossible shape, or a byte length other than shape and dtype say.
+    """
+    name = _NAMES.get(message.dtype)
+    if name is None:
+        raise InvalidArgumentError(
+            f"dtype is {'unset' if not message.dtype else message.dtype}; expected one of {', '.join(_CODES)}",
+            reason="UNSUPPORTED_DTYPE",
+            field=field,
+        )
+    shape, data = _checked_shape(message, field), message.data
+    expected = math.prod(shape) * _WIRE_DTYPES[name].itemsize
+    if len(data) != expected:
+        raise InvalidArgumentError(
+            f"data has {len(data)} bytes; shape {shape} of {name} needs {expected}",
+            reason="DATA_LENGTH_MISMATCH",
+            field=field,
+        )
+    wire = np.frombuffer(data, dtype=_WIRE_DTYPES[name]).reshape(shape)
+    if name == "bfloat16":
+        return _from_bfloat16(wire)
+    if name == "bool" and wire.size and wire.view(np.uint8).max() > 1:
+        raise InvalidArgumentError("bool data holds bytes other than 0 and 1", reason="INVALID_VALUE", field=field)
+    return wire if sys.byteorder == "little" else wire.astype(wire.dtype.newbyteorder("="))
+
+
+def _checked_shape(message: jepa_pb2.Tensor, field: str) -> tuple[int, ...]:
+    if len(message.shape) > _MAX_RANK:
+        problem = f"has {len(message.shape)} dimensions; expected at most {_MAX_RANK}"
+    elif any(not 0 <= size <= _MAX_DIM for size in message.shape):
+        problem = f"is {list(message.shape)}; every dimension must be from 0 to {_MAX_DIM}"
+    else:
+        return tuple(message.shape)
+    raise InvalidArgumentError(f"shape {problem}", reason="INVALID_SHAPE", field=field)
+
+
+def _to_bfloat16(array: NDArray[Any]) -> NDArray[np.uint16]:
+    if array.dtype.name == "bfloat16":
+        return array.view(np.uint16).astype("<u2", copy=False)
+    bits = np.ascontiguousarray(array, dtype=np.float32).view(np.uint32).reshape(array.shape)
+    rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
+    quiet_nan = (bits >> 16) | 0x40
+    return np.where(np.isnan(array), quiet_nan, rounded).astype("<u2")
+
+
+def _from_bfloat16(wire: NDArray[Any]) -> NDArray[np.float32]:
+    widened = (wire.astype(np.uint32) << 16).view(np.float32)
+    widened.flags.writeable = False
+    return widened
