@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+
 from worldforge_jepa_client.arrays import as_array, as_observation
 from worldforge_jepa_client.calls import Observation, ScoreCall, ScoreOptions
 from worldforge_jepa_client.checks import check_score_call
@@ -177,5 +178,5 @@ def test_an_observation_is_an_array_or_a_mapping():
     assert as_observation(both, "o").proprio is not None
     with pytest.raises(InvalidArgumentError, match="unknown keys propio"):
         as_observation({"visual": frame, "propio": [1.0]}, "o")
-    with pytest.raises(InvalidArgumentError, match="o.visual: is missing"):
+    with pytest.raises(InvalidArgumentError, match="visual: is missing"):
         as_observation({"proprio": [1.0]}, "o")

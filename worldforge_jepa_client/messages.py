@@ -186,7 +186,7 @@ def _decode_options(options: jepa_pb2.ScoreOptions) -> ScoreOptions:
 def _fill_struct(struct: Struct, value: dict[str, Any], field: str) -> None:
     try:
         struct.update(value)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise InvalidArgumentError(f"is not JSON: {error}", reason="NOT_JSON", field=field) from error
 
 
