@@ -1,0 +1,1 @@
+"""The runtime server: runs JEPA world models behind gRPC."""

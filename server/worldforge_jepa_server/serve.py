@@ -1,0 +1,103 @@
+"""One server process: bind, load, warm up, serve, drain."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from functools import partial
+from threading import Event
+
+import grpc.aio
+from grpc_health.v1 import health, health_pb2_grpc
+from grpc_health.v1.health_pb2 import HealthCheckResponse
+from grpc_reflection.v1alpha import reflection
+
+from worldforge_jepa_server.config import ServerConfig
+from worldforge_jepa_server.engine import Engine
+from worldforge_jepa_server.models.contract import WorldModel
+from worldforge_jepa_server.models.registry import load_model
+from worldforge_jepa_server.scoring import use_threads, warm_up
+from worldforge_jepa_server.servicer import SERVICE_NAME, WorldModelServicer, generic_handler
+
+_log = logging.getLogger(__name__)
+
+
+class BindError(Exception):
+    """The address to listen on cannot be had."""
+
+
+async def serve(config: ServerConfig) -> None:
+    """Serve until SIGTERM or SIGINT, then drain; prints `serving on <address>` once models are loaded.
+
+    Health says NOT_SERVING, and calls get UNAVAILABLE, until then and while draining.
+
+    Raises:
+        BindError: the address is taken or malformed.
+        ModelLoadError: a model cannot be loaded.
+    """
+    stopping = _on_signals()
+    engine = Engine(config.queue_size, partial(use_threads, config.threads))
+    servicer, healthy = WorldModelServicer(engine, config), health.aio.HealthServicer()
+    server = _build(config, servicer, healthy)
+    address = _bind(server, config.listen)
+    await _announce(healthy, HealthCheckResponse.NOT_SERVING)
+    await server.start()
+    try:
+        models, _ = await engine.run(partial(_load, config))
+        servicer.serve(models)
+        await _announce(healthy, HealthCheckResponse.SERVING)
+        print(f"serving on {address}", flush=True)
+        await stopping.wait()
+        _log.info("draining: accepted calls may take %g s to finish", config.drain_seconds)
+        await healthy.enter_graceful_shutdown()
+        await server.stop(config.drain_seconds)
+    finally:
+        await server.stop(None)
+        engine.close()
+
+
+def _on_signals() -> asyncio.Event:
+    stopping = asyncio.Event()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(signum, stopping.set)
+    return stopping
+
+
+def _build(config: ServerConfig, servicer: WorldModelServicer, healthy: health.aio.HealthServicer) -> grpc.aio.Server:
+    server = grpc.aio.server(
+        options=(
+            ("grpc.max_receive_message_length", config.max_message_bytes),
+            ("grpc.max_send_message_length", -1),
+            # With port reuse, which is gRPC's default, two servers would share an address without a word.
+            ("grpc.so_reuseport", 0),
+        )
+    )
+    server.add_generic_rpc_handlers((generic_handler(servicer),))
+    health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
+    if config.reflection:
+        reflection.enable_server_reflection((SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+    return server
+
+
+def _bind(server: grpc.aio.Server, listen: str) -> str:
+    try:
+        port = server.add_insecure_port(listen)
+    except RuntimeError as error:
+        raise BindError(f"cannot listen on {listen}: it is in use or not an address of this machine") from error
+    return listen if listen.startswith("unix:") else f"{listen.rpartition(':')[0]}:{port}"
+
+
+def _load(config: ServerConfig, _: Event) -> dict[str, WorldModel]:
+    models = {}
+    for source in config.model:
+        model = load_model(source, config.device)
+        warm_up(model)
+        models[source.name] = model
+        _log.info("model %s: %d parameters on %s", source.name, model.spec.parameter_count, model.spec.device)
+    return models
+
+
+async def _announce(healthy: health.aio.HealthServicer, status: HealthCheckResponse.ServingStatus) -> None:
+    for service in ("", SERVICE_NAME):
+        await healthy.set(service, status)

@@ -1,0 +1,85 @@
+"""Real servers for the tests: one shared process, and a way to start others."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from worldforge_jepa_client import Client
+
+START_SECONDS = 60
+STOP_SECONDS = 30
+
+
+class ServerProcess:
+    """A `worldforge-jepa-server` on a free port."""
+
+    def __init__(self, *arguments: str, listen: str = "127.0.0.1:0") -> None:
+        self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - lives as long as the process
+        command = [sys.executable, "-m", "worldforge_jepa_server", "--listen", listen, *arguments]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self._log, text=True)
+
+    def wait_ready(self) -> ServerProcess:
+        assert self.process.stdout is not None
+        self.ready_line = self.process.stdout.readline()
+        assert self.ready_line.startswith("serving on "), self.log
+        self.target = self.ready_line.removeprefix("serving on ").strip()
+        return self
+
+    @property
+    def log(self) -> str:
+        self._log.seek(0)
+        return self._log.read()
+
+    def wait_logged(self, text: str) -> None:
+        """Return once the log holds `text`."""
+        deadline = time.monotonic() + START_SECONDS
+        while text not in self.log:
+            assert time.monotonic() < deadline, f"{text!r} never logged:\n{self.log}"
+            time.sleep(0.01)
+
+    def terminate(self) -> tuple[int, str]:
+        """SIGTERM; the exit code, and whatever else it printed on stdout."""
+        self.process.send_signal(signal.SIGTERM)
+        rest, _ = self.process.communicate(timeout=STOP_SECONDS)
+        return self.process.returncode, rest
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.communicate(timeout=STOP_SECONDS)
+
+    def close(self) -> None:
+        self.kill()
+        self._log.close()
+
+
+@pytest.fixture(scope="session")
+def start_server() -> Iterator[Callable[..., ServerProcess]]:
+    """Starts servers; kills at the end those that still run."""
+    with contextlib.ExitStack() as stack:
+
+        def start(*arguments: str, listen: str = "127.0.0.1:0") -> ServerProcess:
+            server = ServerProcess(*arguments, listen=listen)
+            stack.callback(server.close)
+            return server.wait_ready()
+
+        yield start
+
+
+@pytest.fixture(scope="session")
+def server(start_server: Callable[..., ServerProcess]) -> ServerProcess:
+    """The server that most tests share: the embedded model, and the same model under a second name."""
+    return start_server("--model", "tiny", "--model", "other=tiny", "--threads", "1")
+
+
+@pytest.fixture
+def client(server: ServerProcess) -> Iterator[Client]:
+    with Client(server.target, timeout=30) as client:
+        yield client

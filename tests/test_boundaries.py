@@ -1,0 +1,80 @@
+"""Who may import whom: the client needs no torch, and the server's rooms know only their neighbours."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SERVER = ROOT / "server" / "worldforge_jepa_server"
+CLIENT = ROOT / "worldforge_jepa_client"
+
+# Module of the server: the server's modules it may import.
+ARROWS = {
+    "__init__": set(),
+    "__main__": {"cli"},
+    "cli": {"config", "models", "serve"},
+    "config": set(),
+    "serve": {"config", "engine", "models", "scoring", "servicer"},
+    "servicer": {"config", "engine", "errors", "models", "scoring"},
+    "errors": set(),
+    "engine": set(),
+    "scoring": {"models"},
+    "models": {"config", "models"},
+}
+TORCH = {"scoring", "models"}
+PROTOBUF = {"servicer", "errors"}
+CLIENT_PROTOBUF = {"tensors", "messages", "errors", "client", "steps"}
+
+
+def imports(path):
+    """The modules that a file imports, dotted."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def server_files():
+    return sorted(SERVER.rglob("*.py"))
+
+
+def room(path):
+    return path.relative_to(SERVER).parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("path", server_files(), ids=lambda path: str(path.relative_to(SERVER)))
+def test_server_rooms_import_only_along_the_arrows(path):
+    for name in imports(path):
+        parts = name.split(".")
+        if parts[0] == "worldforge_jepa_server" and len(parts) > 1:
+            assert parts[1] in ARROWS[room(path)], f"{room(path)} imports {name}"
+        if parts[0] == "torch":
+            assert room(path) in TORCH, f"{room(path)} imports torch"
+        if name.startswith("google.protobuf"):
+            assert room(path) in PROTOBUF, f"{room(path)} imports protobuf"
+
+
+@pytest.mark.parametrize("path", sorted(CLIENT.glob("*.py")), ids=lambda path: path.name)
+def test_the_client_never_imports_the_server_or_torch(path):
+    for name in imports(path):
+        assert name.split(".")[0] not in {"worldforge_jepa_server", "torch"}, name
+        if name.startswith(("google.protobuf", "worldforge_jepa_client.v1")):
+            assert path.stem in CLIENT_PROTOBUF, f"{path.name} imports protobuf"
+
+
+def loaded_after(statement):
+    code = f"{statement}\nimport sys\nprint(*sys.modules)"
+    return set(subprocess.check_output([sys.executable, "-c", code], text=True, timeout=60).split())
+
+
+def test_importing_the_client_loads_no_torch():
+    statement = "import worldforge_jepa_client, worldforge_jepa_client.planning, worldforge_jepa_client.provider"
+    assert "torch" not in loaded_after(statement)
+
+
+def test_parsing_flags_loads_no_torch():
+    assert "torch" not in loaded_after("from worldforge_jepa_server.cli import parse_config; parse_config([], {})")

@@ -1,0 +1,122 @@
+"""The server process: it says when it is ready, tells its health, drains, and names what keeps it from starting."""
+
+import socket
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+import numpy as np
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+
+from tests.scenes import raw_candidates, scene
+from worldforge_jepa_client import Client
+from worldforge_jepa_client.errors import UnavailableError
+
+SERVICE = "worldforge.jepa.v1.WorldModelService"
+DEADLINE = 30
+
+
+def health(target, service=""):
+    with grpc.insecure_channel(target) as channel:
+        request = health_pb2.HealthCheckRequest(service=service)
+        return health_pb2_grpc.HealthStub(channel).Check(request, timeout=DEADLINE).status
+
+
+def start_fails(*arguments):
+    """Run a server that cannot start: its exit code and what it says."""
+    command = [sys.executable, "-m", "worldforge_jepa_server", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, check=False)
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    return done.returncode, done.stderr
+
+
+def test_it_says_exactly_one_line_once_it_is_ready_and_exits_with_0(start_server):
+    server = start_server()
+    assert server.ready_line == f"serving on {server.target}\n"
+    assert server.target.startswith("127.0.0.1:")
+    assert health(server.target) == health_pb2.HealthCheckResponse.SERVING
+    code, rest = server.terminate()
+    assert (code, rest) == (0, "")
+
+
+@pytest.mark.parametrize("service", ["", SERVICE])
+def test_health_is_the_standard_one(server, service):
+    assert health(server.target, service) == health_pb2.HealthCheckResponse.SERVING
+
+
+def test_reflection_shows_the_service_to_grpcurl_and_ghz(server):
+    with grpc.insecure_channel(server.target) as channel:
+        database = ProtoReflectionDescriptorDatabase(channel)
+        assert SERVICE in database.get_services()
+
+
+def test_reflection_can_be_switched_off(start_server):
+    server = start_server("--no-reflection")
+    with grpc.insecure_channel(server.target) as channel, pytest.raises(grpc.RpcError) as caught:
+        ProtoReflectionDescriptorDatabase(channel).get_services()
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    server.terminate()
+
+
+def test_a_unix_socket_works(start_server, tmp_path):
+    server = start_server(listen=f"unix:{tmp_path}/jepa.sock")
+    assert server.target == f"unix:{tmp_path}/jepa.sock"
+    with Client(server.target) as client:
+        assert client.model().name == "tiny"
+    server.terminate()
+
+
+def test_on_sigterm_accepted_calls_finish_and_new_ones_are_refused(start_server):
+    server = start_server("--log-level", "debug")
+    with Client(server.target, timeout=60) as client, Client(server.target) as late, ThreadPoolExecutor(1) as pool:
+        late.model()
+        accepted = pool.submit(client.score, **scene(), **raw_candidates(samples=2000, horizon=12))
+        server.wait_logged("2000 candidates")
+        stopping = threading.Thread(target=server.terminate)
+        stopping.start()
+        server.wait_logged("draining")
+        with pytest.raises(UnavailableError):
+            late.model()
+        assert np.isfinite(accepted.result(timeout=60).scores).all()
+    stopping.join(DEADLINE)
+    assert server.process.returncode == 0
+
+
+def test_an_address_in_use_is_named():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        code, said = start_fails("--listen", address)
+    assert code == 1
+    assert f"cannot listen on {address}" in said
+
+
+def test_two_servers_never_share_an_address(server):
+    code, said = start_fails("--listen", server.target)
+    assert code == 1
+    assert "in use" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["--model", "nothing"], 1, "unknown source 'nothing'; known: tiny"),
+        (["--model", "a=tiny,color=blue"], 1, "tiny takes no options, got color"),
+        (["--model", "a=tiny", "--model", "a=tiny"], 2, "same name"),
+        (["--model", "=tiny"], 2, "is not NAME or NAME=SOURCE"),
+        (["--model", "a=tiny,color"], 2, "is not NAME or NAME=SOURCE"),
+        (["--device", "cuda:77"], 1, "model tiny:"),
+        (["--queue-size", "many"], 2, "--queue-size"),
+        (["--unknown"], 2, "--unknown"),
+    ],
+)
+def test_what_keeps_it_from_starting_is_named(arguments, code, words):
+    got, said = start_fails("--listen", "127.0.0.1:0", *arguments)
+    assert got == code
+    assert words in said
