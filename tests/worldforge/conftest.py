@@ -1,0 +1,55 @@
+"""Runs in an environment of its own, started by tests/test_worldforge.py: Python 3.13, WorldForge, no torch."""
+
+import os
+import socket
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+try:
+    import worldforge.providers.jepa_wms  # noqa: F401
+except ImportError:
+    collect_ignore = ["test_provider.py"]
+
+SCENE = Path(__file__).parents[1] / "data" / "two_room_scene.npz"
+
+
+@pytest.fixture(autouse=True)
+def bare_environment(monkeypatch):
+    """No setting of the caller's shell reaches a provider."""
+    for name in ("WORLDFORGE_JEPA_TARGET", "JEPA_WMS_MODEL_NAME", "JEPA_WMS_MODEL_PATH"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def target():
+    """The address of a running server whose default model is `tiny`."""
+    address = os.environ.get("WORLDFORGE_JEPA_TARGET")
+    if not address:
+        pytest.skip("WORLDFORGE_JEPA_TARGET is not set: tests/test_worldforge.py starts a server and sets it")
+    return address
+
+
+@pytest.fixture
+def dead_target():
+    """An address that refuses connections: bound, so that nobody else takes it, but not listening."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield f"127.0.0.1:{bound.getsockname()[1]}"
+
+
+@pytest.fixture
+def silent_target():
+    """An address that accepts connections and never says a word."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        yield f"127.0.0.1:{listening.getsockname()[1]}"
+
+
+@pytest.fixture(scope="session")
+def scene():
+    """The arrays that tests/test_worldforge.py renders: start and goal, images [3, 64, 64] and positions [2] in px."""
+    with np.load(SCENE) as arrays:
+        return dict(arrays)

@@ -1,0 +1,165 @@
+"""WorldForge's JEPA-WMS provider on top of `Client`; everything but `make_provider` works without WorldForge."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from worldforge_jepa_client.calls import ScoreResult
+from worldforge_jepa_client.client import DEFAULT_TARGET, Client
+from worldforge_jepa_client.errors import InvalidArgumentError, JepaError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from worldforge_jepa_client._worldforge import GrpcJEPAWMSProvider
+
+_OPTIONS = ("action_history", "objective", "proprio_weight", "actions_are_normalized")
+_SCENE = ("observation", "goal", "observation_proprio", "goal_proprio")
+
+_INFO_FIELDS = {
+    "context.observation.visual": "info.observation",
+    "context.observation.proprio": "info.observation_proprio",
+    "context.goal.visual": "info.goal",
+    "context.goal.proprio": "info.goal_proprio",
+    "context.action_history": "info.action_history",
+    "options.objective": "info.objective",
+    "options.proprio_weight": "info.proprio_weight",
+    "options.actions_are_normalized": "info.actions_are_normalized",
+    "extra_info": "info",
+}
+"""What an error calls a field, to what the caller of `score_actions` calls it."""
+
+
+class GrpcRuntime:
+    """WorldForge's JEPA-WMS runtime on a worldforge-jepa server. Thread-safe.
+
+    Args:
+        target: "host:port" or "unix:/path"; by default the environment's WORLDFORGE_JEPA_TARGET, then
+            127.0.0.1:50051.
+        model: a served model's name; by default the environment's JEPA_WMS_MODEL_NAME, then the server's default
+            model. This alone chooses the model.
+        timeout: seconds one call may take.
+    """
+
+    def __init__(self, target: str | None = None, *, model: str | None = None, timeout: float = 10.0) -> None:
+        self.model = model or _environment("JEPA_WMS_MODEL_NAME")
+        self.client = Client(target or _environment("WORLDFORGE_JEPA_TARGET") or DEFAULT_TARGET, timeout=timeout)
+
+    def score_actions(self, *, model_path: str, info: Mapping[str, Any], action_candidates: object) -> dict[str, Any]:
+        """Score candidates; a failed call is an error payload, never an exception of the client.
+
+        Args:
+            model_path: WorldForge's label for its own records; it chooses no model.
+            info: "observation" and "goal", each visual (1, T, 3, height, width) in 0..255, leading axes of size 1
+                optional; "observation_proprio" and "goal_proprio", (1, T, P) raw, where the model takes proprio;
+                optional "action_history" (1, T-1, A), "objective" ("l2", "l1" or "cosine"), "proprio_weight" and
+                "actions_are_normalized" (default True). Other keys must be JSON; models with a scoring method of
+                their own receive them.
+            action_candidates: (1, S, H, A).
+
+        Returns:
+            {"scores": S floats, "best_index", "lower_is_better", "metadata"}, where the metadata is the server's with
+            its "timing" in microseconds; or {"error": {"type", "message"}}, where the type is the error's reason in
+            lower case and the message names the field.
+        """
+        try:
+            arguments = _score_arguments(info)
+            result = self.client.score(action_candidates=action_candidates, model=self.model, **arguments)
+        except JepaError as error:
+            return {"error": {"type": error.reason.lower(), "message": _message(error)}}
+        return _payload(result)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.client.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def make_provider(
+    *,
+    target: str | None = None,
+    model: str | None = None,
+    model_path: str | None = None,
+    timeout: float = 10.0,
+    health_timeout: float = 2.0,
+    event_handler: Callable[[Any], None] | None = None,
+) -> GrpcJEPAWMSProvider:
+    """Return a WorldForge provider that scores on a worldforge-jepa server; the server need not run yet.
+
+    Args:
+        target: see `GrpcRuntime`.
+        model: see `GrpcRuntime`.
+        model_path: the label in WorldForge's results and events; by default the environment's JEPA_WMS_MODEL_PATH,
+            then the model's name, or "default".
+        timeout: seconds one `score_actions` may take.
+        health_timeout: seconds `health` may take.
+        event_handler: called with the `ProviderEvent` of every operation.
+
+    Raises:
+        ImportError: WorldForge is not installed.
+    """
+    try:
+        from worldforge_jepa_client._worldforge import GrpcJEPAWMSProvider
+    except ImportError as error:
+        raise ImportError(
+            f"the provider needs WorldForge: pip install 'worldforge-jepa[worldforge]', on Python 3.13 ({error})"
+        ) from error
+
+    runtime = GrpcRuntime(target, model=model, timeout=timeout)
+    label = model_path or _environment("JEPA_WMS_MODEL_PATH") or runtime.model or "default"
+    return GrpcJEPAWMSProvider(runtime, model_path=label, health_timeout=health_timeout, event_handler=event_handler)
+
+
+def _environment(name: str) -> str:
+    return os.environ.get(name, "").strip()
+
+
+def _score_arguments(info: Mapping[str, Any]) -> dict[str, Any]:
+    if not isinstance(info, Mapping):
+        raise InvalidArgumentError(
+            f"is a {type(info).__name__}; expected an object with observation and goal",
+            reason="INVALID_TYPE",
+            field="info",
+        )
+    arguments: dict[str, Any] = {
+        name: {"visual": info.get(name), "proprio": info.get(f"{name}_proprio")} for name in ("observation", "goal")
+    }
+    arguments |= {name: info[name] for name in _OPTIONS if name in info}
+    extra = {key: value for key, value in info.items() if key not in (*_SCENE, *_OPTIONS)}
+    for key, value in extra.items():
+        _check_json(key, value)
+    return arguments | {"extra_info": extra}
+
+
+def _check_json(key: object, value: object) -> None:
+    if not isinstance(key, str) or not key.strip():
+        raise InvalidArgumentError(
+            f"has the key {key!r}; expected non-empty strings", reason="INVALID_KEY", field="info"
+        )
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise InvalidArgumentError(f"is not JSON: {error}", reason="NOT_JSON", field=f"info.{key}") from error
+
+
+def _message(error: JepaError) -> str:
+    text = str(error)
+    return _INFO_FIELDS.get(error.field, error.field) + text.removeprefix(error.field)
+
+
+def _payload(result: ScoreResult) -> dict[str, Any]:
+    return {
+        "scores": result.scores.tolist(),
+        "best_index": result.best_index,
+        "lower_is_better": result.lower_is_better,
+        "metadata": {**result.metadata, "timing": asdict(result.timing)},
+    }
