@@ -1,0 +1,58 @@
+# Every target sets up what it needs: .venv on first use, and again when the dependencies change.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PYTHON313 ?= $(shell for python in python3.13 $$(pyenv root 2>/dev/null)/versions/3.13*/bin/python; do \
+  "$$python" -c '' 2>/dev/null && echo "$$python" && break; done)
+BIN := .venv/bin
+PROTO := protos/worldforge/jepa/v1
+STUBS := worldforge_jepa_client/v1
+# Mapping the proto's folder onto the package's gives the stubs imports that work, with nothing to rewrite.
+PROTOC = $(BIN)/python -m grpc_tools.protoc -I$(STUBS)=$(PROTO) $(PROTO)/jepa.proto
+
+.PHONY: help setup proto lint type test demo serve train evaluate clean
+
+help:
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+setup: .venv/ready ## create .venv with everything for development
+
+.venv/ready: pyproject.toml constraints-dev.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints-dev.txt --editable '.[dev]'
+	@touch $@
+
+# WorldForge needs Python 3.13; there the client is tested as its users install it, without torch.
+.venv-worldforge/ready: pyproject.toml
+	@if [ -n "$(PYTHON313)" ]; then \
+	  "$(PYTHON313)" -m venv .venv-worldforge && \
+	  .venv-worldforge/bin/pip install --quiet --editable '.[worldforge]' pytest && touch $@; \
+	else echo "no Python 3.13 here: the WorldForge tests will be skipped"; fi
+
+proto: .venv/ready ## regenerate the stubs from the proto
+	$(PROTOC) --python_out=. --pyi_out=. --grpc_python_out=.
+
+lint: .venv/ready ## ruff, mypy, buf, and stubs that match the proto
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/buf lint protos
+	@rm -rf build/stubs && mkdir -p build/stubs
+	$(PROTOC) --python_out=build/stubs --pyi_out=build/stubs --grpc_python_out=build/stubs
+	diff -r -x __init__.py -x __pycache__ build/stubs/$(STUBS) $(STUBS)
+
+test: lint .venv-worldforge/ready ## everything CI runs
+	$(BIN)/pytest
+
+serve: .venv/ready ## serve the embedded model on 127.0.0.1:50051
+	$(BIN)/worldforge-jepa-server
+
+demo: .venv/ready ## a server and a planner in two processes; writes build/demo.png
+	$(BIN)/python -m examples.two_room.demo
+
+train: .venv/ready ## retrain the embedded model from nothing and write its weights and card
+	$(BIN)/python -m examples.two_room.train
+
+evaluate: .venv/ready ## measure the embedded model on held-out scenes
+	$(BIN)/python -m examples.two_room.evaluate
+
+clean: ## remove everything that make has made
+	rm -rf .venv .venv-worldforge build .mypy_cache .pytest_cache .ruff_cache
