@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+
 from worldforge_jepa_client import tensors
 from worldforge_jepa_client.errors import InvalidArgumentError
 from worldforge_jepa_client.v1 import jepa_pb2

@@ -1,0 +1,184 @@
+"""Joint-embedding predictive world models on this project's own implementation of the published architecture.
+
+Letters: B batch, T frames, H horizon, A packed action dim, P proprio, N tokens, D latent dim, Pemb proprio embedding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from worldforge_jepa_client.spec import (
+    FLOATS,
+    FREE,
+    Limits,
+    ModelSpec,
+    Normalization,
+    Objective,
+    TensorSpec,
+)
+from worldforge_jepa_server.models.contract import Latents, Observation
+from worldforge_jepa_server.models.encoder import EncoderConfig, VisionTransformer
+from worldforge_jepa_server.models.predictor import AdaLNPredictor, PredictorConfig
+from worldforge_jepa_server.models.transform import IMAGENET_MEAN, IMAGENET_STD, to_pixels
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Everything that fixes the architecture and its units; actions pack `frameskip` raw ones, frame-major."""
+
+    encoder: EncoderConfig
+    predictor: PredictorConfig
+    normalization: Normalization
+    frameskip: int
+    context_window: int = 2
+    proprio_weight: float = 0.1
+    objective: Objective = Objective.L2
+    pixel_mean: tuple[float, ...] = IMAGENET_MEAN
+    pixel_std: tuple[float, ...] = IMAGENET_STD
+
+    @property
+    def raw_action_dim(self) -> int:
+        """Entries of one raw action."""
+        return len(self.normalization.action_mean)
+
+    @property
+    def proprio_dim(self) -> int:
+        """P, 0 where the model takes no proprio."""
+        return len(self.normalization.proprio_mean)
+
+
+class ProprioEncoder(nn.Module):
+    """A linear map of proprio; stored, as in the official checkpoints, as a convolution of kernel 1."""
+
+    def __init__(self, proprio_dim: int, embed_dim: int) -> None:
+        super().__init__()
+        self.patch_embed = nn.Conv1d(proprio_dim, embed_dim, 1)
+
+    def forward(self, proprio: Tensor) -> Tensor:
+        """[B, T, P] -> [B, T, Pemb]."""
+        embedded: Tensor = self.patch_embed(proprio.transpose(1, 2)).transpose(1, 2)
+        return embedded
+
+
+class Jepa(nn.Module):
+    """Encoder, proprio encoder and predictor, differentiable; training and serving run this same code."""
+
+    action_mean: Tensor
+    action_std: Tensor
+    proprio_mean: Tensor
+    proprio_std: Tensor
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = VisionTransformer(config.encoder)
+        self.predictor = AdaLNPredictor(config.predictor)
+        if config.proprio_dim:
+            self.proprio_encoder = ProprioEncoder(config.proprio_dim, config.predictor.proprio_embed_dim)
+        normalization = config.normalization
+        for name in ("action_mean", "action_std", "proprio_mean", "proprio_std"):
+            statistic = torch.tensor(getattr(normalization, name), dtype=torch.float32)
+            self.register_buffer(name, statistic, persistent=False)
+
+    def encode(self, frames: Tensor, proprio: Tensor | None) -> Latents:
+        """Encode each frame by itself.
+
+        Args:
+            frames: [B, T, 3, height, width], uint8 or float 0..255.
+            proprio: raw [B, T, P], or None for the visual latents alone.
+
+        Returns:
+            visual [B, T, N, D], proprio [B, T, N, Pemb]: one embedding copied to every token.
+        """
+        config = self.config
+        pixels = to_pixels(frames.flatten(0, 1), config.encoder.image_size, config.pixel_mean, config.pixel_std)
+        tokens = self.encoder(pixels.to(self.encoder.cls_token.dtype))
+        visual = tokens.reshape(*frames.shape[:2], *tokens.shape[1:])
+        return Latents(visual, None if proprio is None else self._encode_proprio(proprio, visual))
+
+    def _encode_proprio(self, proprio: Tensor, visual: Tensor) -> Tensor:
+        normalized = (proprio.to(torch.float32) - self.proprio_mean) / self.proprio_std
+        embedded: Tensor = self.proprio_encoder(normalized.to(visual.dtype))
+        return embedded.unsqueeze(2).expand(-1, -1, visual.shape[2], -1)
+
+    def unroll(self, latents: Latents, actions: Tensor, action_history: Tensor | None) -> Iterator[Latents]:
+        """Predict one frame per action; see `WorldModel.unroll` for shapes.
+
+        The window holds embedded tokens and actions of the last frames: each frame is embedded once.
+        """
+        window, batch = self.config.context_window, actions.shape[1]
+        tokens = self.predictor.embed(latents)[:, -window:].expand(batch, -1, -1, -1)
+        past = actions[:0] if action_history is None else action_history.expand(-1, batch, -1)
+        taken = past.transpose(0, 1)
+        frame = latents.last()
+        for action in actions:
+            taken = torch.cat([taken, action.unsqueeze(1)], dim=1)[:, -tokens.shape[1] :]
+            frame = self.predictor.project(self.predictor(tokens, taken, last_only=True), frame)
+            yield frame
+            tokens = torch.cat([tokens, self.predictor.embed(frame)], dim=1)[:, -window:]
+
+
+class NativeModel:
+    """A `Jepa` in inference mode behind the `WorldModel` contract.
+
+    Args:
+        module: weights loaded; moved to `device`.
+        name: what the server calls it.
+        source: where the weights come from.
+        digest: sha256 of the weights, hex.
+        device: a torch device.
+        limits: what one request may hold.
+    """
+
+    def __init__(self, module: Jepa, *, name: str, source: str, digest: str, device: str, limits: Limits) -> None:
+        self.module = module.to(device).eval().requires_grad_(False)
+        self._spec = _spec(module, name, source, digest, device, limits)
+
+    @property
+    def spec(self) -> ModelSpec:
+        """See `WorldModel.spec`."""
+        return self._spec
+
+    @torch.inference_mode()
+    def encode(self, observation: Observation) -> Latents:
+        """See `WorldModel.encode`."""
+        return self.module.encode(observation.visual, observation.proprio)
+
+    @torch.inference_mode()
+    def unroll(self, latents: Latents, actions: Tensor, action_history: Tensor | None) -> Iterator[Latents]:
+        """See `WorldModel.unroll`."""
+        dtype = latents.visual.dtype
+        history = None if action_history is None else action_history.to(dtype)
+        yield from self.module.unroll(latents, actions.to(dtype), history)
+
+    @torch.inference_mode()
+    def normalize_actions(self, actions: Tensor) -> Tensor:
+        """See `WorldModel.normalize_actions`."""
+        raw = actions.to(torch.float32).reshape(*actions.shape[:-1], self.spec.frameskip, -1)
+        return ((raw - self.module.action_mean) / self.module.action_std).flatten(-2)
+
+
+def _spec(module: Jepa, name: str, source: str, digest: str, device: str, limits: Limits) -> ModelSpec:
+    config = module.config
+    proprio = TensorSpec((1, FREE, config.proprio_dim), FLOATS) if config.proprio_dim else None
+    return ModelSpec(
+        name=name,
+        source=source,
+        visual=TensorSpec((1, FREE, 3, FREE, FREE), ("uint8", *FLOATS), (0.0, 255.0)),
+        proprio=proprio,
+        raw_action_dim=config.raw_action_dim,
+        frameskip=config.frameskip,
+        context_window=config.context_window,
+        objective=config.objective,
+        proprio_weight=config.proprio_weight,
+        normalization=config.normalization,
+        limits=limits,
+        device=device,
+        dtype=str(module.encoder.cls_token.dtype).removeprefix("torch."),
+        parameter_count=sum(parameter.numel() for parameter in module.parameters()),
+        checkpoint_digest=digest,
+    )
