@@ -22,52 +22,86 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$worldforge_jepa_client/v1/jepa.proto\x12\x12worldforge.jepa.v1\x1a\x1cgoogle/protobuf/struct.proto\"R\n\x06Tensor\x12+\n\x05\x64type\x18\x01 \x01(\x0e\x32\x1c.worldforge.jepa.v1.DataType\x12\r\n\x05shape\x18\x02 \x03(\x03\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"f\n\x0bObservation\x12*\n\x06visual\x18\x01 \x01(\x0b\x32\x1a.worldforge.jepa.v1.Tensor\x12+\n\x07proprio\x18\x02 \x01(\x0b\x32\x1a.worldforge.jepa.v1.Tensor\"\xaa\x01\n\x0fPlanningContext\x12\x34\n\x0bobservation\x18\x01 \x01(\x0b\x32\x1f.worldforge.jepa.v1.Observation\x12-\n\x04goal\x18\x02 \x01(\x0b\x32\x1f.worldforge.jepa.v1.Observation\x12\x32\n\x0e\x61\x63tion_history\x18\x03 \x01(\x0b\x32\x1a.worldforge.jepa.v1.Tensor\"\xb0\x01\n\x0cScoreOptions\x12\x30\n\tobjective\x18\x01 \x01(\x0e\x32\x1d.worldforge.jepa.v1.Objective\x12\x1b\n\x0eproprio_weight\x18\x02 \x01(\x02H\x00\x88\x01\x01\x12#\n\x16\x61\x63tions_are_normalized\x18\x03 \x01(\x08H\x01\x88\x01\x01\x42\x11\n\x0f_proprio_weightB\x19\n\x17_actions_are_normalized\"\xf5\x01\n\x0cScoreRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x36\n\x07\x63ontext\x18\x02 \x01(\x0b\x32#.worldforge.jepa.v1.PlanningContextH\x00\x12\x35\n\x11\x61\x63tion_candidates\x18\x04 \x01(\x0b\x32\x1a.worldforge.jepa.v1.Tensor\x12\x31\n\x07options\x18\x05 \x01(\x0b\x32 .worldforge.jepa.v1.ScoreOptions\x12+\n\nextra_info\x18\x06 \x01(\x0b\x32\x17.google.protobuf.StructB\x07\n\x05scene\"\xa3\x01\n\rScoreResponse\x12\x0e\n\x06scores\x18\x01 \x03(\x02\x12\x12\n\nbest_index\x18\x02 \x01(\x03\x12\x17\n\x0flower_is_better\x18\x03 \x01(\x08\x12)\n\x08metadata\x18\x04 \x01(\x0b\x32\x17.google.protobuf.Struct\x12*\n\x06timing\x18\x05 \x01(\x0b\x32\x1a.worldforge.jepa.v1.Timing\"z\n\x06Timing\x12\x10\n\x08queue_us\x18\x01 \x01(\x03\x12\x11\n\tdecode_us\x18\x02 \x01(\x03\x12\x11\n\tencode_us\x18\x03 \x01(\x03\x12\x11\n\tunroll_us\x18\x04 \x01(\x03\x12\x13\n\x0b\x64istance_us\x18\x05 \x01(\x03\x12\x10\n\x08total_us\x18\x06 \x01(\x03\"\x13\n\x11ListModelsRequest\"?\n\x12ListModelsResponse\x12)\n\x06models\x18\x01 \x03(\x0b\x32\x19.worldforge.jepa.v1.Model\" \n\x0fGetModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\"<\n\x10GetModelResponse\x12(\n\x05model\x18\x01 \x01(\x0b\x32\x19.worldforge.jepa.v1.Model\"~\n\nTensorSpec\x12\r\n\x05shape\x18\x01 \x03(\x03\x12,\n\x06\x64types\x18\x02 \x03(\x0e\x32\x1c.worldforge.jepa.v1.DataType\x12\x33\n\x0bvalue_range\x18\x03 \x01(\x0b\x32\x1e.worldforge.jepa.v1.ValueRange\"\'\n\nValueRange\x12\x0b\n\x03low\x18\x01 \x01(\x01\x12\x0c\n\x04high\x18\x02 \x01(\x01\"c\n\rNormalization\x12\x13\n\x0b\x61\x63tion_mean\x18\x01 \x03(\x02\x12\x12\n\naction_std\x18\x02 \x03(\x02\x12\x14\n\x0cproprio_mean\x18\x03 \x03(\x02\x12\x13\n\x0bproprio_std\x18\x04 \x03(\x02\"i\n\x06Limits\x12\x13\n\x0bmax_samples\x18\x01 \x01(\x03\x12\x13\n\x0bmax_horizon\x18\x02 \x01(\x03\x12\x1a\n\x12max_context_frames\x18\x03 \x01(\x03\x12\x19\n\x11max_message_bytes\x18\x04 \x01(\x03\"\xf8\x04\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\x12.\n\x06visual\x18\x03 \x01(\x0b\x32\x1e.worldforge.jepa.v1.TensorSpec\x12/\n\x07proprio\x18\x04 \x01(\x0b\x32\x1e.worldforge.jepa.v1.TensorSpec\x12\x39\n\x11\x61\x63tion_candidates\x18\x05 \x01(\x0b\x32\x1e.worldforge.jepa.v1.TensorSpec\x12\x36\n\x0e\x61\x63tion_history\x18\x06 \x01(\x0b\x32\x1e.worldforge.jepa.v1.TensorSpec\x12\x16\n\x0eraw_action_dim\x18\x07 \x01(\x03\x12\x11\n\tframeskip\x18\x08 \x01(\x03\x12\x12\n\naction_dim\x18\t \x01(\x03\x12\x13\n\x0bproprio_dim\x18\n \x01(\x03\x12\x16\n\x0e\x63ontext_window\x18\x0b \x01(\x03\x12\x38\n\x11\x64\x65\x66\x61ult_objective\x18\x0c \x01(\x0e\x32\x1d.worldforge.jepa.v1.Objective\x12\x1e\n\x16\x64\x65\x66\x61ult_proprio_weight\x18\r \x01(\x02\x12\x38\n\rnormalization\x18\x0e \x01(\x0b\x32!.worldforge.jepa.v1.Normalization\x12*\n\x06limits\x18\x0f \x01(\x0b\x32\x1a.worldforge.jepa.v1.Limits\x12\x0e\n\x06\x64\x65vice\x18\x10 \x01(\t\x12\r\n\x05\x64type\x18\x11 \x01(\t\x12\x17\n\x0fparameter_count\x18\x12 \x01(\x03\x12\x19\n\x11\x63heckpoint_digest\x18\x13 \x01(\t*\xd5\x01\n\x08\x44\x61taType\x12\x19\n\x15\x44\x41TA_TYPE_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x44\x41TA_TYPE_UINT8\x10\x01\x12\x13\n\x0f\x44\x41TA_TYPE_INT32\x10\x02\x12\x13\n\x0f\x44\x41TA_TYPE_INT64\x10\x03\x12\x12\n\x0e\x44\x41TA_TYPE_BOOL\x10\x04\x12\x15\n\x11\x44\x41TA_TYPE_FLOAT16\x10\x05\x12\x15\n\x11\x44\x41TA_TYPE_FLOAT32\x10\x06\x12\x15\n\x11\x44\x41TA_TYPE_FLOAT64\x10\x07\x12\x16\n\x12\x44\x41TA_TYPE_BFLOAT16\x10\x08*`\n\tObjective\x12\x19\n\x15OBJECTIVE_UNSPECIFIED\x10\x00\x12\x10\n\x0cOBJECTIVE_L2\x10\x01\x12\x10\n\x0cOBJECTIVE_L1\x10\x02\x12\x14\n\x10OBJECTIVE_COSINE\x10\x03\x32\x95\x02\n\x11WorldModelService\x12[\n\nListModels\x12%.worldforge.jepa.v1.ListModelsRequest\x1a&.worldforge.jepa.v1.ListModelsResponse\x12U\n\x08GetModel\x12#.worldforge.jepa.v1.GetModelRequest\x1a$.worldforge.jepa.v1.GetModelResponse\x12L\n\x05Score\x12 .worldforge.jepa.v1.ScoreRequest\x1a!.worldforge.jepa.v1.ScoreResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$worldforge_jepa_client/v1/jepa.proto\x12\x12worldforge.jepa.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"R\n\x06Tensor\x12+\n\x05\x64type\x18\x01 \x01(\x0e\x32\x1c.worldforge.jepa.v1.DataType\x12\r\n\x05shape\x18\x02 \x03(\x03\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"f\n\x0bObservation\x12*\n\x06visual\x18\x01 \x01(\x0b\x32\x1a.worldforge.jepa.v1.Tensor\x12+\n\x07proprio\x18\x02 \x01(\x0b\x32\x1a.worldforge.jepa.v1.Tensor\"\xaa\x01\n\x0fPlanningContext\x12\x34\n\x0bobservation\x18\x01 \x01(\x0b\x32\x1f.worldforge.jepa.v1.Observation\x12-\n\x04goal\x18\x02 \x01(\x0b\x32\x1f.worldforge.jepa.v1.Observation\x12\x32\n\x0e\x61\x63tion_history\x18\x03 \x01(\x0b\x32\x1a.worldforge.jepa.v1.Tensor\"\xb0\x01\n\x0cScoreOptions\x12\x30\n\tobjective\x18\x01 \x01(\x0e\x32\x1d.worldforge.jepa.v1.Objective\x12\x1b\n\x0eproprio_weight\x18\x02 \x01(\x02H\x00\x88\x01\x01\x12#\n\x16\x61\x63tions_are_normalized\x18\x03 \x01(\x08H\x01\x88\x01\x01\x42\x11\n\x0f_proprio_weightB\x19\n\x17_actions_are_normalized\"\x8b\x02\n\x0cScoreRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x36\n\x07\x63ontext\x18\x02 \x01(\x0b\x32#.worldforge.jepa.v1.PlanningContextH\x00\x12\x14\n\ncontext_id\x18\x03 \x01(\tH\x00\x12\x35\n\x11\x61\x63tion_candidates\x18\x04 \x01(\x0b\x32\x1a.worldforge.jepa.v1.Tensor\x12\x31\n\x07options\x18\x05 \x01(\x0b\x32 .worldforge.jepa.v1.ScoreOptions\x12+\n\nextra_info\x18\x06 \x01(\x0b\x32\x17.google.protobuf.StructB\x07\n\x05scene\"\xa3\x01\n\rScoreResponse\x12\x0e\n\x06scores\x18\x01 \x03(\x02\x12\x12\n\nbest_index\x18\x02 \x01(\x03\x12\x17\n\x0flower_is_better\x18\x03 \x01(\x08\x12)\n\x08metadata\x18\x04 \x01(\x0b\x32\x17.google.protobuf.Struct\x12*\n\x06timing\x18\x05 \x01(\x0b\x32\x1a.worldforge.jepa.v1.Timing\"\xf0\x01\n\x12ScoreStreamRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x34\n\x07\x63ontext\x18\x02 \x01(\x0b\x32#.worldforge.jepa.v1.PlanningContext\x12\x35\n\x11\x61\x63tion_candidates\x18\x03 \x01(\x0b\x32\x1a.worldforge.jepa.v1.Tensor\x12\x31\n\x07options\x18\x04 \x01(\x0b\x32 .worldforge.jepa.v1.ScoreOptions\x12+\n\nextra_info\x18\x05 \x01(\x0b\x32\x17.google.protobuf.Struct\"\x7f\n\x13ScoreStreamResponse\x12\x32\n\x05score\x18\x01 \x01(\x0b\x32!.worldforge.jepa.v1.ScoreResponseH\x00\x12*\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x19.worldforge.jepa.v1.ErrorH\x00\x42\x08\n\x06result\"u\n\x05\x45rror\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\r\n\x05\x66ield\x18\x04 \x01(\t\x12.\n\x0bretry_delay\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"[\n\x14\x43reateContextRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x34\n\x07\x63ontext\x18\x02 \x01(\x0b\x32#.worldforge.jepa.v1.PlanningContext\"\x88\x01\n\x15\x43reateContextResponse\x12\x12\n\ncontext_id\x18\x01 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x06timing\x18\x03 \x01(\x0b\x32\x1a.worldforge.jepa.v1.Timing\"*\n\x14\x44\x65leteContextRequest\x12\x12\n\ncontext_id\x18\x01 \x01(\t\"\x17\n\x15\x44\x65leteContextResponse\"\x81\x01\n\rEncodeRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x34\n\x0bobservation\x18\x02 \x01(\x0b\x32\x1f.worldforge.jepa.v1.Observation\x12+\n\x05\x64type\x18\x03 \x01(\x0e\x32\x1c.worldforge.jepa.v1.DataType\"j\n\x0e\x45ncodeResponse\x12,\n\x07latents\x18\x01 \x01(\x0b\x32\x1b.worldforge.jepa.v1.Latents\x12*\n\x06timing\x18\x02 \x01(\x0b\x32\x1a.worldforge.jepa.v1.Timing\"b\n\x07Latents\x12*\n\x06visual\x18\x01 \x01(\x0b\x32\x1a.worldforge.jepa.v1.Tensor\x12+\n\x07proprio\x18\x02 \x01(\x0b\x32\x1a.worldforge.jepa.v1.Tensor\"\xb9\x02\n\rUnrollRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x36\n\x07\x63ontext\x18\x02 \x01(\x0b\x32#.worldforge.jepa.v1.PlanningContextH\x00\x12\x14\n\ncontext_id\x18\x03 \x01(\tH\x00\x12\x35\n\x11\x61\x63tion_candidates\x18\x04 \x01(\x0b\x32\x1a.worldforge.jepa.v1.Tensor\x12#\n\x16\x61\x63tions_are_normalized\x18\x05 \x01(\x08H\x01\x88\x01\x01\x12\r\n\x05steps\x18\x06 \x03(\x03\x12\x0f\n\x07samples\x18\x07 \x03(\x03\x12+\n\x05\x64type\x18\x08 \x01(\x0e\x32\x1c.worldforge.jepa.v1.DataTypeB\x07\n\x05sceneB\x19\n\x17_actions_are_normalized\"L\n\x0eUnrollResponse\x12\x0c\n\x04step\x18\x01 \x01(\x03\x12,\n\x07latents\x18\x02 \x01(\x0b\x32\x1b.worldforge.jepa.v1.Latents\"\xde\x02\n\x0bPlanRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x36\n\x07\x63ontext\x18\x02 \x01(\x0b\x32#.worldforge.jepa.v1.PlanningContextH\x00\x12\x14\n\ncontext_id\x18\x03 \x01(\tH\x00\x12\x31\n\x07options\x18\x04 \x01(\x0b\x32 .worldforge.jepa.v1.ScoreOptions\x12.\n\x06method\x18\x05 \x01(\x0e\x32\x1e.worldforge.jepa.v1.PlanMethod\x12\x33\n\x07planner\x18\x06 \x01(\x0b\x32\".worldforge.jepa.v1.PlannerOptions\x12\x30\n\x0cinitial_mean\x18\x07 \x01(\x0b\x32\x1a.worldforge.jepa.v1.Tensor\x12\x0c\n\x04seed\x18\x08 \x01(\x04\x12\x11\n\ton_device\x18\t \x01(\x08\x42\x07\n\x05scene\"\x81\x03\n\x0ePlannerOptions\x12\x14\n\x07horizon\x18\x01 \x01(\x03H\x00\x88\x01\x01\x12\x14\n\x07samples\x18\x02 \x01(\x03H\x01\x88\x01\x01\x12\x17\n\niterations\x18\x03 \x01(\x03H\x02\x88\x01\x01\x12\x13\n\x06\x65lites\x18\x04 \x01(\x03H\x03\x88\x01\x01\x12\x13\n\x0binitial_std\x18\x05 \x03(\x02\x12\x0f\n\x07min_std\x18\x06 \x03(\x02\x12\x0b\n\x03low\x18\x07 \x03(\x02\x12\x0c\n\x04high\x18\x08 \x03(\x02\x12\x15\n\x08momentum\x18\t \x01(\x01H\x04\x88\x01\x01\x12\x18\n\x0btemperature\x18\n \x01(\x01H\x05\x88\x01\x01\x12\x1b\n\x0eprior_fraction\x18\x0b \x01(\x01H\x06\x88\x01\x01\x12\x16\n\tkeep_best\x18\x0c \x01(\x08H\x07\x88\x01\x01\x42\n\n\x08_horizonB\n\n\x08_samplesB\r\n\x0b_iterationsB\t\n\x07_elitesB\x0b\n\t_momentumB\x0e\n\x0c_temperatureB\x11\n\x0f_prior_fractionB\x0c\n\n_keep_best\"\xf5\x01\n\x0cPlanResponse\x12\x11\n\titeration\x18\x01 \x01(\x03\x12\x12\n\niterations\x18\x02 \x01(\x03\x12(\n\x04mean\x18\x03 \x01(\x0b\x32\x1a.worldforge.jepa.v1.Tensor\x12\x30\n\x0c\x62\x65st_actions\x18\x04 \x01(\x0b\x32\x1a.worldforge.jepa.v1.Tensor\x12\x12\n\nbest_score\x18\x05 \x01(\x02\x12\x12\n\nmean_score\x18\x06 \x01(\x02\x12\x0e\n\x06spread\x18\x07 \x01(\x02\x12*\n\x06timing\x18\x08 \x01(\x0b\x32\x1a.worldforge.jepa.v1.Timing\"z\n\x06Timing\x12\x10\n\x08queue_us\x18\x01 \x01(\x03\x12\x11\n\tdecode_us\x18\x02 \x01(\x03\x12\x11\n\tencode_us\x18\x03 \x01(\x03\x12\x11\n\tunroll_us\x18\x04 \x01(\x03\x12\x13\n\x0b\x64istance_us\x18\x05 \x01(\x03\x12\x10\n\x08total_us\x18\x06 \x01(\x03\"\x13\n\x11ListModelsRequest\"?\n\x12ListModelsResponse\x12)\n\x06models\x18\x01 \x03(\x0b\x32\x19.worldforge.jepa.v1.Model\" \n\x0fGetModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\"<\n\x10GetModelResponse\x12(\n\x05model\x18\x01 \x01(\x0b\x32\x19.worldforge.jepa.v1.Model\"~\n\nTensorSpec\x12\r\n\x05shape\x18\x01 \x03(\x03\x12,\n\x06\x64types\x18\x02 \x03(\x0e\x32\x1c.worldforge.jepa.v1.DataType\x12\x33\n\x0bvalue_range\x18\x03 \x01(\x0b\x32\x1e.worldforge.jepa.v1.ValueRange\"\'\n\nValueRange\x12\x0b\n\x03low\x18\x01 \x01(\x01\x12\x0c\n\x04high\x18\x02 \x01(\x01\"c\n\rNormalization\x12\x13\n\x0b\x61\x63tion_mean\x18\x01 \x03(\x02\x12\x12\n\naction_std\x18\x02 \x03(\x02\x12\x14\n\x0cproprio_mean\x18\x03 \x03(\x02\x12\x13\n\x0bproprio_std\x18\x04 \x03(\x02\"i\n\x06Limits\x12\x13\n\x0bmax_samples\x18\x01 \x01(\x03\x12\x13\n\x0bmax_horizon\x18\x02 \x01(\x03\x12\x1a\n\x12max_context_frames\x18\x03 \x01(\x03\x12\x19\n\x11max_message_bytes\x18\x04 \x01(\x03\"\xf8\x04\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\x12.\n\x06visual\x18\x03 \x01(\x0b\x32\x1e.worldforge.jepa.v1.TensorSpec\x12/\n\x07proprio\x18\x04 \x01(\x0b\x32\x1e.worldforge.jepa.v1.TensorSpec\x12\x39\n\x11\x61\x63tion_candidates\x18\x05 \x01(\x0b\x32\x1e.worldforge.jepa.v1.TensorSpec\x12\x36\n\x0e\x61\x63tion_history\x18\x06 \x01(\x0b\x32\x1e.worldforge.jepa.v1.TensorSpec\x12\x16\n\x0eraw_action_dim\x18\x07 \x01(\x03\x12\x11\n\tframeskip\x18\x08 \x01(\x03\x12\x12\n\naction_dim\x18\t \x01(\x03\x12\x13\n\x0bproprio_dim\x18\n \x01(\x03\x12\x16\n\x0e\x63ontext_window\x18\x0b \x01(\x03\x12\x38\n\x11\x64\x65\x66\x61ult_objective\x18\x0c \x01(\x0e\x32\x1d.worldforge.jepa.v1.Objective\x12\x1e\n\x16\x64\x65\x66\x61ult_proprio_weight\x18\r \x01(\x02\x12\x38\n\rnormalization\x18\x0e \x01(\x0b\x32!.worldforge.jepa.v1.Normalization\x12*\n\x06limits\x18\x0f \x01(\x0b\x32\x1a.worldforge.jepa.v1.Limits\x12\x0e\n\x06\x64\x65vice\x18\x10 \x01(\t\x12\r\n\x05\x64type\x18\x11 \x01(\t\x12\x17\n\x0fparameter_count\x18\x12 \x01(\x03\x12\x19\n\x11\x63heckpoint_digest\x18\x13 \x01(\t*\xd5\x01\n\x08\x44\x61taType\x12\x19\n\x15\x44\x41TA_TYPE_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x44\x41TA_TYPE_UINT8\x10\x01\x12\x13\n\x0f\x44\x41TA_TYPE_INT32\x10\x02\x12\x13\n\x0f\x44\x41TA_TYPE_INT64\x10\x03\x12\x12\n\x0e\x44\x41TA_TYPE_BOOL\x10\x04\x12\x15\n\x11\x44\x41TA_TYPE_FLOAT16\x10\x05\x12\x15\n\x11\x44\x41TA_TYPE_FLOAT32\x10\x06\x12\x15\n\x11\x44\x41TA_TYPE_FLOAT64\x10\x07\x12\x16\n\x12\x44\x41TA_TYPE_BFLOAT16\x10\x08*`\n\tObjective\x12\x19\n\x15OBJECTIVE_UNSPECIFIED\x10\x00\x12\x10\n\x0cOBJECTIVE_L2\x10\x01\x12\x10\n\x0cOBJECTIVE_L1\x10\x02\x12\x14\n\x10OBJECTIVE_COSINE\x10\x03*j\n\nPlanMethod\x12\x1b\n\x17PLAN_METHOD_UNSPECIFIED\x10\x00\x12\x13\n\x0fPLAN_METHOD_CEM\x10\x01\x12\x14\n\x10PLAN_METHOD_ICEM\x10\x02\x12\x14\n\x10PLAN_METHOD_MPPI\x10\x03\x32\xb6\x06\n\x11WorldModelService\x12[\n\nListModels\x12%.worldforge.jepa.v1.ListModelsRequest\x1a&.worldforge.jepa.v1.ListModelsResponse\x12U\n\x08GetModel\x12#.worldforge.jepa.v1.GetModelRequest\x1a$.worldforge.jepa.v1.GetModelResponse\x12L\n\x05Score\x12 .worldforge.jepa.v1.ScoreRequest\x1a!.worldforge.jepa.v1.ScoreResponse\x12\x62\n\x0bScoreStream\x12&.worldforge.jepa.v1.ScoreStreamRequest\x1a\'.worldforge.jepa.v1.ScoreStreamResponse(\x01\x30\x01\x12\x64\n\rCreateContext\x12(.worldforge.jepa.v1.CreateContextRequest\x1a).worldforge.jepa.v1.CreateContextResponse\x12\x64\n\rDeleteContext\x12(.worldforge.jepa.v1.DeleteContextRequest\x1a).worldforge.jepa.v1.DeleteContextResponse\x12O\n\x06\x45ncode\x12!.worldforge.jepa.v1.EncodeRequest\x1a\".worldforge.jepa.v1.EncodeResponse\x12Q\n\x06Unroll\x12!.worldforge.jepa.v1.UnrollRequest\x1a\".worldforge.jepa.v1.UnrollResponse0\x01\x12K\n\x04Plan\x12\x1f.worldforge.jepa.v1.PlanRequest\x1a .worldforge.jepa.v1.PlanResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'worldforge_jepa_client.v1.jepa_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DATATYPE']._serialized_start=2363
-  _globals['_DATATYPE']._serialized_end=2576
-  _globals['_OBJECTIVE']._serialized_start=2578
-  _globals['_OBJECTIVE']._serialized_end=2674
-  _globals['_TENSOR']._serialized_start=90
-  _globals['_TENSOR']._serialized_end=172
-  _globals['_OBSERVATION']._serialized_start=174
-  _globals['_OBSERVATION']._serialized_end=276
-  _globals['_PLANNINGCONTEXT']._serialized_start=279
-  _globals['_PLANNINGCONTEXT']._serialized_end=449
-  _globals['_SCOREOPTIONS']._serialized_start=452
-  _globals['_SCOREOPTIONS']._serialized_end=628
-  _globals['_SCOREREQUEST']._serialized_start=631
-  _globals['_SCOREREQUEST']._serialized_end=876
-  _globals['_SCORERESPONSE']._serialized_start=879
-  _globals['_SCORERESPONSE']._serialized_end=1042
-  _globals['_TIMING']._serialized_start=1044
-  _globals['_TIMING']._serialized_end=1166
-  _globals['_LISTMODELSREQUEST']._serialized_start=1168
-  _globals['_LISTMODELSREQUEST']._serialized_end=1187
-  _globals['_LISTMODELSRESPONSE']._serialized_start=1189
-  _globals['_LISTMODELSRESPONSE']._serialized_end=1252
-  _globals['_GETMODELREQUEST']._serialized_start=1254
-  _globals['_GETMODELREQUEST']._serialized_end=1286
-  _globals['_GETMODELRESPONSE']._serialized_start=1288
-  _globals['_GETMODELRESPONSE']._serialized_end=1348
-  _globals['_TENSORSPEC']._serialized_start=1350
-  _globals['_TENSORSPEC']._serialized_end=1476
-  _globals['_VALUERANGE']._serialized_start=1478
-  _globals['_VALUERANGE']._serialized_end=1517
-  _globals['_NORMALIZATION']._serialized_start=1519
-  _globals['_NORMALIZATION']._serialized_end=1618
-  _globals['_LIMITS']._serialized_start=1620
-  _globals['_LIMITS']._serialized_end=1725
-  _globals['_MODEL']._serialized_start=1728
-  _globals['_MODEL']._serialized_end=2360
-  _globals['_WORLDMODELSERVICE']._serialized_start=2677
-  _globals['_WORLDMODELSERVICE']._serialized_end=2954
+  _globals['_DATATYPE']._serialized_start=4965
+  _globals['_DATATYPE']._serialized_end=5178
+  _globals['_OBJECTIVE']._serialized_start=5180
+  _globals['_OBJECTIVE']._serialized_end=5276
+  _globals['_PLANMETHOD']._serialized_start=5278
+  _globals['_PLANMETHOD']._serialized_end=5384
+  _globals['_TENSOR']._serialized_start=155
+  _globals['_TENSOR']._serialized_end=237
+  _globals['_OBSERVATION']._serialized_start=239
+  _globals['_OBSERVATION']._serialized_end=341
+  _globals['_PLANNINGCONTEXT']._serialized_start=344
+  _globals['_PLANNINGCONTEXT']._serialized_end=514
+  _globals['_SCOREOPTIONS']._serialized_start=517
+  _globals['_SCOREOPTIONS']._serialized_end=693
+  _globals['_SCOREREQUEST']._serialized_start=696
+  _globals['_SCOREREQUEST']._serialized_end=963
+  _globals['_SCORERESPONSE']._serialized_start=966
+  _globals['_SCORERESPONSE']._serialized_end=1129
+  _globals['_SCORESTREAMREQUEST']._serialized_start=1132
+  _globals['_SCORESTREAMREQUEST']._serialized_end=1372
+  _globals['_SCORESTREAMRESPONSE']._serialized_start=1374
+  _globals['_SCORESTREAMRESPONSE']._serialized_end=1501
+  _globals['_ERROR']._serialized_start=1503
+  _globals['_ERROR']._serialized_end=1620
+  _globals['_CREATECONTEXTREQUEST']._serialized_start=1622
+  _globals['_CREATECONTEXTREQUEST']._serialized_end=1713
+  _globals['_CREATECONTEXTRESPONSE']._serialized_start=1716
+  _globals['_CREATECONTEXTRESPONSE']._serialized_end=1852
+  _globals['_DELETECONTEXTREQUEST']._serialized_start=1854
+  _globals['_DELETECONTEXTREQUEST']._serialized_end=1896
+  _globals['_DELETECONTEXTRESPONSE']._serialized_start=1898
+  _globals['_DELETECONTEXTRESPONSE']._serialized_end=1921
+  _globals['_ENCODEREQUEST']._serialized_start=1924
+  _globals['_ENCODEREQUEST']._serialized_end=2053
+  _globals['_ENCODERESPONSE']._serialized_start=2055
+  _globals['_ENCODERESPONSE']._serialized_end=2161
+  _globals['_LATENTS']._serialized_start=2163
+  _globals['_LATENTS']._serialized_end=2261
+  _globals['_UNROLLREQUEST']._serialized_start=2264
+  _globals['_UNROLLREQUEST']._serialized_end=2577
+  _globals['_UNROLLRESPONSE']._serialized_start=2579
+  _globals['_UNROLLRESPONSE']._serialized_end=2655
+  _globals['_PLANREQUEST']._serialized_start=2658
+  _globals['_PLANREQUEST']._serialized_end=3008
+  _globals['_PLANNEROPTIONS']._serialized_start=3011
+  _globals['_PLANNEROPTIONS']._serialized_end=3396
+  _globals['_PLANRESPONSE']._serialized_start=3399
+  _globals['_PLANRESPONSE']._serialized_end=3644
+  _globals['_TIMING']._serialized_start=3646
+  _globals['_TIMING']._serialized_end=3768
+  _globals['_LISTMODELSREQUEST']._serialized_start=3770
+  _globals['_LISTMODELSREQUEST']._serialized_end=3789
+  _globals['_LISTMODELSRESPONSE']._serialized_start=3791
+  _globals['_LISTMODELSRESPONSE']._serialized_end=3854
+  _globals['_GETMODELREQUEST']._serialized_start=3856
+  _globals['_GETMODELREQUEST']._serialized_end=3888
+  _globals['_GETMODELRESPONSE']._serialized_start=3890
+  _globals['_GETMODELRESPONSE']._serialized_end=3950
+  _globals['_TENSORSPEC']._serialized_start=3952
+  _globals['_TENSORSPEC']._serialized_end=4078
+  _globals['_VALUERANGE']._serialized_start=4080
+  _globals['_VALUERANGE']._serialized_end=4119
+  _globals['_NORMALIZATION']._serialized_start=4121
+  _globals['_NORMALIZATION']._serialized_end=4220
+  _globals['_LIMITS']._serialized_start=4222
+  _globals['_LIMITS']._serialized_end=4327
+  _globals['_MODEL']._serialized_start=4330
+  _globals['_MODEL']._serialized_end=4962
+  _globals['_WORLDMODELSERVICE']._serialized_start=5387
+  _globals['_WORLDMODELSERVICE']._serialized_end=6209
 # @@protoc_insertion_point(module_scope)

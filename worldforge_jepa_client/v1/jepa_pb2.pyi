@@ -1,4 +1,6 @@
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import struct_pb2 as _struct_pb2
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -26,6 +28,13 @@ class Objective(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     OBJECTIVE_L2: _ClassVar[Objective]
     OBJECTIVE_L1: _ClassVar[Objective]
     OBJECTIVE_COSINE: _ClassVar[Objective]
+
+class PlanMethod(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    PLAN_METHOD_UNSPECIFIED: _ClassVar[PlanMethod]
+    PLAN_METHOD_CEM: _ClassVar[PlanMethod]
+    PLAN_METHOD_ICEM: _ClassVar[PlanMethod]
+    PLAN_METHOD_MPPI: _ClassVar[PlanMethod]
 DATA_TYPE_UNSPECIFIED: DataType
 DATA_TYPE_UINT8: DataType
 DATA_TYPE_INT32: DataType
@@ -39,6 +48,10 @@ OBJECTIVE_UNSPECIFIED: Objective
 OBJECTIVE_L2: Objective
 OBJECTIVE_L1: Objective
 OBJECTIVE_COSINE: Objective
+PLAN_METHOD_UNSPECIFIED: PlanMethod
+PLAN_METHOD_CEM: PlanMethod
+PLAN_METHOD_ICEM: PlanMethod
+PLAN_METHOD_MPPI: PlanMethod
 
 class Tensor(_message.Message):
     __slots__ = ("dtype", "shape", "data")
@@ -79,18 +92,20 @@ class ScoreOptions(_message.Message):
     def __init__(self, objective: _Optional[_Union[Objective, str]] = ..., proprio_weight: _Optional[float] = ..., actions_are_normalized: bool = ...) -> None: ...
 
 class ScoreRequest(_message.Message):
-    __slots__ = ("model", "context", "action_candidates", "options", "extra_info")
+    __slots__ = ("model", "context", "context_id", "action_candidates", "options", "extra_info")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_FIELD_NUMBER: _ClassVar[int]
+    CONTEXT_ID_FIELD_NUMBER: _ClassVar[int]
     ACTION_CANDIDATES_FIELD_NUMBER: _ClassVar[int]
     OPTIONS_FIELD_NUMBER: _ClassVar[int]
     EXTRA_INFO_FIELD_NUMBER: _ClassVar[int]
     model: str
     context: PlanningContext
+    context_id: str
     action_candidates: Tensor
     options: ScoreOptions
     extra_info: _struct_pb2.Struct
-    def __init__(self, model: _Optional[str] = ..., context: _Optional[_Union[PlanningContext, _Mapping]] = ..., action_candidates: _Optional[_Union[Tensor, _Mapping]] = ..., options: _Optional[_Union[ScoreOptions, _Mapping]] = ..., extra_info: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...
+    def __init__(self, model: _Optional[str] = ..., context: _Optional[_Union[PlanningContext, _Mapping]] = ..., context_id: _Optional[str] = ..., action_candidates: _Optional[_Union[Tensor, _Mapping]] = ..., options: _Optional[_Union[ScoreOptions, _Mapping]] = ..., extra_info: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...
 
 class ScoreResponse(_message.Message):
     __slots__ = ("scores", "best_index", "lower_is_better", "metadata", "timing")
@@ -105,6 +120,194 @@ class ScoreResponse(_message.Message):
     metadata: _struct_pb2.Struct
     timing: Timing
     def __init__(self, scores: _Optional[_Iterable[float]] = ..., best_index: _Optional[int] = ..., lower_is_better: bool = ..., metadata: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ...) -> None: ...
+
+class ScoreStreamRequest(_message.Message):
+    __slots__ = ("model", "context", "action_candidates", "options", "extra_info")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    CONTEXT_FIELD_NUMBER: _ClassVar[int]
+    ACTION_CANDIDATES_FIELD_NUMBER: _ClassVar[int]
+    OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    EXTRA_INFO_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    context: PlanningContext
+    action_candidates: Tensor
+    options: ScoreOptions
+    extra_info: _struct_pb2.Struct
+    def __init__(self, model: _Optional[str] = ..., context: _Optional[_Union[PlanningContext, _Mapping]] = ..., action_candidates: _Optional[_Union[Tensor, _Mapping]] = ..., options: _Optional[_Union[ScoreOptions, _Mapping]] = ..., extra_info: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...
+
+class ScoreStreamResponse(_message.Message):
+    __slots__ = ("score", "error")
+    SCORE_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    score: ScoreResponse
+    error: Error
+    def __init__(self, score: _Optional[_Union[ScoreResponse, _Mapping]] = ..., error: _Optional[_Union[Error, _Mapping]] = ...) -> None: ...
+
+class Error(_message.Message):
+    __slots__ = ("code", "message", "reason", "field", "retry_delay")
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    FIELD_FIELD_NUMBER: _ClassVar[int]
+    RETRY_DELAY_FIELD_NUMBER: _ClassVar[int]
+    code: int
+    message: str
+    reason: str
+    field: str
+    retry_delay: _duration_pb2.Duration
+    def __init__(self, code: _Optional[int] = ..., message: _Optional[str] = ..., reason: _Optional[str] = ..., field: _Optional[str] = ..., retry_delay: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class CreateContextRequest(_message.Message):
+    __slots__ = ("model", "context")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    CONTEXT_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    context: PlanningContext
+    def __init__(self, model: _Optional[str] = ..., context: _Optional[_Union[PlanningContext, _Mapping]] = ...) -> None: ...
+
+class CreateContextResponse(_message.Message):
+    __slots__ = ("context_id", "expire_time", "timing")
+    CONTEXT_ID_FIELD_NUMBER: _ClassVar[int]
+    EXPIRE_TIME_FIELD_NUMBER: _ClassVar[int]
+    TIMING_FIELD_NUMBER: _ClassVar[int]
+    context_id: str
+    expire_time: _timestamp_pb2.Timestamp
+    timing: Timing
+    def __init__(self, context_id: _Optional[str] = ..., expire_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ...) -> None: ...
+
+class DeleteContextRequest(_message.Message):
+    __slots__ = ("context_id",)
+    CONTEXT_ID_FIELD_NUMBER: _ClassVar[int]
+    context_id: str
+    def __init__(self, context_id: _Optional[str] = ...) -> None: ...
+
+class DeleteContextResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class EncodeRequest(_message.Message):
+    __slots__ = ("model", "observation", "dtype")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    OBSERVATION_FIELD_NUMBER: _ClassVar[int]
+    DTYPE_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    observation: Observation
+    dtype: DataType
+    def __init__(self, model: _Optional[str] = ..., observation: _Optional[_Union[Observation, _Mapping]] = ..., dtype: _Optional[_Union[DataType, str]] = ...) -> None: ...
+
+class EncodeResponse(_message.Message):
+    __slots__ = ("latents", "timing")
+    LATENTS_FIELD_NUMBER: _ClassVar[int]
+    TIMING_FIELD_NUMBER: _ClassVar[int]
+    latents: Latents
+    timing: Timing
+    def __init__(self, latents: _Optional[_Union[Latents, _Mapping]] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ...) -> None: ...
+
+class Latents(_message.Message):
+    __slots__ = ("visual", "proprio")
+    VISUAL_FIELD_NUMBER: _ClassVar[int]
+    PROPRIO_FIELD_NUMBER: _ClassVar[int]
+    visual: Tensor
+    proprio: Tensor
+    def __init__(self, visual: _Optional[_Union[Tensor, _Mapping]] = ..., proprio: _Optional[_Union[Tensor, _Mapping]] = ...) -> None: ...
+
+class UnrollRequest(_message.Message):
+    __slots__ = ("model", "context", "context_id", "action_candidates", "actions_are_normalized", "steps", "samples", "dtype")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    CONTEXT_FIELD_NUMBER: _ClassVar[int]
+    CONTEXT_ID_FIELD_NUMBER: _ClassVar[int]
+    ACTION_CANDIDATES_FIELD_NUMBER: _ClassVar[int]
+    ACTIONS_ARE_NORMALIZED_FIELD_NUMBER: _ClassVar[int]
+    STEPS_FIELD_NUMBER: _ClassVar[int]
+    SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    DTYPE_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    context: PlanningContext
+    context_id: str
+    action_candidates: Tensor
+    actions_are_normalized: bool
+    steps: _containers.RepeatedScalarFieldContainer[int]
+    samples: _containers.RepeatedScalarFieldContainer[int]
+    dtype: DataType
+    def __init__(self, model: _Optional[str] = ..., context: _Optional[_Union[PlanningContext, _Mapping]] = ..., context_id: _Optional[str] = ..., action_candidates: _Optional[_Union[Tensor, _Mapping]] = ..., actions_are_normalized: bool = ..., steps: _Optional[_Iterable[int]] = ..., samples: _Optional[_Iterable[int]] = ..., dtype: _Optional[_Union[DataType, str]] = ...) -> None: ...
+
+class UnrollResponse(_message.Message):
+    __slots__ = ("step", "latents")
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    LATENTS_FIELD_NUMBER: _ClassVar[int]
+    step: int
+    latents: Latents
+    def __init__(self, step: _Optional[int] = ..., latents: _Optional[_Union[Latents, _Mapping]] = ...) -> None: ...
+
+class PlanRequest(_message.Message):
+    __slots__ = ("model", "context", "context_id", "options", "method", "planner", "initial_mean", "seed", "on_device")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    CONTEXT_FIELD_NUMBER: _ClassVar[int]
+    CONTEXT_ID_FIELD_NUMBER: _ClassVar[int]
+    OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    METHOD_FIELD_NUMBER: _ClassVar[int]
+    PLANNER_FIELD_NUMBER: _ClassVar[int]
+    INITIAL_MEAN_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    ON_DEVICE_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    context: PlanningContext
+    context_id: str
+    options: ScoreOptions
+    method: PlanMethod
+    planner: PlannerOptions
+    initial_mean: Tensor
+    seed: int
+    on_device: bool
+    def __init__(self, model: _Optional[str] = ..., context: _Optional[_Union[PlanningContext, _Mapping]] = ..., context_id: _Optional[str] = ..., options: _Optional[_Union[ScoreOptions, _Mapping]] = ..., method: _Optional[_Union[PlanMethod, str]] = ..., planner: _Optional[_Union[PlannerOptions, _Mapping]] = ..., initial_mean: _Optional[_Union[Tensor, _Mapping]] = ..., seed: _Optional[int] = ..., on_device: bool = ...) -> None: ...
+
+class PlannerOptions(_message.Message):
+    __slots__ = ("horizon", "samples", "iterations", "elites", "initial_std", "min_std", "low", "high", "momentum", "temperature", "prior_fraction", "keep_best")
+    HORIZON_FIELD_NUMBER: _ClassVar[int]
+    SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    ITERATIONS_FIELD_NUMBER: _ClassVar[int]
+    ELITES_FIELD_NUMBER: _ClassVar[int]
+    INITIAL_STD_FIELD_NUMBER: _ClassVar[int]
+    MIN_STD_FIELD_NUMBER: _ClassVar[int]
+    LOW_FIELD_NUMBER: _ClassVar[int]
+    HIGH_FIELD_NUMBER: _ClassVar[int]
+    MOMENTUM_FIELD_NUMBER: _ClassVar[int]
+    TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
+    PRIOR_FRACTION_FIELD_NUMBER: _ClassVar[int]
+    KEEP_BEST_FIELD_NUMBER: _ClassVar[int]
+    horizon: int
+    samples: int
+    iterations: int
+    elites: int
+    initial_std: _containers.RepeatedScalarFieldContainer[float]
+    min_std: _containers.RepeatedScalarFieldContainer[float]
+    low: _containers.RepeatedScalarFieldContainer[float]
+    high: _containers.RepeatedScalarFieldContainer[float]
+    momentum: float
+    temperature: float
+    prior_fraction: float
+    keep_best: bool
+    def __init__(self, horizon: _Optional[int] = ..., samples: _Optional[int] = ..., iterations: _Optional[int] = ..., elites: _Optional[int] = ..., initial_std: _Optional[_Iterable[float]] = ..., min_std: _Optional[_Iterable[float]] = ..., low: _Optional[_Iterable[float]] = ..., high: _Optional[_Iterable[float]] = ..., momentum: _Optional[float] = ..., temperature: _Optional[float] = ..., prior_fraction: _Optional[float] = ..., keep_best: bool = ...) -> None: ...
+
+class PlanResponse(_message.Message):
+    __slots__ = ("iteration", "iterations", "mean", "best_actions", "best_score", "mean_score", "spread", "timing")
+    ITERATION_FIELD_NUMBER: _ClassVar[int]
+    ITERATIONS_FIELD_NUMBER: _ClassVar[int]
+    MEAN_FIELD_NUMBER: _ClassVar[int]
+    BEST_ACTIONS_FIELD_NUMBER: _ClassVar[int]
+    BEST_SCORE_FIELD_NUMBER: _ClassVar[int]
+    MEAN_SCORE_FIELD_NUMBER: _ClassVar[int]
+    SPREAD_FIELD_NUMBER: _ClassVar[int]
+    TIMING_FIELD_NUMBER: _ClassVar[int]
+    iteration: int
+    iterations: int
+    mean: Tensor
+    best_actions: Tensor
+    best_score: float
+    mean_score: float
+    spread: float
+    timing: Timing
+    def __init__(self, iteration: _Optional[int] = ..., iterations: _Optional[int] = ..., mean: _Optional[_Union[Tensor, _Mapping]] = ..., best_actions: _Optional[_Union[Tensor, _Mapping]] = ..., best_score: _Optional[float] = ..., mean_score: _Optional[float] = ..., spread: _Optional[float] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ...) -> None: ...
 
 class Timing(_message.Message):
     __slots__ = ("queue_us", "decode_us", "encode_us", "unroll_us", "distance_us", "total_us")

@@ -26,7 +26,11 @@ if _version_not_supported:
 
 
 class WorldModelServiceStub(object):
-    """Scores candidate action sequences with the world models that one server holds.
+    """Runs the world models that one server holds.
+
+    A scene can travel in three ways: whole with a request (`context`), once, to be named by id afterwards
+    (CreateContext and `context_id`), or once on a stream of its own (ScoreStream). The scores are the same. Whichever
+    way it came, an observation or goal whose content the server has seen lately is not encoded again.
     """
 
     def __init__(self, channel):
@@ -50,10 +54,44 @@ class WorldModelServiceStub(object):
                 request_serializer=worldforge__jepa__client_dot_v1_dot_jepa__pb2.ScoreRequest.SerializeToString,
                 response_deserializer=worldforge__jepa__client_dot_v1_dot_jepa__pb2.ScoreResponse.FromString,
                 _registered_method=True)
+        self.ScoreStream = channel.stream_stream(
+                '/worldforge.jepa.v1.WorldModelService/ScoreStream',
+                request_serializer=worldforge__jepa__client_dot_v1_dot_jepa__pb2.ScoreStreamRequest.SerializeToString,
+                response_deserializer=worldforge__jepa__client_dot_v1_dot_jepa__pb2.ScoreStreamResponse.FromString,
+                _registered_method=True)
+        self.CreateContext = channel.unary_unary(
+                '/worldforge.jepa.v1.WorldModelService/CreateContext',
+                request_serializer=worldforge__jepa__client_dot_v1_dot_jepa__pb2.CreateContextRequest.SerializeToString,
+                response_deserializer=worldforge__jepa__client_dot_v1_dot_jepa__pb2.CreateContextResponse.FromString,
+                _registered_method=True)
+        self.DeleteContext = channel.unary_unary(
+                '/worldforge.jepa.v1.WorldModelService/DeleteContext',
+                request_serializer=worldforge__jepa__client_dot_v1_dot_jepa__pb2.DeleteContextRequest.SerializeToString,
+                response_deserializer=worldforge__jepa__client_dot_v1_dot_jepa__pb2.DeleteContextResponse.FromString,
+                _registered_method=True)
+        self.Encode = channel.unary_unary(
+                '/worldforge.jepa.v1.WorldModelService/Encode',
+                request_serializer=worldforge__jepa__client_dot_v1_dot_jepa__pb2.EncodeRequest.SerializeToString,
+                response_deserializer=worldforge__jepa__client_dot_v1_dot_jepa__pb2.EncodeResponse.FromString,
+                _registered_method=True)
+        self.Unroll = channel.unary_stream(
+                '/worldforge.jepa.v1.WorldModelService/Unroll',
+                request_serializer=worldforge__jepa__client_dot_v1_dot_jepa__pb2.UnrollRequest.SerializeToString,
+                response_deserializer=worldforge__jepa__client_dot_v1_dot_jepa__pb2.UnrollResponse.FromString,
+                _registered_method=True)
+        self.Plan = channel.unary_stream(
+                '/worldforge.jepa.v1.WorldModelService/Plan',
+                request_serializer=worldforge__jepa__client_dot_v1_dot_jepa__pb2.PlanRequest.SerializeToString,
+                response_deserializer=worldforge__jepa__client_dot_v1_dot_jepa__pb2.PlanResponse.FromString,
+                _registered_method=True)
 
 
 class WorldModelServiceServicer(object):
-    """Scores candidate action sequences with the world models that one server holds.
+    """Runs the world models that one server holds.
+
+    A scene can travel in three ways: whole with a request (`context`), once, to be named by id afterwards
+    (CreateContext and `context_id`), or once on a stream of its own (ScoreStream). The scores are the same. Whichever
+    way it came, an observation or goal whose content the server has seen lately is not encoded again.
     """
 
     def ListModels(self, request, context):
@@ -78,6 +116,53 @@ class WorldModelServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ScoreStream(self, request_iterator, context):
+        """Scores candidates as they come. The first message carries the scene; any later one may replace the observation,
+        the goal or both. Every request gets exactly one response, in order, and requests may be sent ahead of responses.
+        A request that is refused gets an Error in its place, changes nothing, and the stream goes on. A client that sends
+        faster than the model scores is slowed by flow control.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateContext(self, request, context):
+        """Encodes a scene and keeps its latents under an id, for Score, Unroll and Plan.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteContext(self, request, context):
+        """Forgets a context. A context that is unknown or has expired is NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Encode(self, request, context):
+        """Returns the latents of an observation, for planners with an objective of their own.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Unroll(self, request, context):
+        """Streams the predicted latents, one message per predicted step, in order.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Plan(self, request, context):
+        """Plans next to the model: samples, scores and refits on the server, and streams each iteration's best plan so far.
+        Whatever ends the call, the last response stands. After a cancel or the deadline the device is free within one
+        predicted step.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_WorldModelServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -96,6 +181,36 @@ def add_WorldModelServiceServicer_to_server(servicer, server):
                     request_deserializer=worldforge__jepa__client_dot_v1_dot_jepa__pb2.ScoreRequest.FromString,
                     response_serializer=worldforge__jepa__client_dot_v1_dot_jepa__pb2.ScoreResponse.SerializeToString,
             ),
+            'ScoreStream': grpc.stream_stream_rpc_method_handler(
+                    servicer.ScoreStream,
+                    request_deserializer=worldforge__jepa__client_dot_v1_dot_jepa__pb2.ScoreStreamRequest.FromString,
+                    response_serializer=worldforge__jepa__client_dot_v1_dot_jepa__pb2.ScoreStreamResponse.SerializeToString,
+            ),
+            'CreateContext': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateContext,
+                    request_deserializer=worldforge__jepa__client_dot_v1_dot_jepa__pb2.CreateContextRequest.FromString,
+                    response_serializer=worldforge__jepa__client_dot_v1_dot_jepa__pb2.CreateContextResponse.SerializeToString,
+            ),
+            'DeleteContext': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteContext,
+                    request_deserializer=worldforge__jepa__client_dot_v1_dot_jepa__pb2.DeleteContextRequest.FromString,
+                    response_serializer=worldforge__jepa__client_dot_v1_dot_jepa__pb2.DeleteContextResponse.SerializeToString,
+            ),
+            'Encode': grpc.unary_unary_rpc_method_handler(
+                    servicer.Encode,
+                    request_deserializer=worldforge__jepa__client_dot_v1_dot_jepa__pb2.EncodeRequest.FromString,
+                    response_serializer=worldforge__jepa__client_dot_v1_dot_jepa__pb2.EncodeResponse.SerializeToString,
+            ),
+            'Unroll': grpc.unary_stream_rpc_method_handler(
+                    servicer.Unroll,
+                    request_deserializer=worldforge__jepa__client_dot_v1_dot_jepa__pb2.UnrollRequest.FromString,
+                    response_serializer=worldforge__jepa__client_dot_v1_dot_jepa__pb2.UnrollResponse.SerializeToString,
+            ),
+            'Plan': grpc.unary_stream_rpc_method_handler(
+                    servicer.Plan,
+                    request_deserializer=worldforge__jepa__client_dot_v1_dot_jepa__pb2.PlanRequest.FromString,
+                    response_serializer=worldforge__jepa__client_dot_v1_dot_jepa__pb2.PlanResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'worldforge.jepa.v1.WorldModelService', rpc_method_handlers)
@@ -105,7 +220,11 @@ def add_WorldModelServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class WorldModelService(object):
-    """Scores candidate action sequences with the world models that one server holds.
+    """Runs the world models that one server holds.
+
+    A scene can travel in three ways: whole with a request (`context`), once, to be named by id afterwards
+    (CreateContext and `context_id`), or once on a stream of its own (ScoreStream). The scores are the same. Whichever
+    way it came, an observation or goal whose content the server has seen lately is not encoded again.
     """
 
     @staticmethod
@@ -179,6 +298,168 @@ class WorldModelService(object):
             '/worldforge.jepa.v1.WorldModelService/Score',
             worldforge__jepa__client_dot_v1_dot_jepa__pb2.ScoreRequest.SerializeToString,
             worldforge__jepa__client_dot_v1_dot_jepa__pb2.ScoreResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ScoreStream(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/worldforge.jepa.v1.WorldModelService/ScoreStream',
+            worldforge__jepa__client_dot_v1_dot_jepa__pb2.ScoreStreamRequest.SerializeToString,
+            worldforge__jepa__client_dot_v1_dot_jepa__pb2.ScoreStreamResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateContext(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/worldforge.jepa.v1.WorldModelService/CreateContext',
+            worldforge__jepa__client_dot_v1_dot_jepa__pb2.CreateContextRequest.SerializeToString,
+            worldforge__jepa__client_dot_v1_dot_jepa__pb2.CreateContextResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteContext(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/worldforge.jepa.v1.WorldModelService/DeleteContext',
+            worldforge__jepa__client_dot_v1_dot_jepa__pb2.DeleteContextRequest.SerializeToString,
+            worldforge__jepa__client_dot_v1_dot_jepa__pb2.DeleteContextResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Encode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/worldforge.jepa.v1.WorldModelService/Encode',
+            worldforge__jepa__client_dot_v1_dot_jepa__pb2.EncodeRequest.SerializeToString,
+            worldforge__jepa__client_dot_v1_dot_jepa__pb2.EncodeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Unroll(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/worldforge.jepa.v1.WorldModelService/Unroll',
+            worldforge__jepa__client_dot_v1_dot_jepa__pb2.UnrollRequest.SerializeToString,
+            worldforge__jepa__client_dot_v1_dot_jepa__pb2.UnrollResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Plan(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/worldforge.jepa.v1.WorldModelService/Plan',
+            worldforge__jepa__client_dot_v1_dot_jepa__pb2.PlanRequest.SerializeToString,
+            worldforge__jepa__client_dot_v1_dot_jepa__pb2.PlanResponse.FromString,
             options,
             channel_credentials,
             insecure,
