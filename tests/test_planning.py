@@ -3,11 +3,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worldforge_jepa_client.planning import CEM, MPPI, elite_moments, path_integral_weights, plan, shift_plan
+from worldforge_jepa_client.planning import CEM, ICEM, MPPI, elite_moments, path_integral_weights, plan, shift_plan
 
 S, H, A, K = 64, 3, 2, 8
 
-PLANNERS = [CEM, MPPI]
+PLANNERS = [CEM, ICEM, MPPI]
 seeds = st.integers(0, 2**32 - 1)
 
 
@@ -71,7 +71,7 @@ def test_state_is_float32_and_starts_at_the_prior(kind):
 
 @pytest.mark.parametrize("kind", PLANNERS)
 def test_state_stays_float32_after_a_tell(kind):
-    planner = make(kind, momentum=0.3) if kind is CEM else make(kind, refit_std=True)
+    planner = make(kind, refit_std=True) if kind is MPPI else make(kind, momentum=0.3)
     plan(planner, noise_scores(0), 2)
     for state in (planner.mean, planner.std, planner.best_actions):
         assert (state.shape, state.dtype) == ((H, A), np.float32)
@@ -111,7 +111,7 @@ def test_a_zero_std_freezes_its_dimension():
 def test_candidates_and_plan_never_leave_the_bounds(kind, seed, bounds, mean, momentum):
     low = np.array([start for start, _ in bounds], dtype=np.float32)
     high = low + np.array([width for _, width in bounds], dtype=np.float32)
-    extra = {"momentum": momentum} if kind is CEM else {"refit_std": True, "temperature": 0.1}
+    extra = {"refit_std": True, "temperature": 0.1} if kind is MPPI else {"momentum": momentum}
     planner = make(
         kind,
         rng=seed,
@@ -492,6 +492,9 @@ def test_scores_may_be_any_sequence_of_numbers():
         ),
         (CEM, {"elites": 1}, "elites: got 1, expected 2 to samples = 64"),
         (CEM, {"elites": S + 1}, "elites: got 65, expected 2 to samples = 64"),
+        (ICEM, {"noise_beta": -1}, "noise_beta: got -1, expected finite and not negative"),
+        (ICEM, {"keep_elites": 2}, "keep_elites: got 2, expected a share from 0 to 1"),
+        (ICEM, {"decay": 0.8}, "decay: got 0.8, expected finite and at least 1"),
         (CEM, {"momentum": 1}, r"momentum: got 1, expected a share in \[0, 1\)"),
         (MPPI, {"temperature": 0}, "temperature: got 0, expected finite and above 0"),
         (MPPI, {"temperature": np.nan}, "temperature: got nan, expected finite and above 0"),
