@@ -4,9 +4,9 @@ import asyncio
 import threading
 
 import pytest
-from worldforge_jepa_server.engine import Engine
 
 from worldforge_jepa_client.errors import ResourceExhaustedError
+from worldforge_jepa_server.engine import Engine
 
 DEADLINE = 10
 

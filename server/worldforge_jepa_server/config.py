@@ -45,10 +45,17 @@ class ServerConfig:
     threads: int = _setting(0, "torch threads; 0 is one per core")
     queue_size: int = _setting(64, "calls accepted at a time, the running one included; more are refused")
     chunk_size: int = _setting(512, "candidates unrolled at a time; bounds memory")
+    cache_mib: int = _setting(512, "latents kept for contexts and repeated frames, in MiB")
+    context_ttl: float = _setting(600.0, "seconds a context lives after its last use")
     max_message_mib: int = _setting(64, "largest request and response, in MiB")
     drain_seconds: float = _setting(30.0, "how long accepted calls may take to finish after SIGTERM")
     reflection: bool = _setting(True, "serve gRPC reflection, which grpcurl and ghz use")
     log_level: str = _setting("info", "debug, info, warning or error; logs go to stderr")
+
+    @property
+    def cache_bytes(self) -> int:
+        """`cache_mib` in bytes."""
+        return self.cache_mib * 2**20
 
     @property
     def max_message_bytes(self) -> int:

@@ -19,7 +19,7 @@ _SMOOTHING = 0.2  # weight of the newest call in the running mean of call times
 
 
 class Engine:
-    """Runs work on the device in the order of arrival, one piece at a time.
+    """Runs work on the device in the order of arrival, one piece at a time; `pending` is queued or running.
 
     Args:
         queue_size: how many calls may be queued or running; more are refused.
@@ -28,7 +28,7 @@ class Engine:
 
     def __init__(self, queue_size: int, on_start: Callable[[], None]) -> None:
         self._queue_size = queue_size
-        self._pending = 0
+        self.pending = 0
         self._mean_seconds = 0.0
         self._device = ThreadPoolExecutor(1, thread_name_prefix="device", initializer=on_start)
 
@@ -40,20 +40,20 @@ class Engine:
         Raises:
             ResourceExhaustedError: the queue is full; `retry_after` estimates when it will have moved.
         """
-        if self._pending >= self._queue_size:
+        if self.pending >= self._queue_size:
             raise ResourceExhaustedError(
-                f"the queue holds {self._pending} calls, its limit",
+                f"the queue holds {self.pending} calls, its limit",
                 reason="QUEUE_FULL",
-                retry_after=max(0.001, self._pending * self._mean_seconds / 2),
+                retry_after=max(0.001, self.pending * self._mean_seconds / 2),
             )
         abandoned, arrived = threading.Event(), time.perf_counter()
-        self._pending += 1
+        self.pending += 1
         try:
             done = asyncio.get_running_loop().run_in_executor(self._device, self._timed, work, abandoned)
             result, began = await done
         finally:
             abandoned.set()
-            self._pending -= 1
+            self.pending -= 1
         return result, began - arrived
 
     def close(self) -> None:

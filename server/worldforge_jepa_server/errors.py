@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import uuid
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 from grpc_status import rpc_status
@@ -22,27 +23,58 @@ from worldforge_jepa_client.errors import (
 if TYPE_CHECKING:
     import grpc.aio
 
+    Context = grpc.aio.ServicerContext[Any, Any]
+
 _log = logging.getLogger(__name__)
+_M = TypeVar("_M", bound=Message)
 
-Method = Callable[[Any, "grpc.aio.ServicerContext[Any, Any]"], Awaitable[Message]]
+UnaryMethod = Callable[[Any, "Context"], Awaitable[Message]]
+StreamMethod = Callable[[Any, "Context"], AsyncGenerator[Message, None]]
 
 
-def answering(method: Method, request_class: type[Message]) -> Method:
-    """Wrap a unary method into one of raw request bytes; whatever goes wrong becomes a status with details.
+def answering(method: UnaryMethod, request_class: type[Message]) -> UnaryMethod:
+    """Wrap a unary method into one of raw bytes; whatever goes wrong becomes a status with details."""
 
-    gRPC's own parsing of requests would answer UNKNOWN, with the text of a Python exception.
-    """
-
-    async def answered(data: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> Message:  # noqa: RET503 - abort raises
+    async def answered(data: bytes, context: Context) -> Message:
         try:
-            return await method(_parse(data, request_class), context)
+            return await method(parse(data, request_class), context)
         except asyncio.CancelledError:
             raise
         except Exception as error:
-            status = rpc_status.to_status(to_status(as_jepa_error(error)))
-        await context.abort(status.code, status.details, status.trailing_metadata)
+            await _abort(context, error)
 
     return answered
+
+
+def streaming(method: StreamMethod, request_class: type[Message] | None = None) -> StreamMethod:
+    """`answering` for a stream of responses; without a request class the method takes what came as it is."""
+
+    async def answered(data: Any, context: Context) -> AsyncGenerator[Message, None]:
+        try:
+            request = parse(data, request_class) if request_class else data
+            async with contextlib.aclosing(method(request, context)) as responses:
+                async for response in responses:
+                    yield response
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            await _abort(context, error)
+
+    return answered
+
+
+def parse(data: bytes, message_class: type[_M]) -> _M:
+    """Parse a request's bytes; gRPC's own parsing would answer UNKNOWN, with the text of a Python exception.
+
+    Raises:
+        InvalidArgumentError: they are no such message.
+    """
+    try:
+        return message_class.FromString(data)
+    except DecodeError as error:
+        raise InvalidArgumentError(
+            f"{len(data)} bytes are not a {message_class.DESCRIPTOR.name}", reason="MALFORMED_MESSAGE"
+        ) from error
 
 
 def as_jepa_error(error: Exception) -> JepaError:
@@ -56,10 +88,7 @@ def as_jepa_error(error: Exception) -> JepaError:
     return InternalError(f"{type(error).__name__} in the server; its log has incident {incident}")
 
 
-def _parse(data: bytes, request_class: type[Message]) -> Message:
-    try:
-        return request_class.FromString(data)
-    except DecodeError as error:
-        raise InvalidArgumentError(
-            f"{len(data)} bytes are not a {request_class.DESCRIPTOR.name}", reason="MALFORMED_MESSAGE"
-        ) from error
+async def _abort(context: Context, error: Exception) -> NoReturn:
+    status = rpc_status.to_status(to_status(as_jepa_error(error)))
+    await context.abort(status.code, status.details, status.trailing_metadata)
+    raise AssertionError("abort always raises")

@@ -2,141 +2,98 @@
 
 from __future__ import annotations
 
-import time
+from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from threading import Event
+from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from worldforge_jepa_client.calls import Observation as ObservationArrays
-from worldforge_jepa_client.calls import ScoreCall
-from worldforge_jepa_client.errors import CallCancelledError, InternalError, ResourceExhaustedError
-from worldforge_jepa_client.spec import FREE, Objective
-from worldforge_jepa_server.models.contract import Latents, Observation, WorldModel
-
-_WARM_UP_PIXELS = 64
-_WARM_UP_SAMPLES = 8
+from worldforge_jepa_client.calls import ScoreOptions
+from worldforge_jepa_client.checks import proprio_weight
+from worldforge_jepa_client.errors import CallCancelledError, InternalError
+from worldforge_jepa_client.spec import Objective
+from worldforge_jepa_server.device import Clock, device_memory
+from worldforge_jepa_server.encoding import EncodedScene
+from worldforge_jepa_server.models.contract import Latents, WorldModel
 
 
 @dataclass(frozen=True)
 class Scored:
-    """Costs float32[S], what they were measured with, and the seconds each part took."""
+    """Costs [S] on the device, what they were measured with, and the seconds each part took."""
 
-    scores: NDArray[np.float32]
+    scores: Tensor
     objective: Objective
     proprio_weight: float
-    encode_seconds: float
     unroll_seconds: float
     distance_seconds: float
 
 
-def use_threads(threads: int) -> None:
-    """Set torch's threads for the calling thread; 0 keeps torch's own choice, one per core."""
-    if threads:
-        torch.set_num_threads(threads)
-
-
-def warm_up(model: WorldModel) -> None:
-    """Score zeros once, so that the first caller does not pay for allocations and kernel choices.
-
-    A model that cannot score what its own spec allows fails here, before the server says it is ready.
-    """
-    spec = model.spec
-    frames = ObservationArrays(
-        np.zeros([_WARM_UP_PIXELS if size == FREE else size for size in (1, 1, *spec.visual.shape[2:])], np.uint8),
-        np.zeros((1, 1, spec.proprio_dim), np.float32) if spec.proprio else None,
-    )
-    candidates = np.zeros((1, _WARM_UP_SAMPLES, spec.context_window + 1, spec.action_dim), np.float32)
-    score(model, ScoreCall(frames, frames, candidates), _WARM_UP_SAMPLES, Event())
-
-
 @torch.inference_mode()
-def score(model: WorldModel, call: ScoreCall, chunk_size: int, abandoned: Event) -> Scored:
-    """Encode, unroll `chunk_size` candidates at a time, measure; `call` has been checked against the model's spec.
+def score(
+    model: WorldModel, scene: EncodedScene, actions: Tensor, options: ScoreOptions, chunk_size: int, abandoned: Event
+) -> Scored:
+    """Unroll `chunk_size` candidates at a time and measure; everything has been checked against the model's spec.
+
+    Args:
+        model: predicts.
+        scene: with its goal.
+        actions: normalized, [S, H, A], from `to_actions`.
+        options: how to measure, and the units of the scene's history.
+        chunk_size: bounds memory.
+        abandoned: set once nobody waits; noticed after each step of the horizon.
 
     Raises:
-        CallCancelledError: `abandoned` was set; noticed between two steps of the horizon.
+        CallCancelledError: `abandoned` was set.
         ResourceExhaustedError: the device is out of memory.
         InternalError: the model gave NaN or infinite scores.
     """
-    try:
-        scored = _score(model, call, chunk_size, abandoned)
-    except torch.OutOfMemoryError as error:
-        raise ResourceExhaustedError(
-            f"the device is out of memory with {chunk_size} candidates at a time", reason="OUT_OF_MEMORY"
-        ) from error
-    broken = np.count_nonzero(~np.isfinite(scored.scores))
+    assert scene.goal is not None
+    clock, unroll_seconds, distance_seconds = Clock(model.spec.device), 0.0, 0.0
+    objective, weight = options.objective or model.spec.objective, proprio_weight(options, model.spec)
+    costs = []
+    with device_memory():
+        for chunk in actions.split(chunk_size):
+            # Each step's latents are dropped as the next one's come.
+            last = deque(unroll(model, scene, chunk, options.actions_are_normalized, abandoned), maxlen=1).pop()
+            unroll_seconds += clock.lap()
+            costs.append(distance(last, scene.goal, objective, weight))
+            distance_seconds += clock.lap()
+    scores = torch.cat(costs).float()
+    broken = int((~scores.isfinite()).sum())
     if broken:
         raise InternalError(
-            f"the model gave {broken} of {scored.scores.size} scores as NaN or infinite", reason="NON_FINITE_SCORES"
+            f"the model gave {broken} of {len(scores)} scores as NaN or infinite", reason="NON_FINITE_SCORES"
         )
-    return scored
+    return Scored(scores, objective, weight, unroll_seconds, distance_seconds + clock.lap())
 
 
-def _score(model: WorldModel, call: ScoreCall, chunk_size: int, abandoned: Event) -> Scored:
-    spec, options = model.spec, call.options
-    clock = _Clock(torch.device(spec.device))
-    objective = options.objective or spec.objective
-    weight = spec.proprio_weight if options.proprio_weight is None else options.proprio_weight
+@torch.inference_mode()
+def unroll(
+    model: WorldModel, scene: EncodedScene, actions: Tensor, history_is_normalized: bool, abandoned: Event
+) -> Iterator[Latents]:
+    """Predict normalized actions [S, H, A], yielding each step's latents, T = 1.
 
-    context, goal = (model.encode(_to_device(item, spec.device)) for item in (call.observation, call.goal))
-    encode_seconds = clock.lap()
-    actions = _actions(model, call.action_candidates[0], options.actions_are_normalized).transpose(0, 1)
+    Raises:
+        CallCancelledError: `abandoned` was set.
+    """
     history = None
-    if call.action_history is not None:
-        history = _actions(model, call.action_history[0], options.actions_are_normalized).unsqueeze(1)
-
-    unroll_seconds = distance_seconds = 0.0
-    costs = []
-    for chunk in actions.split(chunk_size, dim=1):
-        last = _last_latents(model, context, chunk, history, abandoned)
-        unroll_seconds += clock.lap()
-        costs.append(distance(last, goal, objective, weight))
-        distance_seconds += clock.lap()
-    scores = torch.cat(costs).float().cpu().numpy()
-    return Scored(scores, objective, weight, encode_seconds, unroll_seconds, distance_seconds + clock.lap())
-
-
-def _last_latents(
-    model: WorldModel, context: Latents, actions: Tensor, history: Tensor | None, abandoned: Event
-) -> Latents:
-    for predicted in model.unroll(context, actions, history):
+    if scene.action_history is not None:
+        history = to_actions(model, scene.action_history, history_is_normalized).transpose(0, 1)
+    for predicted in model.unroll(scene.start, actions.transpose(0, 1), history):
         if abandoned.is_set():
-            raise CallCancelledError("nobody waits for the scores any more")
-        last = predicted
-    return last
+            raise CallCancelledError("nobody waits for the result any more")
+        yield predicted
 
 
-def _actions(model: WorldModel, actions: NDArray[np.generic], normalized: bool) -> Tensor:
+def to_actions(model: WorldModel, actions: NDArray[Any], are_normalized: bool) -> Tensor:
+    """Actions [..., A] of a request to normalized ones on the model's device."""
     tensor = torch.tensor(actions, device=model.spec.device, dtype=torch.float32)
-    return tensor if normalized else model.normalize_actions(tensor)
-
-
-def _to_device(observation: ObservationArrays, device: str) -> Observation:
-    proprio = observation.proprio
-    return Observation(
-        torch.tensor(observation.visual, device=device),
-        None if proprio is None else torch.tensor(proprio, device=device, dtype=torch.float32),
-    )
-
-
-class _Clock:
-    """Seconds between laps, with the device's queued kernels finished."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._cuda = device if device.type == "cuda" else None
-        self._last = time.perf_counter()
-
-    def lap(self) -> float:
-        if self._cuda is not None:
-            torch.cuda.synchronize(self._cuda)
-        now = time.perf_counter()
-        elapsed, self._last = now - self._last, now
-        return elapsed
+    return tensor if are_normalized else model.normalize_actions(tensor)
 
 
 def distance(predicted: Latents, goal: Latents, objective: Objective, proprio_weight: float) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import signal
 from functools import partial
@@ -14,13 +15,17 @@ from grpc_health.v1.health_pb2 import HealthCheckResponse
 from grpc_reflection.v1alpha import reflection
 
 from worldforge_jepa_server.config import ServerConfig
+from worldforge_jepa_server.device import use_threads
 from worldforge_jepa_server.engine import Engine
 from worldforge_jepa_server.models.contract import WorldModel
 from worldforge_jepa_server.models.registry import load_model
-from worldforge_jepa_server.scoring import use_threads, warm_up
+from worldforge_jepa_server.runtime import Runtime
 from worldforge_jepa_server.servicer import SERVICE_NAME, WorldModelServicer, generic_handler
+from worldforge_jepa_server.warmup import warm_up
 
 _log = logging.getLogger(__name__)
+
+_SWEEPS_PER_TTL = 4
 
 
 class BindError(Exception):
@@ -38,23 +43,33 @@ async def serve(config: ServerConfig) -> None:
     """
     stopping = _on_signals()
     engine = Engine(config.queue_size, partial(use_threads, config.threads))
-    servicer, healthy = WorldModelServicer(engine, config), health.aio.HealthServicer()
+    runtime, healthy = Runtime(engine, config), health.aio.HealthServicer()
+    servicer = WorldModelServicer(runtime)
     server = _build(config, servicer, healthy)
     address = _bind(server, config.listen)
     await _announce(healthy, HealthCheckResponse.NOT_SERVING)
     await server.start()
     try:
         models, _ = await engine.run(partial(_load, config))
-        servicer.serve(models)
+        runtime.serve(models)
         await _announce(healthy, HealthCheckResponse.SERVING)
         print(f"serving on {address}", flush=True)
-        await stopping.wait()
+        await _until(stopping, runtime, config.context_ttl / _SWEEPS_PER_TTL)
         _log.info("draining: accepted calls may take %g s to finish", config.drain_seconds)
         await healthy.enter_graceful_shutdown()
+        servicer.drain()
         await server.stop(config.drain_seconds)
     finally:
         await server.stop(None)
         engine.close()
+
+
+async def _until(stopping: asyncio.Event, runtime: Runtime, sweep_seconds: float) -> None:
+    """Wait to be stopped, and meanwhile free what has expired."""
+    while not stopping.is_set():
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(stopping.wait(), sweep_seconds)
+        runtime.expire()
 
 
 def _on_signals() -> asyncio.Event:

@@ -2,118 +2,136 @@
 
 from __future__ import annotations
 
-import logging
+import asyncio
 import time
-from collections.abc import Mapping
-from dataclasses import replace
-from functools import partial
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 import grpc
+from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message_factory import GetMessageClass
 
-from worldforge_jepa_client import messages
-from worldforge_jepa_client.calls import ScoreCall, ScoreResult, Timing
-from worldforge_jepa_client.checks import check_score_call
-from worldforge_jepa_client.errors import NotFoundError, UnavailableError
+from worldforge_jepa_client import messages, session_messages
+from worldforge_jepa_client.errors import UnavailableError
 from worldforge_jepa_client.v1 import jepa_pb2
-from worldforge_jepa_server.config import ServerConfig
-from worldforge_jepa_server.engine import Engine
-from worldforge_jepa_server.errors import answering
-from worldforge_jepa_server.models.contract import WorldModel
-from worldforge_jepa_server.scoring import Scored, score
+from worldforge_jepa_server.errors import answering, streaming
+from worldforge_jepa_server.runtime import Runtime
+from worldforge_jepa_server.streams import ScoreStream
 
 if TYPE_CHECKING:
     import grpc.aio
 
     _Context = grpc.aio.ServicerContext[Any, Any]
 
-_log = logging.getLogger(__name__)
-
 _SERVICE = jepa_pb2.DESCRIPTOR.services_by_name["WorldModelService"]
 SERVICE_NAME = _SERVICE.full_name
 
 
 class WorldModelServicer:
-    """Serves the models it is given; until then every call is UNAVAILABLE."""
+    """The service of the proto, on a runtime."""
 
-    def __init__(self, engine: Engine, config: ServerConfig) -> None:
-        self._engine = engine
-        self._config = config
-        self._models: Mapping[str, WorldModel] = {}
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._idle_streams: set[asyncio.Task[Any]] = set()
+        self._draining = False
 
-    def serve(self, models: Mapping[str, WorldModel]) -> None:
-        """Answer for these models from now on; the first one is the default."""
-        self._models = models
+    def drain(self) -> None:
+        """End streams once they have answered what they were asked; calls of other methods are left to finish."""
+        self._draining = True
+        for task in self._idle_streams:
+            task.cancel()
 
-    async def ListModels(self, request: jepa_pb2.ListModelsRequest, context: _Context) -> jepa_pb2.ListModelsResponse:
+    async def ListModels(self, request: jepa_pb2.ListModelsRequest, _: _Context) -> jepa_pb2.ListModelsResponse:
         """See the proto."""
-        self._model("")
-        return jepa_pb2.ListModelsResponse(models=[self._published(model) for model in self._models.values()])
+        return jepa_pb2.ListModelsResponse(models=[messages.model_message(spec) for spec in self._runtime.specs()])
 
-    async def GetModel(self, request: jepa_pb2.GetModelRequest, context: _Context) -> jepa_pb2.GetModelResponse:
+    async def GetModel(self, request: jepa_pb2.GetModelRequest, _: _Context) -> jepa_pb2.GetModelResponse:
         """See the proto."""
-        return jepa_pb2.GetModelResponse(model=self._published(self._model(request.model)))
+        return jepa_pb2.GetModelResponse(model=messages.model_message(self._runtime.spec(request.model)))
 
-    async def Score(self, request: jepa_pb2.ScoreRequest, context: _Context) -> jepa_pb2.ScoreResponse:
+    async def Score(self, request: jepa_pb2.ScoreRequest, _: _Context) -> jepa_pb2.ScoreResponse:
         """See the proto."""
         arrived = time.perf_counter()
-        model = self._model(request.model)
-        call = messages.score_call(request)
-        check_score_call(call, model.spec)
-        decoded = time.perf_counter()
-        _log.debug("score on %s: %d candidates, horizon %d", model.spec.name, *call.action_candidates.shape[1:3])
-        scored, queue_seconds = await self._engine.run(partial(score, model, call, self._config.chunk_size))
-        timing = _timing(scored, arrived, decoded, queue_seconds)
-        return messages.score_response(_result(scored, call, model, timing))
+        return messages.score_response(await self._runtime.score(messages.score_call(request), arrived))
 
-    def _published(self, model: WorldModel) -> jepa_pb2.Model:
-        limits = replace(model.spec.limits, max_message_bytes=self._config.max_message_bytes)
-        return messages.model_message(replace(model.spec, limits=limits))
+    async def ScoreStream(
+        self, requests: AsyncIterator[bytes], _: _Context
+    ) -> AsyncGenerator[jepa_pb2.ScoreStreamResponse, None]:
+        """See the proto. Reading only after answering is what slows a client that sends too fast."""
+        stream = ScoreStream(self._runtime)
+        while (data := await self._next_message(requests)) is not None:
+            yield await stream.answer(data)
 
-    def _model(self, name: str) -> WorldModel:
-        if not self._models:
-            raise UnavailableError("the server is loading its models", reason="MODEL_LOADING", retry_after=1.0)
+    async def CreateContext(
+        self, request: jepa_pb2.CreateContextRequest, _: _Context
+    ) -> jepa_pb2.CreateContextResponse:
+        """See the proto."""
+        scene = messages.decode_scene(request.context)
+        return session_messages.context_response(await self._runtime.create_context(scene, request.model))
+
+    async def DeleteContext(
+        self, request: jepa_pb2.DeleteContextRequest, _: _Context
+    ) -> jepa_pb2.DeleteContextResponse:
+        """See the proto."""
+        self._runtime.delete_context(request.context_id)
+        return jepa_pb2.DeleteContextResponse()
+
+    async def Encode(self, request: jepa_pb2.EncodeRequest, _: _Context) -> jepa_pb2.EncodeResponse:
+        """See the proto."""
+        dtype = session_messages.latent_dtype(request.dtype)
+        observation = messages.decode_observation(request.observation, "observation")
+        latents = await self._runtime.encode(observation, request.model)
+        return jepa_pb2.EncodeResponse(latents=session_messages.latents_message(latents, dtype))
+
+    async def Unroll(
+        self, request: jepa_pb2.UnrollRequest, _: _Context
+    ) -> AsyncGenerator[jepa_pb2.UnrollResponse, None]:
+        """See the proto."""
+        call = session_messages.unroll_call(request)
+        async for step, latents in self._runtime.unroll(call):
+            # Latents can be many megabytes, whose copy would hold up the event loop.
+            message = await asyncio.to_thread(session_messages.latents_message, latents, call.dtype)
+            yield jepa_pb2.UnrollResponse(step=step, latents=message)
+
+    async def Plan(self, request: jepa_pb2.PlanRequest, _: _Context) -> AsyncGenerator[jepa_pb2.PlanResponse, None]:
+        """See the proto."""
+        arrived = time.perf_counter()
+        async for progress in self._runtime.plan(session_messages.plan_call(request), arrived):
+            yield session_messages.plan_response(progress)
+
+    async def _next_message(self, requests: AsyncIterator[bytes]) -> bytes | None:
+        """Return a stream's next message, or None at its end.
+
+        Raises:
+            UnavailableError: the server is draining.
+        """
+        task = asyncio.current_task()
+        assert task is not None
+        self._idle_streams.add(task)
         try:
-            return self._models[name or next(iter(self._models))]
-        except KeyError:
-            served = ", ".join(self._models)
-            raise NotFoundError(
-                f"{name!r} is not served; served: {served}", reason="MODEL_NOT_FOUND", field="model"
-            ) from None
+            if self._draining:
+                raise UnavailableError("the server is draining", reason="DRAINING")
+            return await anext(requests, None)
+        except asyncio.CancelledError:
+            if self._draining:
+                raise UnavailableError("the server is draining", reason="DRAINING") from None
+            raise
+        finally:
+            self._idle_streams.discard(task)
 
 
 def generic_handler(servicer: WorldModelServicer) -> grpc.GenericRpcHandler:
     """Return what makes a grpc.aio server call the servicer: one handler for each method of the proto."""
-    handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
-        method.name: grpc.unary_unary_rpc_method_handler(
-            answering(getattr(servicer, method.name), GetMessageClass(method.input_type)),
-            response_serializer=GetMessageClass(method.output_type).SerializeToString,
-        )
-        for method in _SERVICE.methods
-    }
+    handlers = {method.name: _handler(servicer, method) for method in _SERVICE.methods}
     return grpc.method_handlers_generic_handler(SERVICE_NAME, handlers)
 
 
-def _result(scored: Scored, call: ScoreCall, model: WorldModel, timing: Timing) -> ScoreResult:
-    metadata = {
-        "score_units": "latent_cost",
-        "model": model.spec.name,
-        "objective": scored.objective.value,
-        "proprio_weight": scored.proprio_weight,
-        "actions_are_normalized": call.options.actions_are_normalized,
-        "device": model.spec.device,
-    }
-    return ScoreResult(scored.scores, int(scored.scores.argmin()), True, metadata, timing)
-
-
-def _timing(scored: Scored, arrived: float, decoded: float, queue_seconds: float) -> Timing:
-    seconds = (
-        queue_seconds,
-        decoded - arrived,
-        scored.encode_seconds,
-        scored.unroll_seconds,
-        scored.distance_seconds,
-        time.perf_counter() - arrived,
-    )
-    return Timing(*(round(part * 1e6) for part in seconds))
+def _handler(servicer: WorldModelServicer, method: MethodDescriptor) -> grpc.RpcMethodHandler[Any, Any]:
+    behaviour = getattr(servicer, method.name)
+    serialize = GetMessageClass(method.output_type).SerializeToString
+    if method.client_streaming:
+        return grpc.stream_stream_rpc_method_handler(streaming(behaviour), response_serializer=serialize)
+    request_class = GetMessageClass(method.input_type)
+    if method.server_streaming:
+        return grpc.unary_stream_rpc_method_handler(streaming(behaviour, request_class), response_serializer=serialize)
+    return grpc.unary_unary_rpc_method_handler(answering(behaviour, request_class), response_serializer=serialize)

@@ -1,0 +1,103 @@
+"""Scenes as calls name them: sent whole, or by the id of a context that the server keeps."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+from worldforge_jepa_client.calls import Context, Scene
+from worldforge_jepa_client.checks import check_scene
+from worldforge_jepa_client.errors import FailedPreconditionError, NotFoundError
+from worldforge_jepa_server.contexts import Cache
+from worldforge_jepa_server.encoding import EncodedScene, Encoder
+from worldforge_jepa_server.models.contract import WorldModel
+
+_ID_BYTES = 16
+_OVERHEAD = 1024  # bytes that the smallest context costs beside its latents
+
+Encode = Callable[[], EncodedScene]
+"""Gives the encoded scene; called on the device thread."""
+
+
+@dataclass(frozen=True)
+class _Stored:
+    model: str
+    scene: EncodedScene
+
+
+class Scenes:
+    """Opens scenes for calls, and keeps contexts.
+
+    Args:
+        encoder: encodes what is sent whole.
+        contexts: where contexts are kept.
+    """
+
+    def __init__(self, encoder: Encoder, contexts: Cache[_Stored]) -> None:
+        self._encoder = encoder
+        self._contexts = contexts
+
+    def keep(self, model: WorldModel, scene: EncodedScene) -> Context:
+        """Keep a scene under a new, unguessable id."""
+        name = secrets.token_urlsafe(_ID_BYTES)
+        self._contexts.put(name, _Stored(model.spec.name, scene), scene.size + _OVERHEAD)
+        return Context(name, time.time() + self._contexts.ttl)
+
+    def forget(self, context_id: str) -> None:
+        """Drop a context; raises NotFoundError if there is none."""
+        if not self._contexts.delete(context_id):
+            raise _unknown(context_id)
+
+    def expire(self) -> None:
+        """Free contexts that have not been used for too long."""
+        self._contexts.expire()
+
+    def model_of(self, scene: Scene | str, model: str) -> str:
+        """Return the model a call means: the one it names, else that of its context, else the default ("").
+
+        Raises:
+            NotFoundError: no such context.
+            FailedPreconditionError: the context is of another model.
+        """
+        if isinstance(scene, Scene):
+            return model
+        stored = self._contexts.get(scene)
+        if stored is None:
+            raise _unknown(scene)
+        if model and model != stored.model:
+            raise FailedPreconditionError(
+                f"is of model {stored.model}; the request names {model}",
+                reason="CONTEXT_OF_OTHER_MODEL",
+                field="context_id",
+            )
+        return stored.model
+
+    @contextlib.contextmanager
+    def opened(self, scene: Scene | str, model: WorldModel, *, needs_goal: bool = True) -> Iterator[Encode]:
+        """Yield what gives the encoded scene; a context stays as long as it is open.
+
+        Raises:
+            InvalidArgumentError, OutOfRangeError: the scene does not fit the model.
+            NotFoundError: no such context.
+        """
+        if isinstance(scene, Scene):
+            check_scene(scene, model.spec, needs_goal=needs_goal)
+            yield partial(self._encoder.encode_scene, model, scene)
+            return
+        with self._contexts.using(scene) as stored:
+            if stored is None:
+                raise _unknown(scene)
+            found = stored.scene
+            yield lambda: found
+
+
+def _unknown(context_id: str) -> NotFoundError:
+    return NotFoundError(
+        f"{context_id!r} is unknown, expired or evicted; create it again",
+        reason="CONTEXT_NOT_FOUND",
+        field="context_id",
+    )

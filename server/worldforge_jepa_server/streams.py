@@ -1,0 +1,73 @@
+"""ScoreStream: one scene that lives as long as the stream, and one answer to every message."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+
+from worldforge_jepa_client import messages, tensors
+from worldforge_jepa_client.calls import Scene, ScoreCall
+from worldforge_jepa_client.errors import FailedPreconditionError, to_message
+from worldforge_jepa_client.v1 import jepa_pb2
+from worldforge_jepa_server.errors import as_jepa_error, parse
+from worldforge_jepa_server.runtime import Runtime
+from worldforge_jepa_server.scenes import Encode
+
+
+@dataclass(frozen=True)
+class _Held:
+    """The stream's scene: as it came, and what encodes it once."""
+
+    scene: Scene
+    encode: Encode
+
+
+class ScoreStream:
+    """Answers the messages of one stream, in order."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._model: str | None = None
+        self._held: _Held | None = None
+
+    async def answer(self, data: bytes) -> jepa_pb2.ScoreStreamResponse:
+        """Answer one message; one that is refused changes nothing."""
+        arrived = time.perf_counter()
+        try:
+            request = parse(data, jepa_pb2.ScoreStreamRequest)
+            model = request.model if self._model is None else self._model
+            held = self._hold(request, model)
+            response = await self._score(request, held, model, arrived)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            return jepa_pb2.ScoreStreamResponse(error=to_message(as_jepa_error(error)))
+        self._model, self._held = model, held
+        return response
+
+    def _hold(self, request: jepa_pb2.ScoreStreamRequest, model: str) -> _Held:
+        if request.HasField("context"):
+            scene = (self._held.scene if self._held else Scene()).updated(messages.decode_scene(request.context))
+            return _Held(scene, self._runtime.hold(scene, model))
+        if self._held is None:
+            raise FailedPreconditionError(
+                "is not set, and no earlier message of this stream set a scene", reason="NO_SCENE", field="context"
+            )
+        return self._held
+
+    async def _score(
+        self, request: jepa_pb2.ScoreStreamRequest, held: _Held, model: str, arrived: float
+    ) -> jepa_pb2.ScoreStreamResponse:
+        if not request.HasField("action_candidates"):
+            await self._runtime.encode_now(held.encode)
+            return jepa_pb2.ScoreStreamResponse()
+        call = ScoreCall(
+            scene=held.scene,
+            action_candidates=tensors.decode(request.action_candidates, field="action_candidates"),
+            model=model,
+            options=messages.decode_options(request.options),
+            extra_info=messages.struct_dict(request.extra_info, "extra_info"),
+        )
+        result = await self._runtime.score_in(held.encode, call, arrived)
+        return jepa_pb2.ScoreStreamResponse(score=messages.score_response(result))
