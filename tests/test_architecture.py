@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+
+from worldforge_jepa_client.spec import Limits, Normalization, Objective
 from worldforge_jepa_server.models.checkpoint import CheckpointError, load_weights
 from worldforge_jepa_server.models.contract import Latents, Observation
 from worldforge_jepa_server.models.encoder import EncoderConfig
@@ -13,8 +15,6 @@ from worldforge_jepa_server.models.native import Jepa, ModelConfig, NativeModel
 from worldforge_jepa_server.models.predictor import PredictorConfig
 from worldforge_jepa_server.models.transform import to_pixels
 from worldforge_jepa_server.scoring import distance
-
-from worldforge_jepa_client.spec import Limits, Normalization, Objective
 
 DATA = Path(__file__).parent / "data"
 FACTS = json.loads((DATA / "adaln_tiny.json").read_text())

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from worldforge_jepa_client.arrays import as_array, as_observation
-from worldforge_jepa_client.calls import Observation, ScoreCall, ScoreOptions
+from worldforge_jepa_client.calls import Observation, Scene, ScoreCall, ScoreOptions
 from worldforge_jepa_client.checks import check_score_call
 from worldforge_jepa_client.errors import FailedPreconditionError, InvalidArgumentError, OutOfRangeError
 from worldforge_jepa_client.spec import FLOATS, FREE, Limits, ModelSpec, Normalization, Objective, TensorSpec
@@ -38,12 +38,9 @@ def observation(frames=1):
 
 
 def call(**changes):
-    good = {
-        "observation": observation(),
-        "goal": observation(),
-        "action_candidates": np.zeros((1, S, H, A), np.float32),
-    }
-    return ScoreCall(**(good | changes))
+    whole = {"observation": observation(), "goal": observation(), "action_history": None}
+    scene = Scene(**{name: changes.pop(name, part) for name, part in whole.items()})
+    return ScoreCall(**({"scene": scene, "action_candidates": np.zeros((1, S, H, A), np.float32)} | changes))
 
 
 def with_visual(visual):
@@ -68,6 +65,8 @@ def test_good_calls_pass():
 @pytest.mark.parametrize(
     ("changes", "field", "reason", "words"),
     [
+        ({"observation": None}, "context.observation", "MISSING_FIELD", "is missing"),
+        ({"goal": None}, "context.goal", "MISSING_FIELD", "is missing"),
         ({"action_candidates": np.zeros((S, H, A), np.float32)}, "action_candidates", "INVALID_SHAPE", "(1, any, any, 4)"),
         ({"action_candidates": np.zeros((2, S, H, A), np.float32)}, "action_candidates", "INVALID_SHAPE", "(2, 3, 2, 4)"),
         ({"action_candidates": np.zeros((1, 0, H, A), np.float32)}, "action_candidates", "INVALID_SHAPE", "(1, 0, 2, 4)"),
@@ -124,6 +123,12 @@ def test_raw_actions_need_statistics():
     blind = Observation(observation().visual)
     with pytest.raises(FailedPreconditionError, match="no action statistics"):
         check_score_call(call(observation=blind, goal=blind, options=ScoreOptions(actions_are_normalized=False)), BLIND)
+
+
+def test_of_a_context_only_the_candidates_and_options_are_checked():
+    check_score_call(call(scene="an id"), SPEC)
+    with pytest.raises(InvalidArgumentError, match="action_candidates"):
+        check_score_call(call(scene="an id", action_candidates=np.zeros((1, S, H, A + 1), np.float32)), SPEC)
 
 
 class OnlyDLPack:

@@ -1,6 +1,7 @@
 """Flags, environment and defaults become one frozen config."""
 
 import pytest
+
 from worldforge_jepa_server.cli import parse_config
 from worldforge_jepa_server.config import ModelSource, ServerConfig
 

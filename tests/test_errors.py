@@ -5,10 +5,10 @@ import logging
 import grpc
 import pytest
 from grpc_status import rpc_status
-from worldforge_jepa_server.errors import as_jepa_error
 
 from worldforge_jepa_client import errors
 from worldforge_jepa_client.errors import JepaError, from_rpc_error, to_status
+from worldforge_jepa_server.errors import as_jepa_error
 
 CLASSES = JepaError.__subclasses__()
 

@@ -69,9 +69,7 @@ def test_a_spec_survives(spec):
     ("field", "clear"),
     [
         ("context", lambda request: request.ClearField("context")),
-        ("context.observation", lambda request: request.context.ClearField("observation")),
         ("context.observation.visual", lambda request: request.context.observation.ClearField("visual")),
-        ("context.goal", lambda request: request.context.ClearField("goal")),
         ("context.goal.visual", lambda request: request.context.goal.ClearField("visual")),
         ("action_candidates", lambda request: request.ClearField("action_candidates")),
     ],

@@ -7,14 +7,15 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 import numpy as np
 import pytest
-from worldforge_jepa_server.config import ServerConfig
-from worldforge_jepa_server.engine import Engine
-from worldforge_jepa_server.models import tiny
-from worldforge_jepa_server.servicer import WorldModelServicer, generic_handler
 
 from tests.scenes import raw_candidates, scene
 from worldforge_jepa_client import AsyncClient, Client
 from worldforge_jepa_client.errors import DeadlineExceededError, ResourceExhaustedError, UnavailableError
+from worldforge_jepa_server.config import ServerConfig
+from worldforge_jepa_server.engine import Engine
+from worldforge_jepa_server.models import tiny
+from worldforge_jepa_server.runtime import Runtime
+from worldforge_jepa_server.servicer import WorldModelServicer, generic_handler
 
 DEADLINE = 60
 LONG = {"samples": 4000, "horizon": 32}  # tens of seconds
@@ -85,9 +86,9 @@ async def test_overload_is_refused_with_a_delay_and_the_accepted_calls_finish(st
 
 async def test_until_the_models_are_loaded_calls_are_unavailable_and_wait_ready_waits():
     engine = Engine(4, lambda: None)
-    servicer = WorldModelServicer(engine, ServerConfig())
+    runtime = Runtime(engine, ServerConfig())
     server = grpc.aio.server()
-    server.add_generic_rpc_handlers((generic_handler(servicer),))
+    server.add_generic_rpc_handlers((generic_handler(WorldModelServicer(runtime)),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with AsyncClient(f"127.0.0.1:{port}", timeout=DEADLINE) as client:
@@ -97,7 +98,7 @@ async def test_until_the_models_are_loaded_calls_are_unavailable_and_wait_ready_
         waiting = asyncio.create_task(client.wait_ready(DEADLINE))
         await asyncio.sleep(0)
         assert not waiting.done()
-        servicer.serve({"tiny": tiny.load("cpu", "tiny")})
+        runtime.serve({"tiny": tiny.load("cpu", "tiny")})
         await asyncio.wait_for(waiting, DEADLINE)
         assert (await client.model()).name == "tiny"
     await server.stop(None)

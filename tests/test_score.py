@@ -7,24 +7,40 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from worldforge_jepa_server.config import ServerConfig
-from worldforge_jepa_server.models import tiny
-from worldforge_jepa_server.scoring import score, use_threads
 
 from tests.scenes import raw_candidates, scene
 from worldforge_jepa_client import AsyncClient, Client, messages
+from worldforge_jepa_client.arguments import build_scene, build_score_call
 from worldforge_jepa_client.errors import InvalidArgumentError, JepaError, NotFoundError, from_rpc_error
-from worldforge_jepa_client.steps import build_score_call
 from worldforge_jepa_client.v1 import jepa_pb2, jepa_pb2_grpc
+from worldforge_jepa_server.config import ServerConfig
+from worldforge_jepa_server.contexts import Cache
+from worldforge_jepa_server.device import use_threads
+from worldforge_jepa_server.encoding import Encoder
+from worldforge_jepa_server.models import tiny
+from worldforge_jepa_server.scoring import score, to_actions
 
 DEADLINE = 30
 
 
 def request(**changes):
     """A good ScoreRequest, changed in places."""
-    keywords = scene() | raw_candidates() | changes
-    positional = [keywords.pop(name) for name in ("observation", "goal", "action_candidates")]
-    return messages.score_request(build_score_call(*positional, keywords))
+    return messages.score_request(as_call(scene() | raw_candidates() | changes))
+
+
+def as_call(keywords):
+    """The call that `client.score(**keywords)` makes."""
+    whole = build_scene(keywords["observation"], keywords["goal"])
+    rest = {name: value for name, value in keywords.items() if name not in ("observation", "goal", "action_candidates")}
+    return build_score_call(whole, keywords["action_candidates"], rest)
+
+
+def score_in_process(call):
+    """What the server computes, without it."""
+    model = tiny.load("cpu", "tiny")
+    encoded = Encoder(Cache(0, 0.0)).encode_scene(model, call.scene)
+    actions = to_actions(model, call.action_candidates[0], call.options.actions_are_normalized)
+    return score(model, encoded, actions, call.options, ServerConfig.chunk_size, threading.Event()).scores.numpy()
 
 
 @pytest.fixture(scope="module")
@@ -45,15 +61,12 @@ def refused(stub, request):
 def test_scores_through_the_wire_equal_those_in_process_bit_by_bit(client, objective, samples):
     keywords = scene() | raw_candidates(samples) | {"objective": objective, "proprio_weight": 0.25}
     remote = client.score(**keywords)
-    positional = [keywords.pop(name) for name in ("observation", "goal", "action_candidates")]
     use_threads(1)
-    local = score(
-        tiny.load("cpu", "tiny"), build_score_call(*positional, keywords), ServerConfig.chunk_size, threading.Event()
-    )
-    np.testing.assert_array_equal(remote.scores, local.scores)
+    local = score_in_process(as_call(keywords))
+    np.testing.assert_array_equal(remote.scores, local)
     assert remote.scores.dtype == np.float32
     assert remote.scores.shape == (samples,)
-    assert remote.best_index == int(np.argmin(local.scores))
+    assert remote.best_index == int(np.argmin(local))
     assert remote.lower_is_better is True
 
 

@@ -3,51 +3,149 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from numpy.typing import NDArray
 
-from worldforge_jepa_client.calls import Observation, ScoreCall
+from worldforge_jepa_client.calls import Observation, PlanCall, Scene, ScoreCall, ScoreOptions, UnrollCall
 from worldforge_jepa_client.errors import FailedPreconditionError, InvalidArgumentError, OutOfRangeError
+from worldforge_jepa_client.planning import Arrays, HostArrays, Planner, make_planner
 from worldforge_jepa_client.spec import FREE, ModelSpec, TensorSpec
 
 
 def check_score_call(call: ScoreCall, spec: ModelSpec) -> None:
-    """Check every tensor and option of a call against a model's published spec.
+    """Check every tensor and option of a call; of a context named by id only the server knows more.
 
     Raises:
         InvalidArgumentError: a shape, dtype or value that the spec does not allow; `field` names it.
         OutOfRangeError: more samples, steps or frames than the model's limits.
         FailedPreconditionError: raw actions for a model without action statistics.
     """
-    weight = spec.proprio_weight if call.options.proprio_weight is None else call.options.proprio_weight
+    check_options(call.options, spec)
+    if isinstance(call.scene, Scene):
+        check_scene(call.scene, spec)
+        check_goal_proprio(call.scene.goal, call.options, spec)
+    check_candidates(call.action_candidates, spec)
+
+
+def check_unroll_call(call: UnrollCall, spec: ModelSpec) -> None:
+    """Check every tensor and option of a call; raises as `check_score_call` does."""
+    check_candidates(call.action_candidates, spec)
+    check_normalizable(call.actions_are_normalized, spec)
+    check_selection(call)
+    if isinstance(call.scene, Scene):
+        check_scene(call.scene, spec, needs_goal=False)
+
+
+def check_plan_call(call: PlanCall, spec: ModelSpec) -> None:
+    """Check every tensor and option of a call; raises as `check_score_call` does."""
+    check_options(call.options, spec)
+    planner_for(call, spec)
+    if isinstance(call.scene, Scene):
+        check_scene(call.scene, spec)
+        check_goal_proprio(call.scene.goal, call.options, spec)
+
+
+def planner_for(call: PlanCall, spec: ModelSpec, arrays: Callable[..., Arrays] = HostArrays) -> Planner:
+    """Return the planner that a call describes.
+
+    Raises:
+        InvalidArgumentError: there is no such planner; the message names the option at fault.
+        OutOfRangeError: it would ask for more than the model's limits.
+    """
+    told = call.planner
+    try:
+        # Before the planner, because it allocates what it is told to.
+        _check_plan_limits(told.samples or 0, told.horizon, spec)
+        planner = make_planner(
+            call.method,
+            call.planner,
+            action_dim=spec.action_dim,
+            rng=call.seed,
+            initial_mean=call.initial_mean,
+            arrays=arrays,
+        )
+    except (TypeError, ValueError) as error:
+        raise InvalidArgumentError(str(error), reason="INVALID_PLANNER", field="planner") from error
+    _check_plan_limits(planner.samples, planner.horizon, spec)
+    return planner
+
+
+def check_scene(scene: Scene, spec: ModelSpec, *, needs_goal: bool = True) -> None:
+    """Check a scene; the goal's proprio may be missing, whether it is needed depends on the options."""
+    if scene.observation is None:
+        raise _invalid("context.observation", "is missing", "MISSING_FIELD")
+    check_observation(scene.observation, spec, "context.observation")
+    if scene.goal is not None:
+        check_observation(scene.goal, spec, "context.goal", needs_proprio=False)
+    elif needs_goal:
+        raise _invalid("context.goal", "is missing", "MISSING_FIELD")
+    _check_history(scene.action_history, scene.observation.visual.shape[1], spec)
+
+
+def check_options(options: ScoreOptions, spec: ModelSpec) -> None:
+    """Check how a model is asked to score."""
+    weight = proprio_weight(options, spec)
     if not (math.isfinite(weight) and weight >= 0):
         raise _invalid("options.proprio_weight", f"is {weight}; expected a finite number >= 0", "INVALID_VALUE")
     if weight > 0 and spec.proprio is None:
         raise _invalid("options.proprio_weight", f"is {weight}; model {spec.name} has no proprio", "INVALID_VALUE")
-    if not call.options.actions_are_normalized and spec.normalization is None:
+    check_normalizable(options.actions_are_normalized, spec)
+
+
+def check_normalizable(actions_are_normalized: bool, spec: ModelSpec) -> None:
+    """Refuse raw actions where the model has no statistics to normalize them with."""
+    if not actions_are_normalized and spec.normalization is None:
         raise FailedPreconditionError(
             f"model {spec.name} has no action statistics to normalize raw actions with",
             reason="NO_ACTION_NORMALIZATION",
             field="options.actions_are_normalized",
         )
-    _check_observation(call.observation, spec, "context.observation")
-    _check_observation(call.goal, spec, "context.goal", proprio_optional=weight == 0)
-    _check_history(call, spec)
-    _check_tensor(call.action_candidates, spec.action_candidates, "action_candidates")
+
+
+def check_candidates(candidates: NDArray[Any], spec: ModelSpec) -> None:
+    """Check candidates (1, S, H, A) and the limits on S and H."""
+    _check_tensor(candidates, spec.action_candidates, "action_candidates")
+    _, samples, horizon, _ = candidates.shape
+    check_limit("action_candidates", "samples", samples, spec.limits.max_samples)
+    check_limit("action_candidates", "steps of horizon", horizon, spec.limits.max_horizon)
+
+
+def _check_plan_limits(samples: int, horizon: int, spec: ModelSpec) -> None:
+    check_limit("planner.samples", "samples", samples, spec.limits.max_samples)
+    check_limit("planner.horizon", "steps of horizon", horizon, spec.limits.max_horizon)
+
+
+def check_selection(call: UnrollCall) -> None:
+    """Check the steps and candidates that an unroll is asked for."""
     _, samples, horizon, _ = call.action_candidates.shape
-    _check_limit("action_candidates", "samples", samples, spec.limits.max_samples)
-    _check_limit("action_candidates", "steps of horizon", horizon, spec.limits.max_horizon)
+    if list(call.steps) != sorted(set(call.steps)) or not all(1 <= step <= horizon for step in call.steps):
+        raise _invalid("steps", f"is {list(call.steps)}; expected rising steps from 1 to {horizon}", "INVALID_VALUE")
+    if not all(0 <= sample < samples for sample in call.samples):
+        raise _invalid(
+            "samples", f"is {list(call.samples)}; expected candidates from 0 to {samples - 1}", "INVALID_VALUE"
+        )
 
 
-def _check_observation(
-    observation: Observation, spec: ModelSpec, field: str, *, proprio_optional: bool = False
-) -> None:
+def check_goal_proprio(goal: object, options: ScoreOptions, spec: ModelSpec) -> None:
+    """Refuse a goal, given or encoded, without the proprio that the options weigh."""
+    if getattr(goal, "proprio", None) is None and proprio_weight(options, spec) > 0:
+        raise _missing_proprio("context.goal", spec)
+
+
+def proprio_weight(options: ScoreOptions, spec: ModelSpec) -> float:
+    """The weight that is asked for, or the model's default."""
+    return spec.proprio_weight if options.proprio_weight is None else options.proprio_weight
+
+
+def check_observation(observation: Observation, spec: ModelSpec, field: str, *, needs_proprio: bool = True) -> None:
+    """Check the frames of an observation or goal."""
     visual, proprio = observation.visual, observation.proprio
     _check_tensor(visual, spec.visual, f"{field}.visual")
     _check_pixel_range(visual, f"{field}.visual")
     frames = visual.shape[1]
-    _check_limit(f"{field}.visual", "frames", frames, spec.limits.max_context_frames)
+    check_limit(f"{field}.visual", "frames", frames, spec.limits.max_context_frames)
     if spec.proprio is None:
         if proprio is not None:
             raise _invalid(f"{field}.proprio", f"is set; model {spec.name} takes none", "UNEXPECTED_FIELD")
@@ -55,15 +153,16 @@ def _check_observation(
         _check_tensor(proprio, spec.proprio, f"{field}.proprio")
         if proprio.shape[1] != frames:
             raise _invalid(f"{field}.proprio", f"has {proprio.shape[1]} frames; visual has {frames}", "SHAPE_MISMATCH")
-    elif not proprio_optional:
-        expected = _shape_text(spec.proprio.shape)
-        raise _invalid(
-            f"{field}.proprio", f"is missing; model {spec.name} needs raw proprio {expected}", "MISSING_FIELD"
-        )
+    elif needs_proprio:
+        raise _missing_proprio(field, spec)
 
 
-def _check_history(call: ScoreCall, spec: ModelSpec) -> None:
-    frames, history = call.observation.visual.shape[1], call.action_history
+def _missing_proprio(field: str, spec: ModelSpec) -> InvalidArgumentError:
+    expected = _shape_text(spec.proprio.shape) if spec.proprio else "none"
+    return _invalid(f"{field}.proprio", f"is missing; model {spec.name} needs raw proprio {expected}", "MISSING_FIELD")
+
+
+def _check_history(history: NDArray[Any] | None, frames: int, spec: ModelSpec) -> None:
     field = "context.action_history"
     if history is None:
         if frames > 1:
@@ -112,7 +211,8 @@ def _check_pixel_range(visual: NDArray[Any], field: str) -> None:
         )
 
 
-def _check_limit(field: str, what: str, got: int, most: int) -> None:
+def check_limit(field: str, what: str, got: int, most: int) -> None:
+    """Refuse more than a published limit."""
     if got > most:
         raise OutOfRangeError(f"has {got} {what}; the limit is {most}", reason="LIMIT_EXCEEDED", field=field)
 

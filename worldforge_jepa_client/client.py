@@ -1,43 +1,53 @@
-"""Client and AsyncClient: one set of steps, two ways to wait."""
+"""The blocking client."""
 
 from __future__ import annotations
 
-import asyncio
 import time
+from collections.abc import Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
-import grpc.aio
 
-from worldforge_jepa_client.calls import ScoreResult
+from worldforge_jepa_client import session_messages, steps
+from worldforge_jepa_client.arguments import (
+    PlanKeywords,
+    ScoreKeywords,
+    UnrollKeywords,
+    build_named_scene,
+    build_plan_call,
+    build_scene,
+    build_score_call,
+    build_unroll_call,
+)
+from worldforge_jepa_client.arrays import as_observation
+from worldforge_jepa_client.calls import Context, LatentFrames, ScoreResult
+from worldforge_jepa_client.connection import (
+    CHANNEL_OPTIONS,
+    DEFAULT_TARGET,
+    READY_POLL_SECONDS,
+    deadline_after,
+    remaining,
+)
 from worldforge_jepa_client.errors import UnavailableError, from_rpc_error
+from worldforge_jepa_client.plans import Planning
+from worldforge_jepa_client.session import Session
+from worldforge_jepa_client.session_scene import build_session_scene
 from worldforge_jepa_client.spec import ModelSpec
-from worldforge_jepa_client.steps import ScoreKeywords, Steps, build_score_call, model_steps, models_steps, score_steps
+from worldforge_jepa_client.steps import Specs, Steps
 from worldforge_jepa_client.v1 import jepa_pb2_grpc
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
-DEFAULT_TARGET = "127.0.0.1:50051"
-
-_CHANNEL_OPTIONS = (
-    # Requests are held against the server's published limit; a response is as large as its request asked for.
-    ("grpc.max_send_message_length", -1),
-    ("grpc.max_receive_message_length", -1),
-    # A robot cannot wait out gRPC's usual back-off, which grows to two minutes, after a server restart.
-    ("grpc.initial_reconnect_backoff_ms", 50),
-    ("grpc.max_reconnect_backoff_ms", 500),
-    # Channels with equal options would share one connection, and its back-off.
-    ("grpc.use_local_subchannel_pool", 1),
-)
-_READY_POLL_SECONDS = 0.05
-
 _R = TypeVar("_R")
 
 
 class Client:
-    """Scores candidates on a worldforge-jepa server. Thread-safe; every call has a deadline.
+    """Scores candidates and plans on a worldforge-jepa server. Thread-safe; every call has a deadline.
+
+    Every method raises a `JepaError`, one of the subclasses in `errors`. Input is checked against the model's spec
+    before it is sent.
 
     Args:
         target: "host:port" or "unix:/path".
@@ -46,42 +56,134 @@ class Client:
 
     def __init__(self, target: str = DEFAULT_TARGET, *, timeout: float = 10.0) -> None:
         self.target, self.timeout = target, timeout
-        self._specs: dict[str, ModelSpec] = {}
-        self._channel = grpc.insecure_channel(target, options=_CHANNEL_OPTIONS)
+        self._specs: Specs = {}
+        self._channel = grpc.insecure_channel(target, options=CHANNEL_OPTIONS)
         self._stub = jepa_pb2_grpc.WorldModelServiceStub(self._channel)
 
     def score(
         self,
         *,
-        observation: object,
-        goal: object,
         action_candidates: object,
+        observation: object = None,
+        goal: object = None,
+        context: Context | str | None = None,
         timeout: float | None = None,
         **keywords: Unpack[ScoreKeywords],
     ) -> ScoreResult:
         """Score candidates in one scene; lower is nearer the goal.
 
         Args:
+            action_candidates: (1, S, H, A), or (S, H, A).
             observation: {"visual", "proprio"} or a bare visual array: visual (1, T, 3, height, width) in 0..255,
                 proprio (1, T, P) raw; leading axes of size 1 may be left out.
             goal: likewise; of several frames the last counts.
-            action_candidates: (1, S, H, A), or (S, H, A).
+            context: from `create_context`, instead of observation, goal and action history.
             timeout: seconds for the whole call.
             **keywords: see `ScoreKeywords`.
-
-        Raises:
-            JepaError: one of the subclasses in `errors`. Input is checked against the model's spec before it is sent.
         """
-        call = build_score_call(observation, goal, action_candidates, keywords)
-        return self._run(score_steps(call, self._specs), timeout)
+        scene = build_named_scene(context, observation, goal, keywords.get("action_history"))
+        return self._run(steps.score_steps(build_score_call(scene, action_candidates, keywords), self._specs), timeout)
+
+    def session(
+        self, *, observation: object, goal: object, timeout: float | None = None, **keywords: Unpack[ScoreKeywords]
+    ) -> Session:
+        """Score many candidates in one scene: it is sent once, and what follows costs less than `score` does.
+
+        Args:
+            observation: as for `score`.
+            goal: as for `score`.
+            timeout: seconds each request may take.
+            **keywords: see `ScoreKeywords`.
+
+        Returns:
+            A context manager: `with client.session(...) as session: session.score(candidates)`.
+        """
+        scene = build_session_scene(observation, goal, keywords, self._specs)
+        seconds = self.timeout if timeout is None else timeout
+        self._run(scene.check_steps(), seconds)
+        return Session(scene, self._run, self._stub.ScoreStream, target=self.target, timeout=seconds)
+
+    def plan(
+        self,
+        *,
+        observation: object = None,
+        goal: object = None,
+        context: Context | str | None = None,
+        timeout: float | None = None,
+        **keywords: Unpack[PlanKeywords],
+    ) -> Planning:
+        """Plan on the server, next to the model.
+
+        Args:
+            observation: as for `score`.
+            goal: as for `score`.
+            context: as for `score`.
+            timeout: seconds after which the best plan so far is the result.
+            **keywords: see `PlanKeywords`.
+
+        Returns:
+            An iterator over the progress, one `PlanProgress` each iteration, with the final plan as its `result()`.
+        """
+        deadline = self._deadline(timeout)
+        scene = build_named_scene(context, observation, goal, keywords.get("action_history"))
+        request = self._run(steps.plan_steps(build_plan_call(scene, keywords), self._specs), remaining(deadline))
+        return Planning(self._stub.Plan(request, timeout=remaining(deadline)), self.target)
+
+    def create_context(
+        self,
+        *,
+        observation: object,
+        goal: object,
+        action_history: object = None,
+        model: str = "",
+        timeout: float | None = None,
+    ) -> Context:
+        """Have the server encode a scene and keep it, to be named by id in `score`, `unroll` and `plan`."""
+        scene = build_scene(observation, goal, action_history)
+        return self._run(steps.create_context_steps(scene, model, self._specs), timeout)
+
+    def delete_context(self, context: Context | str, *, timeout: float | None = None) -> None:
+        """Have the server forget a context; NotFoundError where it has none."""
+        self._run(steps.delete_context_steps(context.id if isinstance(context, Context) else context), timeout)
+
+    def encode(
+        self, *, observation: object, model: str = "", dtype: str = "float32", timeout: float | None = None
+    ) -> LatentFrames:
+        """Return an observation's latents (1, T, N, D), sent as "float32", "float16" or "bfloat16"."""
+        frames = as_observation(observation, "observation")
+        return self._run(steps.encode_steps(frames, model, dtype, self._specs), timeout)
+
+    def unroll(
+        self,
+        *,
+        action_candidates: object,
+        observation: object = None,
+        context: Context | str | None = None,
+        timeout: float | None = None,
+        **keywords: Unpack[UnrollKeywords],
+    ) -> Iterator[tuple[int, LatentFrames]]:
+        """Predict latents; yields (step, latents of the chosen candidates (S, 1, N, D)), steps counted from 1.
+
+        Args:
+            action_candidates: (1, S, H, A), or (S, H, A).
+            observation: as for `score`.
+            context: as for `score`.
+            timeout: seconds for the whole call.
+            **keywords: see `UnrollKeywords`.
+        """
+        deadline = self._deadline(timeout)
+        scene = build_named_scene(context, observation, None, keywords.get("action_history"))
+        call = build_unroll_call(scene, action_candidates, keywords)
+        request = self._run(steps.unroll_steps(call, self._specs), remaining(deadline))
+        return self._predictions(request, deadline)
 
     def model(self, name: str = "", *, timeout: float | None = None) -> ModelSpec:
         """Return a served model's contract; an empty name is the server's default model."""
-        return self._run(model_steps(name), timeout)
+        return self._run(steps.model_steps(name), timeout)
 
     def models(self, *, timeout: float | None = None) -> list[ModelSpec]:
         """Return the contracts of all served models, the default one first."""
-        return self._run(models_steps(), timeout)
+        return self._run(steps.models_steps(), timeout)
 
     def wait_ready(self, timeout: float = 30.0) -> None:
         """Return once the server answers with its models loaded.
@@ -89,15 +191,15 @@ class Client:
         Raises:
             UnavailableError, DeadlineExceededError: it did not within `timeout` seconds.
         """
-        deadline = time.monotonic() + timeout
+        deadline = deadline_after(timeout)
         while True:
             try:
-                self.models(timeout=_remaining(deadline))
+                self.models(timeout=remaining(deadline))
                 return
             except UnavailableError:
-                if not _remaining(deadline):
+                if not remaining(deadline):
                     raise
-                time.sleep(_READY_POLL_SECONDS)
+                time.sleep(READY_POLL_SECONDS)
 
     def close(self) -> None:
         """Close the connection."""
@@ -111,89 +213,29 @@ class Client:
     ) -> None:
         self.close()
 
-    def _run(self, steps: Steps[_R], timeout: float | None) -> _R:
-        deadline = time.monotonic() + (self.timeout if timeout is None else timeout)
+    def _deadline(self, timeout: float | None) -> float:
+        return deadline_after(self.timeout if timeout is None else timeout)
+
+    def _run(self, todo: Steps[_R], timeout: float | None) -> _R:
+        deadline = self._deadline(timeout)
         response = None
         while True:
             try:
-                method, request = steps.send(response)
+                method, request = todo.send(response)
             except StopIteration as stop:
                 result: _R = stop.value
                 return result
             try:
-                response = getattr(self._stub, method)(request, timeout=_remaining(deadline))
+                response = getattr(self._stub, method)(request, timeout=remaining(deadline))
             except grpc.RpcError as error:
                 raise from_rpc_error(error, self.target) from None
 
-
-class AsyncClient:
-    """`Client` for asyncio: the same methods and arguments, awaited."""
-
-    def __init__(self, target: str = DEFAULT_TARGET, *, timeout: float = 10.0) -> None:
-        self.target, self.timeout = target, timeout
-        self._specs: dict[str, ModelSpec] = {}
-        self._channel = grpc.aio.insecure_channel(target, options=_CHANNEL_OPTIONS)
-        self._stub = jepa_pb2_grpc.WorldModelServiceStub(self._channel)
-
-    async def score(
-        self,
-        *,
-        observation: object,
-        goal: object,
-        action_candidates: object,
-        timeout: float | None = None,
-        **keywords: Unpack[ScoreKeywords],
-    ) -> ScoreResult:
-        """See `Client.score`."""
-        call = build_score_call(observation, goal, action_candidates, keywords)
-        return await self._run(score_steps(call, self._specs), timeout)
-
-    async def model(self, name: str = "", *, timeout: float | None = None) -> ModelSpec:
-        """See `Client.model`."""
-        return await self._run(model_steps(name), timeout)
-
-    async def models(self, *, timeout: float | None = None) -> list[ModelSpec]:
-        """See `Client.models`."""
-        return await self._run(models_steps(), timeout)
-
-    async def wait_ready(self, timeout: float = 30.0) -> None:
-        """See `Client.wait_ready`."""
-        deadline = time.monotonic() + timeout
-        while True:
-            try:
-                await self.models(timeout=_remaining(deadline))
-                return
-            except UnavailableError:
-                if not _remaining(deadline):
-                    raise
-                await asyncio.sleep(_READY_POLL_SECONDS)
-
-    async def close(self) -> None:
-        """Close the connection."""
-        await self._channel.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
-
-    async def _run(self, steps: Steps[_R], timeout: float | None) -> _R:
-        deadline = time.monotonic() + (self.timeout if timeout is None else timeout)
-        response = None
-        while True:
-            try:
-                method, request = steps.send(response)
-            except StopIteration as stop:
-                result: _R = stop.value
-                return result
-            try:
-                response = await getattr(self._stub, method)(request, timeout=_remaining(deadline))
-            except grpc.RpcError as error:
-                raise from_rpc_error(error, self.target) from None
-
-
-def _remaining(deadline: float) -> float:
-    return max(0.0, deadline - time.monotonic())
+    def _predictions(self, request: Any, deadline: float) -> Iterator[tuple[int, LatentFrames]]:
+        responses = self._stub.Unroll(request, timeout=remaining(deadline))
+        try:
+            for response in responses:
+                yield response.step, session_messages.latents(response.latents)
+        except grpc.RpcError as error:
+            raise from_rpc_error(error, self.target) from None
+        finally:
+            responses.cancel()

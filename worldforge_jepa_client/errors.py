@@ -16,6 +16,8 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 from grpc_status import rpc_status
 
+from worldforge_jepa_client.v1 import jepa_pb2
+
 DOMAIN = "worldforge.jepa"
 _MAX_MESSAGE = 1000  # characters: a status travels in trailers, of which gRPC allows few kilobytes
 
@@ -135,6 +137,25 @@ def from_rpc_error(error: grpc.RpcError, target: str) -> JepaError:
         reason=info.reason or by_grpc,
         field=info.metadata.get("field", ""),
         retry_after=retry.retry_delay.ToNanoseconds() / 1e9 if retry.HasField("retry_delay") else None,
+    )
+
+
+def to_message(error: JepaError) -> jepa_pb2.Error:
+    """Return an error's form inside a stream."""
+    message = jepa_pb2.Error(
+        code=error.code.value[0], message=str(error)[:_MAX_MESSAGE], reason=error.reason, field=error.field
+    )
+    if error.retry_after is not None:
+        message.retry_delay.FromNanoseconds(round(error.retry_after * 1e9))
+    return message
+
+
+def from_message(message: jepa_pb2.Error) -> JepaError:
+    """Return the error that a stream carries."""
+    retry_after = message.retry_delay.ToNanoseconds() / 1e9 if message.HasField("retry_delay") else None
+    by_number = {code.value[0]: cls for code, cls in _BY_CODE.items()}
+    return by_number.get(message.code, JepaError)(
+        message.message, reason=message.reason, field=message.field, retry_after=retry_after
     )
 
 

@@ -14,7 +14,7 @@ from google.protobuf.struct_pb2 import Struct
 from numpy.typing import NDArray
 
 from worldforge_jepa_client import tensors
-from worldforge_jepa_client.calls import Observation, ScoreCall, ScoreOptions, ScoreResult, Timing
+from worldforge_jepa_client.calls import Observation, Scene, ScoreCall, ScoreOptions, ScoreResult, Timing
 from worldforge_jepa_client.errors import InvalidArgumentError
 from worldforge_jepa_client.spec import Limits, ModelSpec, Normalization, Objective, TensorSpec
 from worldforge_jepa_client.v1 import jepa_pb2
@@ -32,20 +32,11 @@ def score_request(call: ScoreCall) -> jepa_pb2.ScoreRequest:
         InvalidArgumentError: `extra_info` is not JSON.
     """
     request = jepa_pb2.ScoreRequest(model=call.model)
-    context = request.context
-    _encode_observation(call.observation, context.observation, "context.observation")
-    _encode_observation(call.goal, context.goal, "context.goal")
-    if call.action_history is not None:
-        tensors.encode(call.action_history, context.action_history, field="context.action_history")
+    encode_scene_field(call.scene, request)
     tensors.encode(call.action_candidates, request.action_candidates, field="action_candidates")
-    if call.options.objective is not None:
-        request.options.objective = _OBJECTIVE_CODES[call.options.objective]
-    if call.options.proprio_weight is not None:
-        request.options.proprio_weight = call.options.proprio_weight
-    if not call.options.actions_are_normalized:
-        request.options.actions_are_normalized = False
+    encode_options(call.options, request.options)
     if call.extra_info:
-        _fill_struct(request.extra_info, dict(call.extra_info), "extra_info")
+        fill_struct(request.extra_info, dict(call.extra_info), "extra_info")
     return request
 
 
@@ -55,18 +46,97 @@ def score_call(request: jepa_pb2.ScoreRequest) -> ScoreCall:
     Raises:
         InvalidArgumentError: a required field is unset, or a tensor is malformed; `field` names it.
     """
-    if request.WhichOneof("scene") is None:
-        raise InvalidArgumentError("is not set", reason="MISSING_FIELD", field="context")
-    context = request.context
-    history = "context.action_history"
     return ScoreCall(
-        observation=_decode_observation(context, "observation"),
-        goal=_decode_observation(context, "goal"),
-        action_history=_decode(context, "action_history", history) if context.HasField("action_history") else None,
-        action_candidates=_decode(request, "action_candidates", "action_candidates"),
+        scene=decode_scene_field(request),
+        action_candidates=decode_tensor(request, "action_candidates"),
         model=request.model,
-        options=_decode_options(request.options),
-        extra_info=_struct_dict(request.extra_info, "extra_info"),
+        options=decode_options(request.options),
+        extra_info=struct_dict(request.extra_info, "extra_info"),
+    )
+
+
+def encode_scene_field(scene: Scene | str, request: Any) -> None:
+    """Fill a request's `scene` oneof: a whole scene, or a context's id."""
+    if isinstance(scene, str):
+        request.context_id = scene
+    else:
+        encode_scene(scene, request.context)
+
+
+def decode_scene_field(request: Any) -> Scene | str:
+    """Decode a request's `scene` oneof."""
+    kind = request.WhichOneof("scene")
+    if kind is None:
+        raise InvalidArgumentError("is not set", reason="MISSING_FIELD", field="context")
+    return decode_scene(request.context) if kind == "context" else str(request.context_id)
+
+
+def encode_scene(scene: Scene, message: jepa_pb2.PlanningContext) -> None:
+    """Fill a PlanningContext with the parts that the scene has."""
+    if scene.observation is not None:
+        encode_observation(scene.observation, message.observation, "context.observation")
+    if scene.goal is not None:
+        encode_observation(scene.goal, message.goal, "context.goal")
+    if scene.action_history is not None:
+        tensors.encode(scene.action_history, message.action_history, field="context.action_history")
+
+
+def decode_scene(message: jepa_pb2.PlanningContext) -> Scene:
+    """Decode the parts that a PlanningContext has."""
+    history = "action_history"
+    return Scene(
+        observation=decode_observation(message.observation, "context.observation")
+        if message.HasField("observation")
+        else None,
+        goal=decode_observation(message.goal, "context.goal") if message.HasField("goal") else None,
+        action_history=decode_tensor(message, history, "context.") if message.HasField("action_history") else None,
+    )
+
+
+def encode_observation(observation: Observation, message: jepa_pb2.Observation, field: str) -> None:
+    """Fill an Observation."""
+    tensors.encode(observation.visual, message.visual, field=f"{field}.visual")
+    if observation.proprio is not None:
+        tensors.encode(observation.proprio, message.proprio, field=f"{field}.proprio")
+
+
+def decode_observation(message: jepa_pb2.Observation, field: str) -> Observation:
+    """Decode an Observation."""
+    return Observation(
+        visual=decode_tensor(message, "visual", f"{field}."),
+        proprio=decode_tensor(message, "proprio", f"{field}.") if message.HasField("proprio") else None,
+    )
+
+
+def decode_tensor(message: Any, name: str, prefix: str = "") -> NDArray[Any]:
+    """Decode a required tensor field of any message; errors name it `prefix` + `name`."""
+    if not message.HasField(name):
+        raise InvalidArgumentError("is not set", reason="MISSING_FIELD", field=f"{prefix}{name}")
+    return tensors.decode(getattr(message, name), field=f"{prefix}{name}")
+
+
+def encode_options(options: ScoreOptions, message: jepa_pb2.ScoreOptions) -> None:
+    """Fill a ScoreOptions with what is not left to the model."""
+    if options.objective is not None:
+        message.objective = _OBJECTIVE_CODES[options.objective]
+    if options.proprio_weight is not None:
+        message.proprio_weight = options.proprio_weight
+    if not options.actions_are_normalized:
+        message.actions_are_normalized = False
+
+
+def decode_options(message: jepa_pb2.ScoreOptions) -> ScoreOptions:
+    """Decode a ScoreOptions."""
+    if message.objective and message.objective not in _OBJECTIVES:
+        raise InvalidArgumentError(
+            f"is {message.objective}; expected one of {', '.join(item.name for item in Objective)}",
+            reason="UNKNOWN_OBJECTIVE",
+            field="options.objective",
+        )
+    return ScoreOptions(
+        objective=_OBJECTIVES.get(message.objective),
+        proprio_weight=message.proprio_weight if message.HasField("proprio_weight") else None,
+        actions_are_normalized=not message.HasField("actions_are_normalized") or message.actions_are_normalized,
     )
 
 
@@ -76,9 +146,9 @@ def score_response(result: ScoreResult) -> jepa_pb2.ScoreResponse:
         scores=result.scores.tolist(),
         best_index=result.best_index,
         lower_is_better=result.lower_is_better,
-        timing=jepa_pb2.Timing(**asdict(result.timing)),
+        timing=timing_message(result.timing),
     )
-    _fill_struct(response.metadata, dict(result.metadata), "metadata")
+    fill_struct(response.metadata, dict(result.metadata), "metadata")
     return response
 
 
@@ -88,9 +158,19 @@ def score_result(response: jepa_pb2.ScoreResponse) -> ScoreResult:
         scores=np.array(response.scores, dtype=np.float32),
         best_index=response.best_index,
         lower_is_better=response.lower_is_better,
-        metadata=_struct_dict(response.metadata, "metadata"),
-        timing=Timing(**{item.name: getattr(response.timing, item.name) for item in fields(Timing)}),
+        metadata=struct_dict(response.metadata, "metadata"),
+        timing=timing(response.timing),
     )
+
+
+def timing_message(timing: Timing) -> jepa_pb2.Timing:
+    """Encode a timing."""
+    return jepa_pb2.Timing(**asdict(timing))
+
+
+def timing(message: jepa_pb2.Timing) -> Timing:
+    """Decode a timing."""
+    return Timing(**{item.name: getattr(message, item.name) for item in fields(Timing)})
 
 
 def model_message(spec: ModelSpec) -> jepa_pb2.Model:
@@ -146,51 +226,16 @@ def model_spec(message: jepa_pb2.Model) -> ModelSpec:
     )
 
 
-def _encode_observation(observation: Observation, message: jepa_pb2.Observation, field: str) -> None:
-    tensors.encode(observation.visual, message.visual, field=f"{field}.visual")
-    if observation.proprio is not None:
-        tensors.encode(observation.proprio, message.proprio, field=f"{field}.proprio")
-
-
-def _decode_observation(context: jepa_pb2.PlanningContext, name: str) -> Observation:
-    field = f"context.{name}"
-    if not context.HasField(name):
-        raise InvalidArgumentError("is not set", reason="MISSING_FIELD", field=field)
-    message = getattr(context, name)
-    return Observation(
-        visual=_decode(message, "visual", f"{field}.visual"),
-        proprio=_decode(message, "proprio", f"{field}.proprio") if message.HasField("proprio") else None,
-    )
-
-
-def _decode(message: Any, name: str, field: str) -> NDArray[Any]:
-    if not message.HasField(name):
-        raise InvalidArgumentError("is not set", reason="MISSING_FIELD", field=field)
-    return tensors.decode(getattr(message, name), field=field)
-
-
-def _decode_options(options: jepa_pb2.ScoreOptions) -> ScoreOptions:
-    if options.objective and options.objective not in _OBJECTIVES:
-        raise InvalidArgumentError(
-            f"is {options.objective}; expected one of {', '.join(item.name for item in Objective)}",
-            reason="UNKNOWN_OBJECTIVE",
-            field="options.objective",
-        )
-    return ScoreOptions(
-        objective=_OBJECTIVES.get(options.objective),
-        proprio_weight=options.proprio_weight if options.HasField("proprio_weight") else None,
-        actions_are_normalized=not options.HasField("actions_are_normalized") or options.actions_are_normalized,
-    )
-
-
-def _fill_struct(struct: Struct, value: dict[str, Any], field: str) -> None:
+def fill_struct(struct: Struct, value: dict[str, Any], field: str) -> None:
+    """Fill a Struct from JSON."""
     try:
         struct.update(value)
     except (TypeError, ValueError, OverflowError) as error:
         raise InvalidArgumentError(f"is not JSON: {error}", reason="NOT_JSON", field=field) from error
 
 
-def _struct_dict(struct: Struct, field: str) -> dict[str, Any]:
+def struct_dict(struct: Struct, field: str) -> dict[str, Any]:
+    """Decode a Struct; JSON has no NaN, so neither may it."""
     try:
         return json_format.MessageToDict(struct)
     except (json_format.Error, ValueError) as error:

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from worldforge_jepa_client.calls import ScoreResult
-from worldforge_jepa_client.client import DEFAULT_TARGET, Client
-from worldforge_jepa_client.errors import InvalidArgumentError, JepaError
+from worldforge_jepa_client.arguments import build_scene
+from worldforge_jepa_client.calls import Scene, ScoreResult
+from worldforge_jepa_client.client import Client
+from worldforge_jepa_client.connection import DEFAULT_TARGET
+from worldforge_jepa_client.errors import InvalidArgumentError, JepaError, NotFoundError
+from worldforge_jepa_client.scene_memory import UNSEEN, SceneMemory, scene_digest
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
     from worldforge_jepa_client._worldforge import GrpcJEPAWMSProvider
 
-_OPTIONS = ("action_history", "objective", "proprio_weight", "actions_are_normalized")
-_SCENE = ("observation", "goal", "observation_proprio", "goal_proprio")
+_OPTIONS = ("objective", "proprio_weight", "actions_are_normalized")
+_SCENE = ("observation", "goal", "observation_proprio", "goal_proprio", "action_history")
+_SCENES = 8
 
 _INFO_FIELDS = {
     "context.observation.visual": "info.observation",
@@ -37,6 +42,10 @@ _INFO_FIELDS = {
 class GrpcRuntime:
     """WorldForge's JEPA-WMS runtime on a worldforge-jepa server. Thread-safe.
 
+    A scene goes to the server whole when it is first scored in, so that one that is scored in once costs nothing more.
+    From the second time on the server keeps it as a context, and only candidates are sent. Scenes are compared by
+    content; the last 8 are remembered.
+
     Args:
         target: "host:port" or "unix:/path"; by default the environment's WORLDFORGE_JEPA_TARGET, then
             127.0.0.1:50051.
@@ -48,6 +57,10 @@ class GrpcRuntime:
     def __init__(self, target: str | None = None, *, model: str | None = None, timeout: float = 10.0) -> None:
         self.model = model or _environment("JEPA_WMS_MODEL_NAME")
         self.client = Client(target or _environment("WORLDFORGE_JEPA_TARGET") or DEFAULT_TARGET, timeout=timeout)
+        self.contexts_created = 0
+        """How often the server was asked to keep a scene."""
+        self._scenes = SceneMemory(_SCENES)
+        self._counting = threading.Lock()
 
     def score_actions(self, *, model_path: str, info: Mapping[str, Any], action_candidates: object) -> dict[str, Any]:
         """Score candidates; a failed call is an error payload, never an exception of the client.
@@ -67,11 +80,32 @@ class GrpcRuntime:
             lower case and the message names the field.
         """
         try:
-            arguments = _score_arguments(info)
-            result = self.client.score(action_candidates=action_candidates, model=self.model, **arguments)
+            scene, options = _score_arguments(info)
+            result = self._score(scene, {"action_candidates": action_candidates, "model": self.model, **options})
         except JepaError as error:
             return {"error": {"type": error.reason.lower(), "message": _message(error)}}
         return _payload(result)
+
+    def _score(self, scene: Scene, call: dict[str, Any]) -> ScoreResult:
+        key = scene_digest(scene)
+        context = self._scenes.context(key)
+        if context is UNSEEN:
+            result = self.client.score(**vars(scene), **call)
+            self._scenes.remember(key)
+            return result
+        try:
+            return self.client.score(context=context or self._keep(key, scene), **call)
+        except NotFoundError as error:
+            if error.reason != "CONTEXT_NOT_FOUND":
+                raise
+            return self.client.score(context=self._keep(key, scene), **call)
+
+    def _keep(self, key: bytes, scene: Scene) -> str:
+        context = self.client.create_context(**vars(scene), model=self.model)
+        self._scenes.remember(key, context.id)
+        with self._counting:
+            self.contexts_created += 1
+        return context.id
 
     def close(self) -> None:
         """Close the connection."""
@@ -123,21 +157,21 @@ def _environment(name: str) -> str:
     return os.environ.get(name, "").strip()
 
 
-def _score_arguments(info: Mapping[str, Any]) -> dict[str, Any]:
+def _score_arguments(info: Mapping[str, Any]) -> tuple[Scene, dict[str, Any]]:
     if not isinstance(info, Mapping):
         raise InvalidArgumentError(
             f"is a {type(info).__name__}; expected an object with observation and goal",
             reason="INVALID_TYPE",
             field="info",
         )
-    arguments: dict[str, Any] = {
-        name: {"visual": info.get(name), "proprio": info.get(f"{name}_proprio")} for name in ("observation", "goal")
-    }
-    arguments |= {name: info[name] for name in _OPTIONS if name in info}
+    observation, goal = (
+        {"visual": info.get(name), "proprio": info.get(f"{name}_proprio")} for name in ("observation", "goal")
+    )
     extra = {key: value for key, value in info.items() if key not in (*_SCENE, *_OPTIONS)}
     for key, value in extra.items():
         _check_json(key, value)
-    return arguments | {"extra_info": extra}
+    options = {name: info[name] for name in _OPTIONS if name in info}
+    return build_scene(observation, goal, info.get("action_history")), {**options, "extra_info": extra}
 
 
 def _check_json(key: object, value: object) -> None:

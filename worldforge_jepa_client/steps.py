@@ -2,115 +2,80 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
-from numbers import Real
-from typing import Any, TypedDict, TypeVar
+from collections.abc import Callable, Generator
+from functools import partial
+from typing import Any, TypeVar
 
-from worldforge_jepa_client import messages
-from worldforge_jepa_client.arrays import as_array, as_observation
-from worldforge_jepa_client.calls import ScoreCall, ScoreOptions, ScoreResult
-from worldforge_jepa_client.checks import check_score_call
+from worldforge_jepa_client import messages, session_messages
+from worldforge_jepa_client.calls import (
+    Context,
+    LatentFrames,
+    Observation,
+    PlanCall,
+    Scene,
+    ScoreCall,
+    ScoreResult,
+    UnrollCall,
+)
+from worldforge_jepa_client.checks import (
+    check_observation,
+    check_plan_call,
+    check_scene,
+    check_score_call,
+    check_unroll_call,
+)
 from worldforge_jepa_client.errors import FailedPreconditionError, InvalidArgumentError, OutOfRangeError
-from worldforge_jepa_client.spec import ModelSpec, Objective
+from worldforge_jepa_client.spec import ModelSpec
 from worldforge_jepa_client.v1 import jepa_pb2
 
 _R = TypeVar("_R")
 Steps = Generator[tuple[str, Any], Any, _R]
 """Yields (method name, request), is sent the response, returns the result."""
 
-
-class ScoreKeywords(TypedDict, total=False):
-    """The optional keywords of `score`.
-
-    Attributes:
-        action_history: the T-1 actions between T observation frames, (1, T-1, A) or (T-1, A).
-        model: a served model's name; empty is the server's default.
-        objective: "l2", "l1" or "cosine"; None is the model's default.
-        proprio_weight: weight of the proprio features, >= 0; None is the model's default.
-        actions_are_normalized: False has the server normalize candidates and history; True is the default.
-        extra_info: JSON handed to models with a scoring method of their own.
-    """
-
-    action_history: object
-    model: str
-    objective: Objective | str | None
-    proprio_weight: float | None
-    actions_are_normalized: bool
-    extra_info: Mapping[str, Any]
+Specs = dict[str, ModelSpec]
+"""What the server has published, by the name that was asked for."""
 
 
-def build_score_call(
-    observation: object, goal: object, action_candidates: object, keywords: ScoreKeywords
-) -> ScoreCall:
-    """Return the call that `Client.score`'s arguments describe.
-
-    Raises:
-        InvalidArgumentError: something is not an array, or not what its field takes.
-    """
-    history = keywords.get("action_history")
-    normalized = keywords.get("actions_are_normalized", True)
-    if not isinstance(normalized, bool):
-        raise InvalidArgumentError(
-            f"is {normalized!r}; expected true or false",
-            reason="INVALID_TYPE",
-            field="options.actions_are_normalized",
-        )
-    return ScoreCall(
-        observation=as_observation(observation, "context.observation"),
-        goal=as_observation(goal, "context.goal"),
-        action_history=None if history is None else as_array(history, "context.action_history", rank=3),
-        action_candidates=as_array(action_candidates, "action_candidates", rank=4),
-        model=keywords.get("model", ""),
-        options=ScoreOptions(
-            _objective(keywords.get("objective")), _proprio_weight(keywords.get("proprio_weight")), normalized
-        ),
-        extra_info=keywords.get("extra_info") or {},
-    )
-
-
-def _objective(value: object) -> Objective | None:
-    if value is None:
-        return None
-    try:
-        return Objective(value.lower() if isinstance(value, str) else value)
-    except ValueError:
-        raise InvalidArgumentError(
-            f"is {value!r}; expected one of {', '.join(item.value for item in Objective)}",
-            reason="UNKNOWN_OBJECTIVE",
-            field="options.objective",
-        ) from None
-
-
-def _proprio_weight(value: object) -> float | None:
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise InvalidArgumentError(
-            f"is {value!r}; expected a number", reason="INVALID_TYPE", field="options.proprio_weight"
-        )
-    try:
-        return float(value)
-    except OverflowError:
-        return float("inf")  # an integer beyond float; the check against the spec refuses it
-
-
-def score_steps(call: ScoreCall, specs: dict[str, ModelSpec]) -> Steps[ScoreResult]:
-    """Check a call against the model's spec, send it; `specs` keeps what the server has published."""
-    known = specs.get(call.model)
-    if known is None or not _fits(call, known):
-        # Unknown, or perhaps changed by a server restart: ask before refusing.
-        specs[call.model] = yield from model_steps(call.model)
-        check_score_call(call, specs[call.model])
+def score_steps(call: ScoreCall, specs: Specs) -> Steps[ScoreResult]:
+    """Check a call against the model's spec and send it."""
+    yield from named_checked_steps(call.scene, call.model, partial(check_score_call, call), specs)
     response = yield "Score", messages.score_request(call)
     return messages.score_result(response)
 
 
-def _fits(call: ScoreCall, spec: ModelSpec) -> bool:
-    try:
-        check_score_call(call, spec)
-    except (InvalidArgumentError, OutOfRangeError, FailedPreconditionError):
-        return False
-    return True
+def create_context_steps(scene: Scene, model: str, specs: Specs) -> Steps[Context]:
+    """Check a scene and have the server keep it."""
+    yield from checked_steps(model, partial(check_scene, scene), specs)
+    response = yield "CreateContext", session_messages.context_request(scene, model)
+    return session_messages.context(response)
+
+
+def delete_context_steps(context_id: str) -> Steps[None]:
+    """Have the server forget a context."""
+    yield "DeleteContext", jepa_pb2.DeleteContextRequest(context_id=context_id)
+
+
+def encode_steps(observation: Observation, model: str, dtype: str, specs: Specs) -> Steps[LatentFrames]:
+    """Check an observation and ask for its latents."""
+
+    def check(spec: ModelSpec) -> None:
+        check_observation(observation, spec, "observation", needs_proprio=False)
+
+    yield from checked_steps(model, check, specs)
+    response = yield "Encode", session_messages.encode_request(observation, model, dtype)
+    return session_messages.latents(response.latents)
+
+
+def unroll_steps(call: UnrollCall, specs: Specs) -> Steps[jepa_pb2.UnrollRequest]:
+    """Check a call and return its request; the responses are a stream."""
+    yield from named_checked_steps(call.scene, call.model, partial(check_unroll_call, call), specs)
+    return session_messages.unroll_request(call)
+
+
+def plan_steps(call: PlanCall, specs: Specs) -> Steps[jepa_pb2.PlanRequest]:
+    """Check a call and return its request; the responses are a stream."""
+    yield from named_checked_steps(call.scene, call.model, partial(check_plan_call, call), specs)
+    return session_messages.plan_request(call)
 
 
 def model_steps(name: str) -> Steps[ModelSpec]:
@@ -123,3 +88,28 @@ def models_steps() -> Steps[list[ModelSpec]]:
     """Ask for all models' specs."""
     response = yield "ListModels", jepa_pb2.ListModelsRequest()
     return [messages.model_spec(model) for model in response.models]
+
+
+def named_checked_steps(
+    scene: Scene | str, model: str, check: Callable[[ModelSpec], None], specs: Specs
+) -> Steps[None]:
+    """`checked_steps`, but where only the server knows the model, because a context names it, it alone checks."""
+    if model or isinstance(scene, Scene):
+        yield from checked_steps(model, check, specs)
+
+
+def checked_steps(model: str, check: Callable[[ModelSpec], None], specs: Specs) -> Steps[None]:
+    """Check something against a model's spec; raises what `check` raises."""
+    known = specs.get(model)
+    if known is None or not _passes(check, known):
+        # Unknown, or perhaps changed by a server restart: ask before refusing.
+        specs[model] = yield from model_steps(model)
+        check(specs[model])
+
+
+def _passes(check: Callable[[ModelSpec], None], spec: ModelSpec) -> bool:
+    try:
+        check(spec)
+    except (InvalidArgumentError, OutOfRangeError, FailedPreconditionError):
+        return False
+    return True

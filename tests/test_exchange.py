@@ -1,0 +1,286 @@
+"""What a session does with its streams, on streams of paper: what is sent, what is owed, what is sent again."""
+
+import contextlib
+from concurrent.futures import Future
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.test_checks import call, observation
+from worldforge_jepa_client import messages
+from worldforge_jepa_client.calls import Scene, ScoreResult, Timing
+from worldforge_jepa_client.errors import (
+    CallCancelledError,
+    DeadlineExceededError,
+    InvalidArgumentError,
+    ResourceExhaustedError,
+    UnavailableError,
+    to_message,
+)
+from worldforge_jepa_client.exchange import MAX_IN_FLIGHT, Exchange, Line, Request
+from worldforge_jepa_client.v1 import jepa_pb2
+
+FIRST = Scene(observation(), observation())
+GONE = UnavailableError("gone")
+FULL = ResourceExhaustedError("full")
+
+
+class Streams:
+    """Opens streams that only write down what was sent."""
+
+    def __init__(self):
+        self.lines, self.sent, self.cancelled = [], [], []
+        self.exchange = Exchange(self.open, contextlib.nullcontext())
+
+    def open(self, exchange):
+        assert exchange is self.exchange
+        sent = []
+        self.sent.append(sent)
+        line = Line(sent.append, lambda: self.cancelled.append(line))
+        self.lines.append(line)
+        return line
+
+    def ask(self, scene=FIRST):
+        request = Request(call(scene=scene), Future())
+        assert self.exchange.submit(request) is None
+        return request
+
+    def answer(self, error=None, line=-1):
+        if error:
+            response = jepa_pb2.ScoreStreamResponse(error=to_message(error))
+        else:
+            result = ScoreResult(np.ones(3, np.float32), 0, True, {}, Timing())
+            response = jepa_pb2.ScoreStreamResponse(score=messages.score_response(result))
+        self.exchange.answer(self.lines[line], response)
+
+    def scenes(self):
+        """The parts of the scene in each message of the newest stream."""
+        return [[field.name for field, _ in message.context.ListFields()] for message in self.sent[-1]]
+
+
+@pytest.fixture
+def streams():
+    return Streams()
+
+
+def failure(request):
+    return request.future.exception(timeout=0)
+
+
+def test_the_scene_goes_once_and_then_only_what_changes(streams):
+    moved = FIRST.updated(Scene(observation=observation(2), action_history=np.zeros((1, 1, 4), np.float32)))
+    for scene in (FIRST, FIRST, moved, moved, moved.updated(Scene(goal=observation()))):
+        streams.ask(scene)
+    assert streams.scenes() == [["observation", "goal"], [], ["observation", "action_history"], [], ["goal"]]
+
+
+def test_answers_belong_to_requests_in_order(streams):
+    first, second, third = (streams.ask() for _ in range(3))
+    streams.answer()
+    streams.answer(FULL)
+    assert (first.future.done(), second.future.done(), third.future.done()) == (True, True, False)
+    assert isinstance(failure(second), ResourceExhaustedError)
+    streams.answer()
+    assert third.future.result(0).scores.shape == (3,)
+
+
+def test_what_was_asked_in_a_scene_that_the_server_refused_fails_too_and_the_next_sends_it_whole(streams):
+    streams.ask()
+    moved = FIRST.updated(Scene(goal=observation()))
+    refused, behind = streams.ask(moved), streams.ask(moved)
+    streams.answer()
+    streams.answer(FULL)
+    after = streams.ask(moved)
+    streams.answer()  # scores in the first scene, which nobody asked for
+    assert isinstance(failure(refused), ResourceExhaustedError)
+    assert isinstance(failure(behind), ResourceExhaustedError)
+    streams.answer()
+    assert failure(after) is None
+    assert streams.scenes() == [["observation", "goal"], ["goal"], [], ["observation", "goal"]]
+
+
+def test_a_change_on_top_of_a_refused_change_fails_too(streams):
+    streams.ask()
+    moved = FIRST.updated(Scene(goal=observation()))
+    both = moved.updated(Scene(observation=observation()))
+    refused, on_top, behind = streams.ask(moved), streams.ask(both), streams.ask(both)
+    for error in (None, FULL, None, None):
+        streams.answer(error)
+    assert all(isinstance(failure(request), ResourceExhaustedError) for request in (refused, on_top, behind))
+    again = streams.ask(both)
+    streams.answer()
+    assert failure(again) is None
+    assert streams.scenes()[-1] == ["observation", "goal"]
+
+
+def test_a_scene_that_comes_back_while_its_changes_are_refused_is_not_taken_for_granted(streams):
+    streams.ask()
+    streams.answer()
+    goal = FIRST.updated(Scene(goal=observation()))
+    both = goal.updated(Scene(observation=observation()))
+    requests = [streams.ask(each) for each in (goal, both, goal, FIRST, FIRST)]
+    for error in (FULL, None, FULL, None, None):  # leaves the server with the observation of `both`
+        streams.answer(error)
+    assert all(isinstance(failure(request), ResourceExhaustedError) for request in requests)
+
+
+def test_refused_candidates_leave_the_scene_as_it_was(streams):
+    streams.ask()
+    streams.ask()
+    streams.answer()
+    streams.answer(FULL)
+    streams.ask()
+    assert streams.scenes()[-1] == []
+
+
+def test_after_a_break_what_is_owed_goes_out_once_more_with_the_scene(streams):
+    done, owed, also = (streams.ask() for _ in range(3))
+    streams.answer()
+    streams.exchange.ended(streams.lines[0], GONE)
+    assert streams.scenes() == [["observation", "goal"], []]
+    assert streams.exchange.reconnects == 0
+    streams.answer()
+    streams.answer()
+    assert streams.exchange.reconnects == 1
+    assert [failure(request) for request in (done, owed, also)] == [None] * 3
+    assert streams.cancelled == [streams.lines[0]]
+
+
+def test_a_second_break_in_a_row_is_raised(streams):
+    request = streams.ask()
+    streams.exchange.ended(streams.lines[0], GONE)
+    streams.exchange.ended(streams.lines[1], GONE)
+    assert failure(request) is GONE
+    assert len(streams.lines) == 2
+
+
+@pytest.mark.parametrize("error", [DeadlineExceededError("late"), CallCancelledError("cancelled")])
+def test_only_a_server_that_went_away_is_asked_again(streams, error):
+    request = streams.ask()
+    streams.exchange.ended(streams.lines[0], error)
+    assert failure(request) is error
+
+
+def test_a_break_while_idle_costs_nothing_until_the_next_request(streams):
+    streams.ask()
+    streams.answer()
+    streams.exchange.ended(streams.lines[0], GONE)
+    assert len(streams.lines) == 1
+    streams.ask()
+    assert streams.scenes() == [["observation", "goal"]]
+
+
+def test_giving_up_ends_the_stream_and_the_others_go_on_a_new_one(streams):
+    late, other = streams.ask(), streams.ask()
+    streams.exchange.give_up(late, DeadlineExceededError("late"))
+    assert streams.cancelled == [streams.lines[0]]
+    assert isinstance(failure(late), DeadlineExceededError)
+    streams.exchange.ended(streams.lines[0], CallCancelledError("cancelled"))
+    streams.answer()
+    assert failure(other) is None
+
+
+def test_giving_up_what_is_answered_changes_nothing(streams):
+    request = streams.ask()
+    streams.answer()
+    streams.exchange.give_up(request, DeadlineExceededError("late"))
+    assert failure(request) is None
+    assert streams.cancelled == []
+
+
+def test_too_many_in_flight_have_to_wait(streams):
+    requests = [streams.ask() for _ in range(MAX_IN_FLIGHT)]
+    extra = Request(call(scene=FIRST), Future())
+    assert streams.exchange.submit(extra) is requests[0].future
+    streams.answer()
+    assert streams.exchange.submit(extra) is None
+
+
+def test_what_cannot_be_encoded_is_not_owed(streams):
+    with pytest.raises(InvalidArgumentError):
+        streams.exchange.submit(Request(call(scene=FIRST, extra_info={"key": object()}), Future()))
+    request = streams.ask()
+    streams.answer()
+    assert failure(request) is None
+    assert streams.scenes() == [["observation", "goal"]]
+
+
+def test_closing_fails_what_is_owed_and_refuses_more(streams):
+    request = streams.ask()
+    streams.exchange.close()
+    assert failure(request).reason == "SESSION_CLOSED"
+    assert streams.cancelled == [streams.lines[0]]
+    with pytest.raises(CallCancelledError, match="closed"):
+        streams.ask()
+
+
+def marked(mark):
+    """An observation that tells by its proprio which one it is."""
+    seen = observation()
+    seen.proprio[:] = mark
+    return seen
+
+
+def marks(observation_message):
+    return float(np.frombuffer(observation_message.proprio.data, np.float32)[0])
+
+
+class PaperServer(Streams):
+    """Answers with the marks of the scene it has; refuses and disappears when told to."""
+
+    def open(self, exchange):
+        self.held, self.read = None, 0
+        return super().open(exchange)
+
+    def serve(self, refuse):
+        if self.lines and self.read < len(self.sent[-1]):
+            context = self.sent[-1][self.read].context
+            self.read += 1
+            changed = {
+                name: marks(getattr(context, name)) for name in ("observation", "goal") if context.HasField(name)
+            }
+            if refuse or (self.held is None and len(changed) < 2):
+                self.answer(FULL)
+                return
+            self.held = (self.held or {}) | changed
+            scores = np.array([self.held["observation"], self.held["goal"]], np.float32)
+            response = messages.score_response(ScoreResult(scores, 0, True, {}, Timing()))
+            self.exchange.answer(self.lines[-1], jepa_pb2.ScoreStreamResponse(score=response))
+
+    def disappear(self):
+        if self.lines:
+            self.exchange.ended(self.lines[-1], GONE)
+
+
+ACTIONS = ["ask", "ask", "change", "change", "serve", "serve", "refuse", "refuse", "disappear", "give up"]
+
+
+@settings(deadline=None, max_examples=400)
+@given(st.lists(st.tuples(st.sampled_from(ACTIONS), st.integers(0, 9)), min_size=5, max_size=50))
+def test_whatever_happens_no_score_is_of_another_scene(actions):
+    server, scenes, asked = PaperServer(), [Scene(marked(1), marked(2))], []
+    for number, (action, chosen) in enumerate(actions, start=3):
+        if action == "change":
+            part = "observation" if chosen % 2 else "goal"
+            scenes.append(scenes[-1].updated(Scene(**{part: marked(number)})))
+        if action in ("ask", "change") and len(asked) < MAX_IN_FLIGHT:
+            old = chosen % len(scenes) if action == "ask" and chosen > 5 else 0  # as a slow thread asks
+            asked.append(server.ask(scenes[-1 - old]))
+        elif action in ("serve", "refuse"):
+            server.serve(refuse=action == "refuse")
+        elif action == "disappear":
+            server.disappear()
+        elif action == "give up" and asked:
+            server.exchange.give_up(asked[chosen % len(asked)], DeadlineExceededError("late"))
+    for _ in asked:
+        server.serve(refuse=False)
+    for request in asked:
+        assert request.future.done()
+        if failure(request) is None:
+            parts = (request.scene.observation, request.scene.goal)
+            assert request.future.result(0).scores.tolist() == [part.proprio[0, 0, 0] for part in parts]
+    final = server.ask(scenes[-1])
+    server.serve(refuse=False)
+    assert failure(final) is None  # the session is alive

@@ -1,0 +1,245 @@
+"""Plans from a real server: progress, result, deadlines, cancelling; and latents for planners of one's own."""
+
+import asyncio
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from tests.in_process import running
+from tests.scenes import raw_candidates, scene
+from worldforge_jepa_client import AsyncClient, Plan
+from worldforge_jepa_client.errors import (
+    CallCancelledError,
+    DeadlineExceededError,
+    InvalidArgumentError,
+    NotFoundError,
+    OutOfRangeError,
+)
+from worldforge_jepa_client.planning import PlannerOptions, make_planner, shift_plan
+
+DEADLINE = 60
+SHORT = {"horizon": 3, "samples": 24, "iterations": 5, "elites": 6}
+ENDLESS = {"horizon": 6, "samples": 64, "iterations": 100_000, "elites": 6}
+H, A = 3, 10
+
+
+def assert_same_plan(plan, other):
+    np.testing.assert_array_equal(plan.actions, other.actions)
+    np.testing.assert_array_equal(plan.best_actions, other.best_actions)
+    assert (plan.score, plan.iterations, plan.complete) == (other.score, other.iterations, other.complete)
+
+
+def test_progress_comes_each_iteration_and_the_last_is_the_result(client):
+    planning = client.plan(**scene(), **SHORT)
+    progress = list(planning)
+    assert [item.iteration for item in progress] == [1, 2, 3, 4, 5]
+    assert {item.iterations for item in progress} == {5}
+    scores = [item.best_score for item in progress]
+    assert scores == sorted(scores, reverse=True)
+    last, plan = progress[-1], planning.result()
+    assert planning.latest is last
+    assert isinstance(plan, Plan)
+    assert (plan.score, plan.iterations, plan.complete, plan.timing) == (last.best_score, 5, True, last.timing)
+    np.testing.assert_array_equal(plan.actions, last.mean)
+    np.testing.assert_array_equal(plan.best_actions, last.best_actions)
+    assert plan.actions.shape == plan.best_actions.shape == (H, A)
+    assert plan.actions.dtype == plan.best_actions.dtype == np.float32
+    assert_same_plan(planning.result(), plan)
+
+
+@pytest.mark.parametrize("method", ["cem", "icem", "mppi"])
+def test_the_servers_plan_is_that_of_the_clients_planner_through_a_session(client, method):
+    told = {"low": -2.0, "high": [2.0] * A, "initial_std": 0.3, "prior_fraction": 0.1}
+    told |= {"momentum": 0.1} if method != "mppi" else {"temperature": 0.01}
+    how = {"objective": "l1", "proprio_weight": 0.3}
+    planner = make_planner(method, PlannerOptions(**SHORT, **told), action_dim=A, rng=7)
+    with client.session(**scene(), **how) as session:
+        for _ in range(SHORT["iterations"]):
+            planner.tell(session.score(planner.ask()).scores)
+    plan = client.plan(**scene(), **how, method=method, seed=7, **SHORT, **told).result()
+    np.testing.assert_array_equal(plan.actions, planner.mean)
+    np.testing.assert_array_equal(plan.best_actions, planner.best_actions)
+    assert plan.score == planner.best_score
+
+
+@pytest.mark.parametrize("on_device", [False, True])
+def test_seeds_reproduce_and_a_context_plans_as_its_scene_does(client, on_device):
+    plan = client.plan(**scene(), **SHORT, seed=3, on_device=on_device).result()
+    context = client.create_context(**scene())
+    assert_same_plan(client.plan(context=context, **SHORT, seed=3, on_device=on_device).result(), plan)
+    other = client.plan(context=context, **SHORT, seed=4, on_device=on_device).result()
+    assert not np.array_equal(other.actions, plan.actions)
+
+
+def test_a_plan_starts_from_the_last_one(client):
+    first = client.plan(**scene(), **SHORT).result()
+    start = shift_plan(first.actions, 1)
+    narrow = {**SHORT, "iterations": 1, "initial_std": 0.0}
+    again = client.plan(**scene(), **narrow, initial_mean=start).result()
+    np.testing.assert_allclose(again.actions, start, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"temperature": 1.0}, InvalidArgumentError, "temperature"),
+        ({"method": "mppi", "momentum": 0.1}, InvalidArgumentError, "momentum"),
+        ({"method": "random"}, InvalidArgumentError, "method.*cem, icem, mppi"),
+        ({"elites": 1}, InvalidArgumentError, "elites"),
+        ({"elites": 99}, InvalidArgumentError, "elites"),
+        ({"iterations": 0}, InvalidArgumentError, "iterations"),
+        ({"horizon": 0}, InvalidArgumentError, "horizon"),
+        ({"horizon": "6"}, InvalidArgumentError, "planner"),
+        ({"low": 1.0, "high": 0.0}, InvalidArgumentError, "low"),
+        ({"low": [0.0] * 3}, InvalidArgumentError, "low"),
+        ({"initial_mean": np.zeros((H, A + 1))}, InvalidArgumentError, "initial_mean"),
+        ({"seed": -1}, InvalidArgumentError, "seed"),
+        ({"objective": "l7"}, InvalidArgumentError, "objective"),
+        ({"goal": None}, InvalidArgumentError, "context.goal"),
+        ({"horizon": 10**6}, OutOfRangeError, "planner.horizon"),
+        ({"samples": 10**6}, OutOfRangeError, "planner.samples"),
+        ({"model": "third"}, NotFoundError, "third"),
+    ],
+)
+def test_what_no_planner_takes_is_refused_before_it_is_sent(client, options, error, words):
+    with pytest.raises(error, match=words):
+        client.plan(**(scene() | SHORT | options))
+
+
+def test_of_a_context_the_server_checks(client):
+    context = client.create_context(**scene())
+    with pytest.raises(InvalidArgumentError, match="temperature"):
+        client.plan(context=context, **SHORT, temperature=1.0).result()
+    with pytest.raises(NotFoundError) as caught:
+        client.plan(context="unknown", **SHORT).result()
+    assert caught.value.reason == "CONTEXT_NOT_FOUND"
+
+
+def test_at_the_deadline_the_best_plan_so_far_stands(client):
+    began = time.monotonic()
+    planning = client.plan(**scene(), **ENDLESS, timeout=2.0)
+    progress = list(planning)
+    assert time.monotonic() - began < 4
+    plan = planning.result()
+    assert not plan.complete
+    assert plan.iterations == progress[-1].iteration == len(progress) > 1
+    np.testing.assert_array_equal(plan.actions, progress[-1].mean)
+
+
+def test_a_cancelled_plan_stands_as_far_as_it_got(client):
+    planning = client.plan(**scene(), **ENDLESS, timeout=DEADLINE)
+    for progress in planning:
+        if progress.iteration == 3:
+            planning.cancel()
+    plan = planning.result()
+    assert (plan.iterations, plan.complete) == (3, False)
+    planning = client.plan(**scene(), **ENDLESS, timeout=DEADLINE)
+    next(planning)
+    threading.Timer(0.2, planning.cancel).start()
+    assert planning.result().iterations >= 1
+
+
+def test_before_the_first_iteration_there_is_no_plan(client):
+    heavy = ENDLESS | {"samples": 4000, "horizon": 32}
+    with pytest.raises(DeadlineExceededError):
+        client.plan(**scene(), **heavy, timeout=0.2).result()
+    planning = client.plan(**scene(), **heavy, timeout=DEADLINE)
+    planning.cancel()
+    for _ in range(2):
+        with pytest.raises(CallCancelledError):
+            planning.result()
+
+
+async def test_the_async_plan_is_the_same_plan(server, client):
+    expected = client.plan(**scene(), **SHORT, seed=5).result()
+    async with AsyncClient(server.target, timeout=DEADLINE) as other:
+        assert_same_plan(await other.plan(**scene(), **SHORT, seed=5).result(), expected)
+        planning = other.plan(**scene(), **SHORT, seed=5)
+        assert [progress.iteration async for progress in planning] == [1, 2, 3, 4, 5]
+        assert_same_plan(await planning.result(), expected)
+        with pytest.raises(InvalidArgumentError, match="temperature"):
+            await other.plan(**scene(), **SHORT, temperature=1.0).result()
+        late = await other.plan(**scene(), **ENDLESS, timeout=2.0).result()
+        assert not late.complete
+
+
+@pytest.mark.parametrize("end", ["cancel", "cancel the task"])
+async def test_a_cancelled_async_plan_stands_and_computes_nothing_further(end):
+    async with running() as server, AsyncClient(server.target, timeout=DEADLINE) as client:
+        planning = client.plan(**scene(), **ENDLESS)
+        assert (await anext(planning)).iteration == 1
+        if end == "cancel":
+            planning.cancel()
+        else:
+            waiting = asyncio.create_task(planning.result())
+            await asyncio.sleep(0.1)
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+        plan = await planning.result()
+        assert plan.iterations >= 1
+        assert not plan.complete
+        await client.score(**scene(), **raw_candidates())  # behind the last step of the plan
+        computed = server.model.steps
+        await asyncio.sleep(0.2)
+        assert server.model.steps == computed
+
+
+async def test_an_async_plan_cancelled_before_it_began_has_no_plan(server):
+    async with AsyncClient(server.target, timeout=DEADLINE) as client:
+        planning = client.plan(**scene(), **SHORT)
+        planning.cancel()
+        with pytest.raises(CallCancelledError):
+            await planning.result()
+
+
+# Latents
+
+
+def test_latents_come_in_the_dtype_asked_for(client):
+    observation = scene()["observation"]
+    exact = client.encode(observation=observation)
+    assert exact.visual.ndim == 4
+    assert exact.visual.shape[:2] == (1, 1)
+    assert exact.proprio is not None
+    for dtype, tolerance in (("float16", 1e-2), ("bfloat16", 1e-1)):
+        np.testing.assert_allclose(
+            client.encode(observation=observation, dtype=dtype).visual, exact.visual, atol=tolerance
+        )
+    with pytest.raises(InvalidArgumentError, match="float32, float16, bfloat16"):
+        client.encode(observation=observation, dtype="int32")
+    with pytest.raises(InvalidArgumentError, match=r"observation\.visual"):
+        client.encode(observation=np.zeros((4, 8, 8), np.uint8))
+
+
+def test_steps_are_predicted_one_by_one_or_those_chosen(client):
+    observation = scene()["observation"]
+    actions = raw_candidates(samples=5, horizon=3)
+    every = dict(client.unroll(observation=observation, **actions))
+    assert list(every) == [1, 2, 3]
+    assert {latents.visual.shape[:2] for latents in every.values()} == {(5, 1)}
+    context = client.create_context(**scene())
+    chosen = dict(client.unroll(context=context, **actions, steps=[2], samples=[4, 1], dtype="float16"))
+    assert list(chosen) == [2]
+    np.testing.assert_allclose(chosen[2].visual, every[2].visual[[4, 1]], atol=1e-2)
+    for wrong, field in (({"steps": [4]}, "steps"), ({"samples": [5]}, "samples")):
+        with pytest.raises(InvalidArgumentError) as caught:
+            client.unroll(observation=observation, **actions, **wrong)
+        assert caught.value.field == field
+    with pytest.raises(NotFoundError):
+        next(client.unroll(context="unknown", **actions))
+
+
+async def test_latents_for_asyncio(server, client):
+    observation = scene()["observation"]
+    async with AsyncClient(server.target, timeout=DEADLINE) as other:
+        np.testing.assert_array_equal(
+            (await other.encode(observation=observation)).visual, client.encode(observation=observation).visual
+        )
+        got = {
+            step: latents.visual async for step, latents in other.unroll(observation=observation, **raw_candidates())
+        }
+    for step, latents in client.unroll(observation=observation, **raw_candidates()):
+        np.testing.assert_array_equal(got[step], latents.visual)

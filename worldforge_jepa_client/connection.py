@@ -1,0 +1,29 @@
+"""How both clients connect, and how long they wait."""
+
+from __future__ import annotations
+
+import time
+
+DEFAULT_TARGET = "127.0.0.1:50051"
+READY_POLL_SECONDS = 0.05
+
+CHANNEL_OPTIONS = (
+    # Requests are held against the server's published limit; a response is as large as its request asked for.
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+    # A robot cannot wait out gRPC's usual back-off, which grows to two minutes, after a server restart.
+    ("grpc.initial_reconnect_backoff_ms", 50),
+    ("grpc.max_reconnect_backoff_ms", 500),
+    # Channels with equal options would share one connection, and its back-off.
+    ("grpc.use_local_subchannel_pool", 1),
+)
+
+
+def deadline_after(seconds: float) -> float:
+    """When `seconds` from now are over, on the monotonic clock."""
+    return time.monotonic() + seconds
+
+
+def remaining(deadline: float) -> float:
+    """The seconds until then, or 0."""
+    return max(0.0, deadline - time.monotonic())
