@@ -14,7 +14,7 @@ from worldforge_jepa_server.scoring import score, use_threads
 from tests.scenes import raw_candidates, scene
 from worldforge_jepa_client import AsyncClient, Client, messages
 from worldforge_jepa_client.errors import InvalidArgumentError, JepaError, NotFoundError, from_rpc_error
-from worldforge_jepa_client.steps import build_score_call
+from worldforge_jepa_client.steps import ScoreKeywords, build_score_call
 from worldforge_jepa_client.v1 import jepa_pb2, jepa_pb2_grpc
 
 DEADLINE = 30
@@ -40,16 +40,28 @@ def refused(stub, request):
     return from_rpc_error(caught.value, "server")
 
 
+def score_in_process(keywords, chunk_size=ServerConfig.chunk_size):
+    """The same model, without a wire."""
+    positional = [keywords[name] for name in ("observation", "goal", "action_candidates")]
+    call = build_score_call(
+        *positional, {name: keywords[name] for name in keywords if name in ScoreKeywords.__annotations__}
+    )
+    use_threads(1)
+    return score(tiny.load("cpu", "tiny"), call, chunk_size, threading.Event())
+
+
+@pytest.mark.parametrize("chunk_size", [1, 3, 64])
+def test_scores_do_not_depend_on_chunks(chunk_size):
+    keywords = scene() | raw_candidates(10)
+    whole = score_in_process(keywords).scores
+    np.testing.assert_allclose(score_in_process(keywords, chunk_size).scores, whole, rtol=1e-4)
+
+
 @pytest.mark.parametrize("objective", ["l2", "l1", "cosine"])
 @pytest.mark.parametrize("samples", [1, 7, 64])
 def test_scores_through_the_wire_equal_those_in_process_bit_by_bit(client, objective, samples):
     keywords = scene() | raw_candidates(samples) | {"objective": objective, "proprio_weight": 0.25}
-    remote = client.score(**keywords)
-    positional = [keywords.pop(name) for name in ("observation", "goal", "action_candidates")]
-    use_threads(1)
-    local = score(
-        tiny.load("cpu", "tiny"), build_score_call(*positional, keywords), ServerConfig.chunk_size, threading.Event()
-    )
+    remote, local = client.score(**keywords), score_in_process(keywords)
     np.testing.assert_array_equal(remote.scores, local.scores)
     assert remote.scores.dtype == np.float32
     assert remote.scores.shape == (samples,)
