@@ -35,12 +35,13 @@ def as_call(keywords):
     return build_score_call(whole, keywords["action_candidates"], rest)
 
 
-def score_in_process(call):
+def score_in_process(call, chunk_size=ServerConfig.chunk_size):
     """What the server computes, without it."""
+    use_threads(1)
     model = tiny.load("cpu", "tiny")
     encoded = Encoder(Cache(0, 0.0)).encode_scene(model, call.scene)
     actions = to_actions(model, call.action_candidates[0], call.options.actions_are_normalized)
-    return score(model, encoded, actions, call.options, ServerConfig.chunk_size, threading.Event()).scores.numpy()
+    return score(model, encoded, actions, call.options, chunk_size, threading.Event()).scores.numpy()
 
 
 @pytest.fixture(scope="module")
@@ -56,13 +57,18 @@ def refused(stub, request):
     return from_rpc_error(caught.value, "server")
 
 
+@pytest.mark.parametrize("chunk_size", [1, 3, 64])
+def test_scores_do_not_depend_on_chunks(chunk_size):
+    keywords = scene() | raw_candidates(10)
+    whole = score_in_process(as_call(keywords))
+    np.testing.assert_allclose(score_in_process(as_call(keywords), chunk_size), whole, rtol=1e-4)
+
+
 @pytest.mark.parametrize("objective", ["l2", "l1", "cosine"])
 @pytest.mark.parametrize("samples", [1, 7, 64])
 def test_scores_through_the_wire_equal_those_in_process_bit_by_bit(client, objective, samples):
     keywords = scene() | raw_candidates(samples) | {"objective": objective, "proprio_weight": 0.25}
-    remote = client.score(**keywords)
-    use_threads(1)
-    local = score_in_process(as_call(keywords))
+    remote, local = client.score(**keywords), score_in_process(as_call(keywords))
     np.testing.assert_array_equal(remote.scores, local)
     assert remote.scores.dtype == np.float32
     assert remote.scores.shape == (samples,)
