@@ -165,6 +165,9 @@ class Stream:
             return from_message(response.error)
         return np.array(response.score.scores) if response.WhichOneof("result") else None
 
+    def cancel(self):
+        self._call.cancel()
+
     async def ask(self, *arguments, **keywords):
         await self.send(*arguments, **keywords)
         return await self.receive()
@@ -361,3 +364,34 @@ async def test_after_a_cancel_or_the_deadline_no_further_step_is_computed(server
     go.set()
     await peer.score(a_scene())  # the device is free again, after at most the step it was in
     assert server.model.steps <= 5 + 1 + 2
+
+
+async def test_a_client_that_sends_faster_than_the_model_scores_is_slowed(server, peer):
+    count, go = 600, threading.Event()
+    server.model.before_step = lambda: go.wait(DEADLINE)
+    stream = Stream(peer)
+
+    async def send_all():
+        await stream.send(a_scene(), seed=0, samples=300, horizon=6)
+        for _ in range(count - 1):
+            await stream.send(seed=0, samples=300, horizon=6)  # 72 KB each, 43 MB in all
+
+    sending = asyncio.create_task(send_all())
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(asyncio.shield(sending), 2)
+    assert server.engine.pending == 1  # the server reads no message before it has answered the last
+    sending.cancel()
+    stream.cancel()
+    go.set()
+
+
+async def test_what_is_dropped_without_a_word_is_gone_after_its_time():
+    async with running(context_ttl=0.0) as server, Peer(server) as peer:
+        for start in range(50):
+            where = a_scene(start=(5.0 + start / 10, 20.0))
+            await peer.context(where)
+            stream = Stream(peer)
+            await stream.ask(where, seed=0)
+            stream.cancel()
+        server.runtime.expire()
+        assert server.runtime.remembered_bytes == 0

@@ -60,10 +60,6 @@ class Encoder:
             self._cache.put(key, latents, _size(latents))
         return latents
 
-    def expire(self) -> None:
-        """Free latents that have not been used for too long."""
-        self._cache.expire()
-
 
 def _last_frame(frames: ObservationArrays) -> ObservationArrays:
     proprio = frames.proprio

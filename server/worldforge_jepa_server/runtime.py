@@ -37,9 +37,9 @@ from worldforge_jepa_server.config import ServerConfig
 from worldforge_jepa_server.contexts import Cache
 from worldforge_jepa_server.encoding import EncodedScene, Encoder
 from worldforge_jepa_server.engine import Engine
-from worldforge_jepa_server.models.contract import WorldModel
+from worldforge_jepa_server.models.contract import Latents, WorldModel
 from worldforge_jepa_server.planning import DeviceArrays
-from worldforge_jepa_server.scenes import Encode, Scenes
+from worldforge_jepa_server.scenes import Encode, Scenes, StoredScene
 
 _log = logging.getLogger(__name__)
 
@@ -51,8 +51,10 @@ class Runtime:
         self._engine = engine
         self._config = config
         self._models: Mapping[str, WorldModel] = {}
-        self._encoder = Encoder(Cache(config.cache_bytes, config.context_ttl))
-        self._scenes = Scenes(self._encoder, Cache(config.cache_bytes, config.context_ttl))
+        self._latents: Cache[Latents] = Cache(config.cache_bytes, config.context_ttl)
+        self._contexts: Cache[StoredScene] = Cache(config.cache_bytes, config.context_ttl)
+        self._encoder = Encoder(self._latents)
+        self._scenes = Scenes(self._encoder, self._contexts)
 
     def serve(self, models: Mapping[str, WorldModel]) -> None:
         """Answer for these models from now on; the first one is the default."""
@@ -116,8 +118,13 @@ class Runtime:
 
     def expire(self) -> None:
         """Free what has not been used for too long."""
-        self._scenes.expire()
-        self._encoder.expire()
+        for cache in (self._latents, self._contexts):
+            cache.expire()
+
+    @property
+    def remembered_bytes(self) -> int:
+        """The size of all latents that contexts and the encoder's cache hold."""
+        return self._latents.bytes + self._contexts.bytes
 
     async def encode(self, observation: Observation, model_name: str) -> LatentFrames:
         """Encode an observation."""

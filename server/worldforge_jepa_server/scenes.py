@@ -24,7 +24,9 @@ Encode = Callable[[], EncodedScene]
 
 
 @dataclass(frozen=True)
-class _Stored:
+class StoredScene:
+    """A context: an encoded scene and the model whose latents it holds."""
+
     model: str
     scene: EncodedScene
 
@@ -37,24 +39,20 @@ class Scenes:
         contexts: where contexts are kept.
     """
 
-    def __init__(self, encoder: Encoder, contexts: Cache[_Stored]) -> None:
+    def __init__(self, encoder: Encoder, contexts: Cache[StoredScene]) -> None:
         self._encoder = encoder
         self._contexts = contexts
 
     def keep(self, model: WorldModel, scene: EncodedScene) -> Context:
         """Keep a scene under a new, unguessable id."""
         name = secrets.token_urlsafe(_ID_BYTES)
-        self._contexts.put(name, _Stored(model.spec.name, scene), scene.size + _OVERHEAD)
+        self._contexts.put(name, StoredScene(model.spec.name, scene), scene.size + _OVERHEAD)
         return Context(name, time.time() + self._contexts.ttl)
 
     def forget(self, context_id: str) -> None:
         """Drop a context; raises NotFoundError if there is none."""
         if not self._contexts.delete(context_id):
             raise _unknown(context_id)
-
-    def expire(self) -> None:
-        """Free contexts that have not been used for too long."""
-        self._contexts.expire()
 
     def model_of(self, scene: Scene | str, model: str) -> str:
         """Return the model a call means: the one it names, else that of its context, else the default ("").
