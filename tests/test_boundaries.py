@@ -17,6 +17,7 @@ ARROWS = {
     "__main__": {"cli"},
     "cli": {"config", "models", "serve"},
     "config": set(),
+    "convert": {"models"},
     "serve": {"config", "engine", "models", "scoring", "servicer"},
     "servicer": {"config", "engine", "errors", "models", "scoring"},
     "errors": set(),
