@@ -17,6 +17,7 @@ ARROWS = {
     "__main__": {"cli"},
     "cli": {"config", "models", "serve"},
     "config": set(),
+    "convert": {"models"},
     "serve": {"config", "device", "engine", "models", "runtime", "servicer", "warmup"},
     "servicer": {"errors", "runtime", "streams"},
     "streams": {"errors", "runtime", "scenes"},

@@ -13,7 +13,7 @@ from tests.test_checks import BLIND, SPEC, call, observation
 from worldforge_jepa_client import messages
 from worldforge_jepa_client.calls import Observation, ScoreCall, ScoreOptions, ScoreResult, Timing
 from worldforge_jepa_client.errors import InvalidArgumentError
-from worldforge_jepa_client.spec import Objective
+from worldforge_jepa_client.spec import MemoryUse, Objective, PlannerDefaults
 from worldforge_jepa_client.v1 import jepa_pb2
 
 JSON = st.recursive(
@@ -56,7 +56,17 @@ def test_a_result_survives(scores, metadata):
     assert_same(messages.score_result(messages.score_response(result)), result)
 
 
-@pytest.mark.parametrize("spec", [SPEC, BLIND, dataclasses.replace(SPEC, objective=Objective.COSINE)])
+PUBLISHED = dataclasses.replace(
+    SPEC,
+    family="f",
+    environment="e",
+    encoder="n",
+    planner=PlannerDefaults(300, 10, 30, 6, 3, 0.5, (-1.0,) * 4, (1.0,) * 4),
+    memory=MemoryUse(1, 2),
+)
+
+
+@pytest.mark.parametrize("spec", [SPEC, BLIND, PUBLISHED, dataclasses.replace(SPEC, objective=Objective.COSINE)])
 def test_a_spec_survives(spec):
     decoded = messages.model_spec(messages.model_message(spec))
     assert decoded.proprio_weight == pytest.approx(spec.proprio_weight)

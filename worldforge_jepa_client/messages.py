@@ -6,7 +6,7 @@ Tensors go through `tensors`; nothing here touches bytes.
 from __future__ import annotations
 
 from dataclasses import asdict, fields
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from google.protobuf import json_format
@@ -16,13 +16,22 @@ from numpy.typing import NDArray
 from worldforge_jepa_client import tensors
 from worldforge_jepa_client.calls import Observation, Scene, ScoreCall, ScoreOptions, ScoreResult, Timing
 from worldforge_jepa_client.errors import InvalidArgumentError
-from worldforge_jepa_client.spec import Limits, ModelSpec, Normalization, Objective, TensorSpec
+from worldforge_jepa_client.spec import (
+    Limits,
+    MemoryUse,
+    ModelSpec,
+    Normalization,
+    Objective,
+    PlannerDefaults,
+    TensorSpec,
+)
 from worldforge_jepa_client.v1 import jepa_pb2
 
 _OBJECTIVE_CODES: dict[Objective, Any] = {
     item: jepa_pb2.Objective.Value(f"OBJECTIVE_{item.name}") for item in Objective
 }
 _OBJECTIVES = {code: item for item, code in _OBJECTIVE_CODES.items()}
+_D = TypeVar("_D", Normalization, Limits, PlannerDefaults, MemoryUse)
 
 
 def score_request(call: ScoreCall) -> jepa_pb2.ScoreRequest:
@@ -194,6 +203,11 @@ def model_message(spec: ModelSpec) -> jepa_pb2.Model:
         dtype=spec.dtype,
         parameter_count=spec.parameter_count,
         checkpoint_digest=spec.checkpoint_digest,
+        family=spec.family,
+        environment=spec.environment,
+        encoder=spec.encoder,
+        planner=jepa_pb2.PlannerDefaults(**asdict(spec.planner)) if spec.planner else None,
+        memory=jepa_pb2.MemoryUse(**asdict(spec.memory)) if spec.memory else None,
     )
     if spec.normalization is not None:
         message.normalization.CopyFrom(jepa_pb2.Normalization(**asdict(spec.normalization)))
@@ -202,7 +216,6 @@ def model_message(spec: ModelSpec) -> jepa_pb2.Model:
 
 def model_spec(message: jepa_pb2.Model) -> ModelSpec:
     """Decode a spec."""
-    normalization = message.normalization
     return ModelSpec(
         name=message.name,
         source=message.source,
@@ -213,17 +226,27 @@ def model_spec(message: jepa_pb2.Model) -> ModelSpec:
         context_window=message.context_window,
         objective=_OBJECTIVES[message.default_objective],
         proprio_weight=message.default_proprio_weight,
-        normalization=Normalization(
-            **{item.name: tuple(getattr(normalization, item.name)) for item in fields(Normalization)}
-        )
-        if message.HasField("normalization")
-        else None,
-        limits=Limits(**{item.name: getattr(message.limits, item.name) for item in fields(Limits)}),
+        normalization=_plain(message.normalization, Normalization) if message.HasField("normalization") else None,
+        limits=_plain(message.limits, Limits),
         device=message.device,
         dtype=message.dtype,
         parameter_count=message.parameter_count,
         checkpoint_digest=message.checkpoint_digest,
+        family=message.family,
+        environment=message.environment,
+        encoder=message.encoder,
+        planner=_plain(message.planner, PlannerDefaults) if message.HasField("planner") else None,
+        memory=_plain(message.memory, MemoryUse) if message.HasField("memory") else None,
     )
+
+
+def _plain(message: Any, kind: type[_D]) -> _D:
+    """The dataclass `kind` of a message with the same fields."""
+    read = {item.name: getattr(message, item.name) for item in fields(kind)}
+    values: dict[str, Any] = {
+        name: value if isinstance(value, int | float) else tuple(value) for name, value in read.items()
+    }
+    return kind(**values)
 
 
 def fill_struct(struct: Struct, value: dict[str, Any], field: str) -> None:

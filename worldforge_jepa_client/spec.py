@@ -56,12 +56,40 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class PlannerDefaults:
+    """The CEM settings a model was published with, in its normalized action units.
+
+    Each of `iterations` draws `samples` sequences of `horizon` actions and refits mean and deviation, at first 0 and
+    `std`, to the best `elites`; then `executed_steps` actions are executed. `clip_low` and `clip_high` bound each of
+    the A entries; empty where nothing is clipped.
+    """
+
+    samples: int
+    elites: int
+    iterations: int
+    horizon: int
+    executed_steps: int
+    std: float
+    clip_low: tuple[float, ...] = ()
+    clip_high: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class MemoryUse:
+    """Bytes of the weights, and an estimate of the bytes that one candidate needs while it is unrolled."""
+
+    weights_bytes: int
+    bytes_per_sample: int
+
+
+@dataclass(frozen=True)
 class ModelSpec:
     """The full contract of one served model.
 
     Tensors on the wire: visual (1, T, 3, height, width), proprio (1, T, P) raw, action_history (1, T-1, A),
     action_candidates (1, S, H, A). An action packs `frameskip` raw actions, frame-major:
-    A = `action_dim` = `frameskip` * `raw_action_dim`. `proprio` is None where the model takes none.
+    A = `action_dim` = `frameskip` * `raw_action_dim`, `FREE` where the model does not say. `proprio` is None where the
+    model takes none. What is not known of a model is empty or None.
     """
 
     name: str
@@ -79,6 +107,11 @@ class ModelSpec:
     dtype: str
     parameter_count: int
     checkpoint_digest: str
+    family: str = ""
+    environment: str = ""
+    encoder: str = ""
+    planner: PlannerDefaults | None = None
+    memory: MemoryUse | None = None
 
     @property
     def action_dim(self) -> int:

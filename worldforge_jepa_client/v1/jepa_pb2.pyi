@@ -390,7 +390,7 @@ class Limits(_message.Message):
     def __init__(self, max_samples: _Optional[int] = ..., max_horizon: _Optional[int] = ..., max_context_frames: _Optional[int] = ..., max_message_bytes: _Optional[int] = ...) -> None: ...
 
 class Model(_message.Message):
-    __slots__ = ("name", "source", "visual", "proprio", "action_candidates", "action_history", "raw_action_dim", "frameskip", "action_dim", "proprio_dim", "context_window", "default_objective", "default_proprio_weight", "normalization", "limits", "device", "dtype", "parameter_count", "checkpoint_digest")
+    __slots__ = ("name", "source", "visual", "proprio", "action_candidates", "action_history", "raw_action_dim", "frameskip", "action_dim", "proprio_dim", "context_window", "default_objective", "default_proprio_weight", "normalization", "limits", "device", "dtype", "parameter_count", "checkpoint_digest", "family", "environment", "encoder", "planner", "memory")
     NAME_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     VISUAL_FIELD_NUMBER: _ClassVar[int]
@@ -410,6 +410,11 @@ class Model(_message.Message):
     DTYPE_FIELD_NUMBER: _ClassVar[int]
     PARAMETER_COUNT_FIELD_NUMBER: _ClassVar[int]
     CHECKPOINT_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    FAMILY_FIELD_NUMBER: _ClassVar[int]
+    ENVIRONMENT_FIELD_NUMBER: _ClassVar[int]
+    ENCODER_FIELD_NUMBER: _ClassVar[int]
+    PLANNER_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_FIELD_NUMBER: _ClassVar[int]
     name: str
     source: str
     visual: TensorSpec
@@ -429,4 +434,37 @@ class Model(_message.Message):
     dtype: str
     parameter_count: int
     checkpoint_digest: str
-    def __init__(self, name: _Optional[str] = ..., source: _Optional[str] = ..., visual: _Optional[_Union[TensorSpec, _Mapping]] = ..., proprio: _Optional[_Union[TensorSpec, _Mapping]] = ..., action_candidates: _Optional[_Union[TensorSpec, _Mapping]] = ..., action_history: _Optional[_Union[TensorSpec, _Mapping]] = ..., raw_action_dim: _Optional[int] = ..., frameskip: _Optional[int] = ..., action_dim: _Optional[int] = ..., proprio_dim: _Optional[int] = ..., context_window: _Optional[int] = ..., default_objective: _Optional[_Union[Objective, str]] = ..., default_proprio_weight: _Optional[float] = ..., normalization: _Optional[_Union[Normalization, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., device: _Optional[str] = ..., dtype: _Optional[str] = ..., parameter_count: _Optional[int] = ..., checkpoint_digest: _Optional[str] = ...) -> None: ...
+    family: str
+    environment: str
+    encoder: str
+    planner: PlannerDefaults
+    memory: MemoryUse
+    def __init__(self, name: _Optional[str] = ..., source: _Optional[str] = ..., visual: _Optional[_Union[TensorSpec, _Mapping]] = ..., proprio: _Optional[_Union[TensorSpec, _Mapping]] = ..., action_candidates: _Optional[_Union[TensorSpec, _Mapping]] = ..., action_history: _Optional[_Union[TensorSpec, _Mapping]] = ..., raw_action_dim: _Optional[int] = ..., frameskip: _Optional[int] = ..., action_dim: _Optional[int] = ..., proprio_dim: _Optional[int] = ..., context_window: _Optional[int] = ..., default_objective: _Optional[_Union[Objective, str]] = ..., default_proprio_weight: _Optional[float] = ..., normalization: _Optional[_Union[Normalization, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., device: _Optional[str] = ..., dtype: _Optional[str] = ..., parameter_count: _Optional[int] = ..., checkpoint_digest: _Optional[str] = ..., family: _Optional[str] = ..., environment: _Optional[str] = ..., encoder: _Optional[str] = ..., planner: _Optional[_Union[PlannerDefaults, _Mapping]] = ..., memory: _Optional[_Union[MemoryUse, _Mapping]] = ...) -> None: ...
+
+class PlannerDefaults(_message.Message):
+    __slots__ = ("samples", "elites", "iterations", "horizon", "executed_steps", "std", "clip_low", "clip_high")
+    SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    ELITES_FIELD_NUMBER: _ClassVar[int]
+    ITERATIONS_FIELD_NUMBER: _ClassVar[int]
+    HORIZON_FIELD_NUMBER: _ClassVar[int]
+    EXECUTED_STEPS_FIELD_NUMBER: _ClassVar[int]
+    STD_FIELD_NUMBER: _ClassVar[int]
+    CLIP_LOW_FIELD_NUMBER: _ClassVar[int]
+    CLIP_HIGH_FIELD_NUMBER: _ClassVar[int]
+    samples: int
+    elites: int
+    iterations: int
+    horizon: int
+    executed_steps: int
+    std: float
+    clip_low: _containers.RepeatedScalarFieldContainer[float]
+    clip_high: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, samples: _Optional[int] = ..., elites: _Optional[int] = ..., iterations: _Optional[int] = ..., horizon: _Optional[int] = ..., executed_steps: _Optional[int] = ..., std: _Optional[float] = ..., clip_low: _Optional[_Iterable[float]] = ..., clip_high: _Optional[_Iterable[float]] = ...) -> None: ...
+
+class MemoryUse(_message.Message):
+    __slots__ = ("weights_bytes", "bytes_per_sample")
+    WEIGHTS_BYTES_FIELD_NUMBER: _ClassVar[int]
+    BYTES_PER_SAMPLE_FIELD_NUMBER: _ClassVar[int]
+    weights_bytes: int
+    bytes_per_sample: int
+    def __init__(self, weights_bytes: _Optional[int] = ..., bytes_per_sample: _Optional[int] = ...) -> None: ...

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import pickle
+import zipfile
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
+import torch
 from safetensors.torch import load
 from torch import Tensor, nn
 
+from worldforge_jepa_server.models.contract import ModelLoadError
 
-class CheckpointError(Exception):
+
+class CheckpointError(ModelLoadError):
     """The weights are not the ones this model needs."""
 
 
@@ -28,8 +34,38 @@ def read_safetensors(path: Path, sha256: str | None = None) -> tuple[dict[str, T
     return load(data), digest
 
 
-def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], unused: Collection[str] = ()) -> None:
+def read_torch(path: Path) -> dict[str, Any]:
+    """What `torch.save` wrote into a file, its tensors mapped from it; nothing in it is executed.
+
+    Raises:
+        CheckpointError: not such a file, or one that holds more than tensors and plain values.
+        FileNotFoundError: no such file.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except (pickle.UnpicklingError, EOFError, RuntimeError, ValueError) as error:
+        reason = str(error).strip().split("\n", 1)[0]
+        raise CheckpointError(f"{path}: not a file of weights that can be read safely ({reason})") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path}: holds a {type(content).__name__}, expected a dict of weights")
+    return content
+
+
+def file_sha256(path: Path) -> str:
+    """The sha256 of a file, hex."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def load_weights(
+    module: nn.Module, tensors: Mapping[str, Tensor], unused: Collection[str] = (), *, assign: bool = False
+) -> None:
     """Copy `tensors` into `module`; exactly its parameters, plus any of `unused`, must be there.
+
+    With `assign` they become its parameters themselves, which a module on the meta device needs.
 
     Raises:
         CheckpointError: names the missing, the unexpected and the wrongly shaped keys.
@@ -45,4 +81,4 @@ def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], unused: Colle
     ]
     if problems:
         raise CheckpointError("the weights do not fit the model: " + "; ".join(problems))
-    module.load_state_dict(given)
+    module.load_state_dict(given, assign=assign)

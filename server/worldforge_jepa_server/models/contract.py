@@ -14,6 +14,10 @@ from torch import Tensor
 from worldforge_jepa_client.spec import ModelSpec
 
 
+class ModelLoadError(Exception):
+    """A model cannot be served; the message says why, and what would help."""
+
+
 @dataclass(frozen=True)
 class Observation:
     """Frames of one scene, on the model's device.

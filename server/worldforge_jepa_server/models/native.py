@@ -6,7 +6,8 @@ Letters: B batch, T frames, H horizon, A packed action dim, P proprio, N tokens,
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,11 +16,13 @@ from worldforge_jepa_client.spec import (
     FLOATS,
     FREE,
     Limits,
+    MemoryUse,
     ModelSpec,
     Normalization,
     Objective,
     TensorSpec,
 )
+from worldforge_jepa_server.models.causal_predictor import CausalPredictor, CausalPredictorConfig
 from worldforge_jepa_server.models.contract import Latents, Observation
 from worldforge_jepa_server.models.encoder import EncoderConfig, VisionTransformer
 from worldforge_jepa_server.models.predictor import AdaLNPredictor, PredictorConfig
@@ -28,10 +31,13 @@ from worldforge_jepa_server.models.transform import IMAGENET_MEAN, IMAGENET_STD,
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Everything that fixes the architecture and its units; actions pack `frameskip` raw ones, frame-major."""
+    """Everything that fixes the architecture and its units; actions pack `frameskip` raw ones, frame-major.
+
+    The type of `predictor` chooses the predictor.
+    """
 
     encoder: EncoderConfig
-    predictor: PredictorConfig
+    predictor: PredictorConfig | CausalPredictorConfig
     normalization: Normalization
     frameskip: int
     context_window: int = 2
@@ -64,6 +70,10 @@ class ProprioEncoder(nn.Module):
         return embedded
 
 
+def _predictor(config: PredictorConfig | CausalPredictorConfig) -> AdaLNPredictor | CausalPredictor:
+    return CausalPredictor(config) if isinstance(config, CausalPredictorConfig) else AdaLNPredictor(config)
+
+
 class Jepa(nn.Module):
     """Encoder, proprio encoder and predictor, differentiable; training and serving run this same code."""
 
@@ -76,12 +86,13 @@ class Jepa(nn.Module):
         super().__init__()
         self.config = config
         self.encoder = VisionTransformer(config.encoder)
-        self.predictor = AdaLNPredictor(config.predictor)
+        self.predictor = _predictor(config.predictor)
         if config.proprio_dim:
             self.proprio_encoder = ProprioEncoder(config.proprio_dim, config.predictor.proprio_embed_dim)
         normalization = config.normalization
         for name in ("action_mean", "action_std", "proprio_mean", "proprio_std"):
-            statistic = torch.tensor(getattr(normalization, name), dtype=torch.float32)
+            # On the CPU also where the parameters are built on the meta device: nothing loads these later.
+            statistic = torch.tensor(getattr(normalization, name), dtype=torch.float32, device="cpu")
             self.register_buffer(name, statistic, persistent=False)
 
     def encode(self, frames: Tensor, proprio: Tensor | None) -> Latents:
@@ -132,11 +143,14 @@ class NativeModel:
         digest: sha256 of the weights, hex.
         device: a torch device.
         limits: what one request may hold.
+        published: further fields of the spec, e.g. `planner`.
     """
 
-    def __init__(self, module: Jepa, *, name: str, source: str, digest: str, device: str, limits: Limits) -> None:
+    def __init__(
+        self, module: Jepa, *, name: str, source: str, digest: str, device: str, limits: Limits, **published: Any
+    ) -> None:
         self.module = module.to(device).eval().requires_grad_(False)
-        self._spec = _spec(module, name, source, digest, device, limits)
+        self._spec = replace(_spec(module, name, source, digest, device, limits), **published)
 
     @property
     def spec(self) -> ModelSpec:
@@ -180,5 +194,19 @@ def _spec(module: Jepa, name: str, source: str, digest: str, device: str, limits
         device=device,
         dtype=str(module.encoder.cls_token.dtype).removeprefix("torch."),
         parameter_count=sum(parameter.numel() for parameter in module.parameters()),
-        checkpoint_digest=digest,
+        checkpoint_digest=f"sha256:{digest}" if digest else "",
+        memory=MemoryUse(_bytes(module), _bytes_per_sample(config)),
     )
+
+
+def _bytes(module: nn.Module) -> int:
+    return sum(parameter.numel() * parameter.element_size() for parameter in module.parameters())
+
+
+def _bytes_per_sample(config: ModelConfig) -> int:
+    """Three times the widest moment of a block, the window's tokens in float32 and their hidden layer around GELU.
+
+    Three is measured: an allocator holds on to what it had to give out in other sizes.
+    """
+    tokens = config.context_window * config.encoder.grid**2
+    return 3 * 4 * tokens * (4 * config.predictor.width + 2 * config.predictor.hidden)

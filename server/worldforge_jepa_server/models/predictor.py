@@ -42,6 +42,11 @@ class PredictorConfig:
         """W."""
         return self.visual_dim + self.proprio_embed_dim
 
+    @property
+    def hidden(self) -> int:
+        """Width of the feed-forward layers."""
+        return self.mlp_ratio * self.width
+
 
 @lru_cache(maxsize=32)
 @torch.inference_mode(False)
@@ -114,7 +119,7 @@ class AdaLNBlock(nn.Module):
         self.norm1 = nn.LayerNorm(width, eps=config.norm_eps)
         self.attn = PredictorAttention(config)
         self.norm2 = nn.LayerNorm(width, eps=config.norm_eps)
-        self.mlp = Mlp(width, config.mlp_ratio * width)
+        self.mlp = Mlp(width, config.hidden)
         self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width))
 
     def forward(self, x: Tensor, condition: Tensor, last_only: bool) -> Tensor:

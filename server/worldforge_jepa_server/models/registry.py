@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import torch
 
 from worldforge_jepa_server.config import ModelSource
-from worldforge_jepa_server.models import tiny
-from worldforge_jepa_server.models.contract import WorldModel
+from worldforge_jepa_server.models import official, tiny
+from worldforge_jepa_server.models.contract import ModelLoadError, WorldModel
 
-SOURCES = {"tiny": tiny.load}
+__all__ = ["SOURCES", "ModelLoadError", "load_model"]
 
 
-class ModelLoadError(Exception):
-    """A model cannot be served; the message says why."""
+@dataclass(frozen=True)
+class SourceKind:
+    """How to load from one kind of source.
+
+    `load` gets the keywords `device`, `name` and the options that were given; before them, where the kind has a
+    `target`, what stands behind `KIND:`.
+    """
+
+    load: Callable[..., WorldModel]
+    target: str = ""
+    options: tuple[str, ...] = ()
+
+
+SOURCES = {
+    "tiny": SourceKind(tiny.load),
+    "native": SourceKind(official.load, "NAME", ("checkpoint", "encoder", "download")),
+}
 
 
 def load_model(source: ModelSource, device: str) -> WorldModel:
@@ -21,12 +39,27 @@ def load_model(source: ModelSource, device: str) -> WorldModel:
     Raises:
         ModelLoadError: an unknown source or option, a device that is not there, or weights that do not fit.
     """
-    if source.source not in SOURCES:
-        raise ModelLoadError(f"model {source.name}: unknown source {source.source!r}; known: {', '.join(SOURCES)}")
-    if source.options:
-        raise ModelLoadError(f"model {source.name}: {source.source} takes no options, got {', '.join(source.options)}")
     try:
+        load, target = _choose(source)
         torch.empty(0, device=device)
-        return SOURCES[source.source](device, source.name)
-    except (OSError, ValueError, RuntimeError, AssertionError) as error:
+        return load(*target, device=device, name=source.name, **source.options)
+    except (ModelLoadError, OSError, ValueError, RuntimeError, AssertionError) as error:
         raise ModelLoadError(f"model {source.name}: {error}") from error
+
+
+def _choose(source: ModelSource) -> tuple[Callable[..., WorldModel], tuple[str, ...]]:
+    kind, _, target = source.source.partition(":")
+    if kind not in SOURCES:
+        raise ModelLoadError(f"unknown source {source.source!r}; known: {', '.join(map(_usage, SOURCES))}")
+    chosen = SOURCES[kind]
+    if bool(target) != bool(chosen.target):
+        raise ModelLoadError(f"{source.source!r} is not {_usage(kind)}")
+    unknown = ", ".join(key for key in source.options if key not in chosen.options)
+    if unknown:
+        known = f"only the options {', '.join(chosen.options)}" if chosen.options else "no options"
+        raise ModelLoadError(f"{kind} takes {known}, got {unknown}")
+    return chosen.load, (target,) if target else ()
+
+
+def _usage(kind: str) -> str:
+    return f"{kind}:{SOURCES[kind].target}" if SOURCES[kind].target else kind

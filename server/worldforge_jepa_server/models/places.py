@@ -1,0 +1,86 @@
+"""Where the official weights lie: a path that was given, a usual place, or the network where that is asked for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+
+from worldforge_jepa_server.models.contract import ModelLoadError
+
+HUB = "facebook/jepa-wms"
+"""The Hugging Face repository of the official checkpoints."""
+
+_ENCODER_URL = "https://dl.fbaipublicfiles.com/dinov2/dinov2_vits14/dinov2_vits14_pretrain.pth"
+_ENCODER_FILE = _ENCODER_URL.rpartition("/")[2]
+
+
+def find_checkpoint(model: str, given: str, download: bool) -> Path:
+    """The file of `model`'s weights: `given`, else JEPA_WMS_MODEL_PATH, else downloaded if `download`.
+
+    Either may be a folder that holds NAME.safetensors or NAME.pth.tar.
+
+    Raises:
+        ModelLoadError: it is not there; the message says what to put where.
+    """
+    path = given or os.environ.get("JEPA_WMS_MODEL_PATH", "").strip()
+    if path:
+        folder = Path(path).expanduser()
+        files = [folder / f"{model}.safetensors", folder / f"{model}.pth.tar"] if folder.is_dir() else [folder]
+        return _first(files, "give checkpoint=PATH, or set JEPA_WMS_MODEL_PATH, to a file or folder that is there")
+    if download:
+        return _from_hugging_face(f"{model}.pth.tar")
+    raise ModelLoadError(
+        f"no weights of {model} given: download {model}.pth.tar from https://huggingface.co/{HUB} and give its path as "
+        "checkpoint=PATH or in JEPA_WMS_MODEL_PATH; or add download=true, with huggingface_hub installed"
+    )
+
+
+def find_encoder(given: str, checkpoint: Path, download: bool) -> Path:
+    """The file of DINOv2 ViT-S/14: `given`, else beside `checkpoint`, else in torch hub's cache, else downloaded.
+
+    Raises:
+        ModelLoadError: it is not there; the message says what to put where.
+    """
+    if given:
+        return _first([Path(given).expanduser()], "give encoder=PATH to a file that is there")
+    cached = Path(torch.hub.get_dir()) / "checkpoints" / _ENCODER_FILE
+    places = [checkpoint.parent / _ENCODER_FILE, cached]
+    if download and not any(place.is_file() for place in places):
+        _download(_ENCODER_URL, cached)
+    return _first(places, f"download {_ENCODER_URL} there or give encoder=PATH, or add download=true")
+
+
+def _first(places: Iterable[Path], remedy: str) -> Path:
+    places = list(places)
+    for place in places:
+        if place.is_file():
+            return place
+    raise ModelLoadError(f"no file {' or '.join(map(str, places))}: {remedy}")
+
+
+def _from_hugging_face(name: str) -> Path:
+    try:
+        from huggingface_hub import hf_hub_download
+    except ImportError as error:
+        raise ModelLoadError("download=true needs huggingface_hub: pip install huggingface_hub") from error
+    try:
+        return Path(hf_hub_download(repo_id=HUB, filename=name))
+    except Exception as error:  # whatever the network and its library raise
+        raise _failed_download(f"{name} from {HUB}", error, "checkpoint=PATH") from error
+
+
+def _download(url: str, place: Path) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        torch.hub.download_url_to_file(url, str(place), progress=False)
+    except Exception as error:  # whatever the network raises
+        raise _failed_download(url, error, "encoder=PATH") from error
+
+
+def _failed_download(what: str, error: Exception, option: str) -> ModelLoadError:
+    return ModelLoadError(
+        f"downloading {what} failed ({type(error).__name__}: {error}); fetch it by other means and give {option}"
+    )

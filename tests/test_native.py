@@ -1,0 +1,237 @@
+"""`native:NAME`: official checkpoint files load by every key, and refuse what they do not understand."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+
+from worldforge_jepa_server.config import ModelSource
+from worldforge_jepa_server.models.catalog import CATALOG
+from worldforge_jepa_server.models.contract import ModelLoadError, Observation
+from worldforge_jepa_server.models.native import Jepa
+from worldforge_jepa_server.models.official import NATIVE, model_config
+from worldforge_jepa_server.models.registry import load_model
+
+DATA = Path(__file__).parent / "data"
+STATISTICS = json.loads((DATA / "normalization_stats.json").read_text())
+JEPA, DINO = "jepa_wm_pusht", "dino_wm_pusht"
+
+
+def synthetic_weights(name: str) -> dict[str, torch.Tensor]:
+    """Small random weights under this project's names."""
+    with torch.device("meta"):
+        shapes = {key: tensor.shape for key, tensor in Jepa(model_config(CATALOG[name])).state_dict().items()}
+    generator = torch.Generator().manual_seed(0)
+    return {key: 0.02 * torch.randn(shape, generator=generator) for key, shape in shapes.items()}
+
+
+def official_files(name: str, folder: Path, weights: dict[str, torch.Tensor], **extra: object) -> tuple[Path, Path]:
+    """`weights` as the official files hold them: a checkpoint in parts, and the encoder's own file."""
+    encoder = {key.removeprefix("encoder."): t for key, t in weights.items() if key.startswith("encoder.")}
+    parts: dict[str, dict[str, torch.Tensor]] = {"predictor": {}}
+    for key, tensor in weights.items():
+        if name.startswith("dino_wm"):
+            key = key.removeprefix("predictor.") if key.startswith("predictor.action_encoder.") else key
+        part, _, rest = key.partition(".")
+        if part != "encoder":
+            parts.setdefault(part, {})[f"module.{rest}"] = tensor
+    checkpoint, encoder_path = folder / f"{name}.pth.tar", folder / "dinov2_vits14_pretrain.pth"
+    torch.save({**parts, "opt": None, "scaler": {"scale": 1.0}, "epoch": 50, **extra}, checkpoint)
+    torch.save({**encoder, "mask_token": torch.zeros(1, 384)}, encoder_path)
+    return checkpoint, encoder_path
+
+
+@pytest.fixture(scope="module")
+def weights():
+    return synthetic_weights(JEPA)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory, weights):
+    return official_files(JEPA, tmp_path_factory.mktemp("official"), weights)
+
+
+def native(name=JEPA, **options):
+    return load_model(
+        ModelSource("pusht", f"native:{name}", {key: str(value) for key, value in options.items()}), "cpu"
+    )
+
+
+@pytest.fixture(scope="module")
+def model(files):
+    return native(checkpoint=files[0], encoder=files[1])
+
+
+def last_latents(model):
+    scene = Observation(torch.full((1, 1, 3, 30, 40), 99, dtype=torch.uint8), torch.ones(1, 1, 4))
+    *_, last = model.unroll(model.encode(scene), torch.ones(2, 1, 10), None)
+    return last
+
+
+@pytest.mark.parametrize("name", CATALOG)
+def test_statistics_are_upstreams_to_the_bit(name):
+    entry = CATALOG[name]
+    expected = STATISTICS[entry.environment.name]
+    for key in ("action_mean", "action_std", "proprio_mean", "proprio_std"):
+        ours = getattr(entry.normalization, key)
+        if ours or key.startswith("action"):
+            np.testing.assert_array_equal(np.float32(ours), np.float32(expected[key]))
+
+
+@pytest.mark.parametrize(
+    ("environment", "action_dim", "proprio_dim", "executed"),
+    [("pusht", 10, 4, 6), ("pointmaze", 10, 4, 6), ("wall", 10, 2, 6), ("metaworld", 20, 4, 3)],
+)
+@pytest.mark.parametrize("family", ["jepa_wm", "dino_wm"])
+def test_simulated_models(family, environment, action_dim, proprio_dim, executed):
+    entry = NATIVE[f"{family}_{environment}"]
+    assert (entry.action_dim, entry.proprio_dim, entry.proprio_weight) == (action_dim, proprio_dim, 0.1)
+    planner = entry.environment.planner
+    iterations = 15 if environment == "metaworld" else 30
+    assert (planner.samples, planner.elites, planner.iterations, planner.horizon) == (300, 10, iterations, 6)
+    assert (planner.executed_steps, planner.std, planner.clip_low) == (executed, 1.0, ())
+    with torch.device("meta"):
+        predictor = Jepa(model_config(entry)).predictor
+    width = {"jepa_wm": 400, "dino_wm": 384 + entry.proprio_embed_dim + entry.action_embed_dim}[family]
+    assert predictor.config.width == width
+
+
+def test_droid_is_clipped_and_ignores_proprio():
+    planner = CATALOG["jepa_wm_droid"].environment.planner
+    assert planner.clip_high == (0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.75)
+    assert planner.clip_low == tuple(-bound for bound in planner.clip_high)
+    assert {entry.proprio_weight for entry in CATALOG.values() if entry.environment.name == "droid"} == {0.0}
+    assert CATALOG["jepa_wm_droid"].proprio_dim == 0
+
+
+def test_the_spec_says_what_is_published(model, files):
+    spec = model.spec
+    assert (spec.family, spec.environment, spec.encoder) == ("jepa_wm", "pusht", "dinov2_vits14")
+    assert (spec.action_dim, spec.raw_action_dim, spec.frameskip, spec.proprio_dim) == (10, 2, 5, 4)
+    assert (spec.planner, spec.source) == (CATALOG[JEPA].environment.planner, "native:jepa_wm_pusht")
+    assert spec.checkpoint_digest.startswith("sha256:")
+    assert spec.memory.weights_bytes == 4 * spec.parameter_count
+
+
+def test_dino_wm_loads_with_its_separate_action_encoder_and_masks(tmp_path):
+    weights = synthetic_weights(DINO)
+    checkpoint, encoder = official_files(DINO, tmp_path, weights)
+    content = torch.load(checkpoint, weights_only=True)
+    content["predictor"] |= {f"module.transformer.layers.{i}.0.bias": torch.ones(1, 1, 2, 2) for i in range(6)}
+    content["state_encoder"] = content.pop("proprio_encoder")
+    torch.save(content, checkpoint)
+    loaded = native(DINO, checkpoint=checkpoint, encoder=encoder).module.state_dict()
+    assert loaded.keys() == weights.keys()
+    assert all(torch.equal(loaded[key], weights[key]) for key in weights)
+
+
+def test_every_key_is_accounted_for(tmp_path, weights):
+    changed = {key: tensor for key, tensor in weights.items() if key != "predictor.predictor_norm.bias"}
+    changed["predictor.surprise"] = torch.zeros(1)
+    checkpoint, encoder = official_files(JEPA, tmp_path, changed)
+    with pytest.raises(
+        ModelLoadError, match=r"missing predictor\.predictor_norm\.bias; unexpected predictor\.surprise"
+    ):
+        native(checkpoint=checkpoint, encoder=encoder)
+
+
+def test_an_unknown_part_is_refused(tmp_path, weights):
+    checkpoint, encoder = official_files(JEPA, tmp_path, weights, teacher={})
+    with pytest.raises(ModelLoadError, match="unexpected parts: teacher"):
+        native(checkpoint=checkpoint, encoder=encoder)
+
+
+def test_weights_of_another_model_are_refused(files):
+    with pytest.raises(ModelLoadError, match=r"action_encoder\.weight has shape"):
+        native("jepa_wm_metaworld", checkpoint=files[0], encoder=files[1])
+
+
+def test_nothing_in_a_checkpoint_is_executed(tmp_path, files):
+    class Payload:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "executed"),)
+
+    torch.save({"predictor": Payload()}, tmp_path / "evil.pth.tar")
+    with pytest.raises(ModelLoadError, match=r"evil\.pth\.tar: not a file of weights that can be read safely"):
+        native(checkpoint=tmp_path / "evil.pth.tar", encoder=files[1])
+    assert not (tmp_path / "executed").exists()
+
+
+def test_a_converted_file_needs_no_encoder_and_gives_the_same_bits(tmp_path, files, model):
+    output = tmp_path / "pusht.safetensors"
+    command = [sys.executable, "-m", "worldforge_jepa_server.convert", JEPA, "--checkpoint", files[0]]
+    printed = subprocess.check_output([*command, "--encoder", files[1], "--output", output], text=True, timeout=60)
+    converted = native(checkpoint=output)
+    assert converted.spec.checkpoint_digest == printed.split()[0]
+    assert torch.equal(last_latents(converted).visual, last_latents(model).visual)
+    with safe_open(output, framework="pt") as file:
+        provenance = file.metadata()
+    assert provenance["model"] == JEPA
+    assert f"sha256:{provenance['checkpoint_sha256']}" == model.spec.checkpoint_digest
+    with pytest.raises(ModelLoadError, match="was converted for jepa_wm_pusht, not for jepa_wm_wall"):
+        native("jepa_wm_wall", checkpoint=output)
+
+
+def test_the_path_may_come_from_the_environment_and_be_a_folder(monkeypatch, files):
+    monkeypatch.setenv("JEPA_WMS_MODEL_PATH", str(files[0].parent))
+    assert native().spec.environment == "pusht"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, r"download jepa_wm_pusht\.pth\.tar from https://huggingface\.co/facebook/jepa-wms and give its path"),
+        ({"checkpoint": "/nowhere.pth.tar"}, r"no file /nowhere\.pth\.tar: give checkpoint=PATH"),
+        ({"download": "true"}, "pip install huggingface_hub"),
+        ({"download": "maybe"}, "download=maybe: expected true or false"),
+        ({"color": "blue"}, "native takes only the options checkpoint, encoder, download, got color"),
+    ],
+)
+def test_what_is_missing_is_said(monkeypatch, options, message):
+    monkeypatch.delenv("JEPA_WMS_MODEL_PATH", raising=False)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(ModelLoadError, match=message):
+        native(**options)
+
+
+def test_a_missing_encoder_is_said(monkeypatch, tmp_path, files):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    alone = tmp_path / files[0].name
+    alone.symlink_to(files[0])
+    with pytest.raises(ModelLoadError, match=r"dinov2_vits14_pretrain\.pth: download https://.* or give encoder=PATH"):
+        native(checkpoint=alone)
+
+
+@pytest.mark.parametrize("source", ["native", "native:", "tiny:x", "nativ:jepa_wm_pusht"])
+def test_a_malformed_source_is_refused(source):
+    with pytest.raises(ModelLoadError, match=r"is not|unknown source"):
+        load_model(ModelSource("m", source), "cpu")
+
+
+def test_models_it_does_not_cover_are_refused():
+    with pytest.raises(ModelLoadError, match="native:jepa_wm_droid is unknown; known: jepa_wm_metaworld"):
+        native("jepa_wm_droid")
+
+
+def test_it_needs_less_than_600_mib_beside_torch(files):
+    code = """
+import os, sys, torch
+from worldforge_jepa_server.config import ModelSource
+from worldforge_jepa_server.models.registry import load_model
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+before = resident()
+source = ModelSource("m", "native:jepa_wm_pusht", {"checkpoint": sys.argv[1], "encoder": sys.argv[2]})
+model = load_model(source, "cpu")
+print((resident() - before) / 2**20)
+"""
+    if not Path("/proc/self/statm").exists():
+        pytest.skip("needs /proc")
+    used = subprocess.check_output([sys.executable, "-c", code, *map(str, files)], text=True, timeout=60)
+    assert float(used) < 600
