@@ -21,7 +21,7 @@ from worldforge_jepa_client.planning import PlannerOptions, make_planner, shift_
 
 DEADLINE = 60
 SHORT = {"horizon": 3, "samples": 24, "iterations": 5, "elites": 6}
-ENDLESS = {"horizon": 6, "samples": 64, "iterations": 100_000, "elites": 6}
+ENDLESS = {"horizon": 2, "samples": 8, "iterations": 1_000_000, "elites": 4}
 H, A = 3, 10
 
 
@@ -119,9 +119,9 @@ def test_of_a_context_the_server_checks(client):
 
 def test_at_the_deadline_the_best_plan_so_far_stands(client):
     began = time.monotonic()
-    planning = client.plan(**scene(), **ENDLESS, timeout=2.0)
+    planning = client.plan(**scene(), **ENDLESS, timeout=3.0)
     progress = list(planning)
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 10
     plan = planning.result()
     assert not plan.complete
     assert plan.iterations == progress[-1].iteration == len(progress) > 1
@@ -161,7 +161,7 @@ async def test_the_async_plan_is_the_same_plan(server, client):
         assert_same_plan(await planning.result(), expected)
         with pytest.raises(InvalidArgumentError, match="temperature"):
             await other.plan(**scene(), **SHORT, temperature=1.0).result()
-        late = await other.plan(**scene(), **ENDLESS, timeout=2.0).result()
+        late = await other.plan(**scene(), **ENDLESS, timeout=3.0).result()
         assert not late.complete
 
 

@@ -242,7 +242,7 @@ def test_a_request_out_of_time_frees_the_device_and_the_session_goes_on(start_se
         began = time.monotonic()
         with pytest.raises(DeadlineExceededError):
             session.score(candidates(**LONG), timeout=1.0)
-        assert 1.0 <= time.monotonic() - began < 2
+        assert 1.0 <= time.monotonic() - began < 5
         same(session.score(candidates()), good)
         slow = session.submit(candidates(**LONG))
         behind = session.submit(candidates())
@@ -250,7 +250,7 @@ def test_a_request_out_of_time_frees_the_device_and_the_session_goes_on(start_se
         with pytest.raises(CallCancelledError):
             slow.result()
         same(behind.result(), good)
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 30
 
 
 def test_a_server_that_never_answers_is_waited_for_no_longer_than_told(silent_target, client):
@@ -261,7 +261,7 @@ def test_a_server_that_never_answers_is_waited_for_no_longer_than_told(silent_ta
                 began = time.monotonic()
                 with pytest.raises(DeadlineExceededError):
                     session.score(candidates())
-                assert time.monotonic() - began < 1
+                assert time.monotonic() - began < 5
 
 
 def test_a_closed_session_says_so(client):
