@@ -20,8 +20,10 @@ from worldforge_jepa_server.models.encoder import Mlp
 
 @dataclass(frozen=True)
 class PredictorConfig:
-    """Sizes of the predictor; `residual` predicts the change of the last frame (default: the frame itself).
+    """Sizes of the predictor.
 
+    `residual` predicts the change of the last frame, by one linear map of all channels to visual and proprio; the
+    default is the published models': the frame itself, visual through the map and proprio as the channels are.
     `proprio_embed_dim` is 0 where the model takes no proprio. W = `visual_dim` + `proprio_embed_dim`.
     """
 
@@ -144,7 +146,8 @@ class AdaLNPredictor(nn.Module):
         self.action_encoder = nn.Linear(config.action_dim, config.width)
         self.predictor_blocks = nn.ModuleList(AdaLNBlock(config) for _ in range(config.depth))
         self.predictor_norm = nn.LayerNorm(config.width, eps=config.norm_eps)
-        self.predictor_proj = nn.Linear(config.visual_dim, config.latent_dim)
+        outer = (config.width, config.latent_dim + config.proprio_embed_dim)
+        self.predictor_proj = nn.Linear(*(outer if config.residual else (config.visual_dim, config.latent_dim)))
 
     def embed(self, latents: Latents) -> Tensor:
         """Tokens of the frames of `latents`: [B, T, N, W]."""
@@ -169,14 +172,10 @@ class AdaLNPredictor(nn.Module):
         return normed
 
     def project(self, tokens: Tensor, frames: Latents) -> Latents:
-        """The latents of `tokens` [B, T, N, W] from `forward`; `frames` are those they come after.
-
-        The first channels go through the projection, the proprio channels are the prediction.
-        """
-        visual_dim = self.config.visual_dim
-        visual = self.predictor_proj(tokens[..., :visual_dim])
-        proprio = tokens[..., visual_dim:] if self.config.proprio_embed_dim else None
-        if self.config.residual:
-            visual = frames.visual + visual
-            proprio = None if proprio is None or frames.proprio is None else frames.proprio + proprio
-        return Latents(visual, proprio)
+        """The latents of `tokens` [B, T, N, W] from `forward`; `frames` are those they come after."""
+        config = self.config
+        if config.residual:
+            visual, proprio = self.predictor_proj(tokens).split((config.latent_dim, config.proprio_embed_dim), dim=-1)
+            return Latents(frames.visual + visual, None if frames.proprio is None else frames.proprio + proprio)
+        visual, proprio = tokens.split((config.visual_dim, config.proprio_embed_dim), dim=-1)
+        return Latents(self.predictor_proj(visual), proprio if config.proprio_embed_dim else None)

@@ -1,0 +1,195 @@
+"""Measure the embedded model on unseen layouts: `python -m examples.two_room.evaluate`.
+
+How the score of candidate plans ranks them against where they truly end, and how often a planner that sees only
+scores reaches the goal. Everything follows from the seed. Letters: S candidates, H horizon, A action dim.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from tqdm import tqdm
+from worldforge_jepa_server.models import tiny
+from worldforge_jepa_server.models.contract import Latents, WorldModel
+from worldforge_jepa_server.models.contract import Observation as Frames
+from worldforge_jepa_server.scoring import distance
+
+from examples.two_room.card import write_evaluation
+from examples.two_room.control import INITIAL_STD, Planning, drive, pack, to_raw, walk
+from examples.two_room.env import MAX_STEP, REACHED, Episode, Floats, Observation, observe, sample_episode
+from worldforge_jepa_client.planning import Score
+from worldforge_jepa_client.spec import Normalization
+
+HORIZONS = (4, 6)
+WEIGHTS = (0.0, 0.1)
+SCENES, CANDIDATES = 50, 64
+SHOOTING_HORIZON = 6
+
+Policy = Callable[[Episode, np.random.Generator], Floats]
+"""An episode and its randomness to the final position, float32 [2], px."""
+
+
+def encode(model: WorldModel, observation: Observation) -> Latents:
+    """One observation of the environment to latents [1, 1, N, D]."""
+    image, proprio = (torch.from_numpy(observation[key])[None, None] for key in ("image", "proprio"))
+    return model.encode(Frames(image, proprio))
+
+
+def scorer(model: WorldModel, now: Observation, goal: Observation, proprio_weight: float) -> Score:
+    """Score plans [1, S, H, 2] by the latent distance of where they end to the goal."""
+    start, target = encode(model, now), encode(model, goal)
+
+    def score(plans: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        *_, end = model.unroll(start, torch.from_numpy(pack(plans[0]).swapaxes(0, 1)), None)
+        scores: npt.NDArray[np.float32] = distance(end, target, model.spec.objective, proprio_weight).numpy()
+        return scores
+
+    return score
+
+
+def sample_plans(rng: np.random.Generator, samples: int, horizon: int) -> npt.NDArray[np.float32]:
+    """Random plans [S, H, 2] in the model's action units and in the action space, as a planner first draws them."""
+    bound = MAX_STEP / tiny.CONFIG.normalization.action_std[0]
+    plans: npt.NDArray[np.float32] = INITIAL_STD * rng.standard_normal((samples, horizon, 2), dtype=np.float32)
+    return plans.clip(-bound, bound)
+
+
+def rank_correlation(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> float:
+    """Spearman's: the correlation of the ranks of two [S]."""
+    rank_a, rank_b = (np.argsort(np.argsort(values)).astype(np.float64) for values in (a, b))
+    return float(np.corrcoef(rank_a, rank_b)[0, 1])
+
+
+def median_correlation(model: WorldModel, horizon: int, proprio_weight: float, seed: int) -> float:
+    """Of score and true final distance, over scenes; every other goal is through the door."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for scene in range(SCENES):
+        episode = sample_episode(rng, crossing=bool(scene % 2))
+        now, goal = (observe(position, episode.layout) for position in (episode.start, episode.goal))
+        plans = sample_plans(rng, CANDIDATES, horizon)
+        scores = np.asarray(scorer(model, now, goal, proprio_weight)(plans[None]))
+        ends = walk(episode, episode.start, to_raw(plans, normalization(model)))[:, -1]
+        found.append(rank_correlation(scores, np.linalg.norm(ends - episode.goal, axis=1)))
+    return statistics.median(found)
+
+
+def normalization(model: WorldModel) -> Normalization:
+    """The model's statistics."""
+    assert model.spec.normalization is not None
+    return model.spec.normalization
+
+
+def receding_horizon(model: WorldModel, planning: Planning, proprio_weight: float) -> Policy:
+    """Plan, execute the first steps, look again; no step looks at the true distance."""
+
+    def policy(episode: Episode, rng: np.random.Generator) -> Floats:
+        goal = observe(episode.goal, episode.layout)
+        *_, last = drive(
+            episode, planning, normalization(model), lambda now: scorer(model, now, goal, proprio_weight), rng
+        )
+        end: Floats = last.path[-1]
+        return end
+
+    return policy
+
+
+def random_shooting(model: WorldModel, samples: int, proprio_weight: float) -> Policy:
+    """The best of `samples` random plans of `SHOOTING_HORIZON` steps, executed to its end."""
+
+    def policy(episode: Episode, rng: np.random.Generator) -> Floats:
+        now, goal = (observe(position, episode.layout) for position in (episode.start, episode.goal))
+        plans = sample_plans(rng, samples, SHOOTING_HORIZON)
+        best = np.argmin(scorer(model, now, goal, proprio_weight)(plans[None]))
+        end: Floats = walk(episode, episode.start, to_raw(plans[[best]], normalization(model)))[0, -1]
+        return end
+
+    return policy
+
+
+def random_actions(model: WorldModel, steps: int) -> Policy:
+    """`steps` random packed actions."""
+
+    def policy(episode: Episode, rng: np.random.Generator) -> Floats:
+        plan = sample_plans(rng, 1, steps)
+        end: Floats = walk(episode, episode.start, to_raw(plan, normalization(model)))[0, -1]
+        return end
+
+    return policy
+
+
+def reached(policy: Policy, crossing: bool, seed: int, episodes: int) -> int:
+    """How many of `episodes` end within 4 px of the goal; the same episodes for every policy."""
+    rng = np.random.default_rng(seed + 1)
+    count = 0
+    for index in (bar := tqdm(range(episodes), desc="through the door" if crossing else "same room")):
+        episode = sample_episode(rng, crossing)
+        end = policy(episode, np.random.default_rng((seed, index)))
+        count += bool(np.linalg.norm(end - episode.goal) < REACHED)
+        bar.set_postfix(reached=count)
+    return count
+
+
+def evaluate(model: WorldModel, planning: Planning, seed: int, episodes: int) -> str:
+    """Everything, as markdown."""
+    lines = ["| median rank correlation of score and true final distance | H = 4 | H = 6 |", "| --- | --- | --- |"]
+    for weight in WEIGHTS:
+        cells = [f"{median_correlation(model, horizon, weight, seed):.3f}" for horizon in HORIZONS]
+        lines.append(f"| proprio weight {weight:g} | {' | '.join(cells)} |")
+    steps = sum(executed for _, executed in planning.schedule)
+    draws = planning.samples * planning.iterations
+    policies = {f"random actions, {steps} steps": random_actions(model, steps)}
+    for weight in WEIGHTS:
+        name = f"best of {draws} random plans, H = {SHOOTING_HORIZON}, proprio weight {weight:g}"
+        policies[name] = random_shooting(model, draws, weight)
+    for weight in WEIGHTS:
+        policies[f"**CEM, proprio weight {weight:g}**"] = receding_horizon(model, planning, weight)
+    lines += ["", f"| of {episodes} episodes, ended within {REACHED:g} px of the goal | same room | through the door |"]
+    lines.append("| --- | --- | --- |")
+    for name, policy in policies.items():
+        counts = [reached(policy, crossing, seed, episodes) for crossing in (False, True)]
+        lines.append(f"| {name} | {counts[0]} | {counts[1]} |")
+    return "\n".join(lines)
+
+
+def describe(planning: Planning, seed: int, episodes: int) -> str:
+    """What was measured, in words."""
+    schedule = ", ".join(f"{horizon}:{steps}" for horizon, steps in planning.schedule)
+    return (
+        f"`python -m examples.two_room.evaluate --seed {seed} --episodes {episodes}`, on layouts, starts and goals "
+        f"never trained on. Rank correlation: {CANDIDATES} random candidates in each of {SCENES} scenes. CEM: "
+        f"{planning.samples} samples, {planning.iterations} iterations, {planning.elites} elites, horizon:steps "
+        f"executed {schedule}; the true position is looked at only when the last step is done."
+    )
+
+
+def main() -> None:
+    """The command: print the tables, and write them into the model card if asked."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--episodes", type=int, default=100)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--weights", type=Path, default=tiny.WEIGHTS)
+    parser.add_argument("--write-card", action="store_true")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    planning = Planning()
+    model = tiny.load("cpu", "tiny", options.weights)
+    text = (
+        describe(planning, options.seed, options.episodes)
+        + "\n\n"
+        + evaluate(model, planning, options.seed, options.episodes)
+    )
+    print(text)
+    if options.write_card:
+        write_evaluation(options.weights, text)
+
+
+if __name__ == "__main__":
+    main()

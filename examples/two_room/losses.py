@@ -1,0 +1,54 @@
+"""What shapes the latents, besides predicting them.
+
+The variance and covariance terms are VICReg's (Bardes et al. 2022, arXiv:2105.04906), but taken WITHIN a layout: over
+all layouts together an encoder satisfies them by describing the walls and ignoring the agent.
+Letters: G layouts, R trajectories in each, T frames, F = N * D flattened features, A packed action dim.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def centre(features: Tensor) -> Tensor:
+    """[G, R, T, F] minus the mean of each layout, [G, R * T, F]."""
+    flat = features.flatten(1, 2)
+    return flat - flat.mean(1, keepdim=True)
+
+
+def variance(centred: Tensor) -> Tensor:
+    """How far the std of each feature within each layout falls short of 1; `centred` [G, M, F]."""
+    std = (centred.square().mean(1) + 1e-4).sqrt()
+    return F.relu(1 - std).mean()
+
+
+def covariance(centred: Tensor) -> Tensor:
+    """The squared off-diagonal covariance per feature; `centred` [G, M, F]."""
+    flat = centred.flatten(0, 1)
+    matrix = flat.T @ flat / len(flat)
+    return (matrix.square().sum() - matrix.diagonal().square().sum()) / len(matrix)
+
+
+def smoothness(features: Tensor) -> Tensor:
+    """The mean squared change from frame to frame; [G, R, T, F]."""
+    return features.diff(dim=2).square().mean()
+
+
+def contrast(features: Tensor, lag: int, scale: float = 3.0) -> Tensor:
+    """InfoNCE within a layout: each frame finds the one `lag` later on its trajectory; [G, R, T, F].
+
+    The logits are -`scale` * the mean squared difference (van den Oord et al. 2018, arXiv:1807.03748).
+    """
+    anchors, later = features[:, :, :-lag].flatten(1, 2), features[:, :, lag:].flatten(1, 2)
+    logits = -scale * torch.cdist(anchors, later).square() / features.shape[-1]
+    target = torch.arange(logits.shape[1]).expand(len(logits), -1)
+    return F.cross_entropy(logits.flatten(0, 1), target.flatten())
+
+
+def effective_rank(centred: Tensor) -> float:
+    """exp(entropy of the normalized eigenvalues of the covariance) (Roy & Vetterli 2007); `centred` [M, F]."""
+    eigenvalues = torch.linalg.svdvals(centred).square()
+    share = eigenvalues / eigenvalues.sum()
+    return float((-share * (share + 1e-12).log()).sum().exp())

@@ -1,0 +1,268 @@
+"""Train the embedded model from nothing: `python -m examples.two_room.train`.
+
+First everything together: predict several steps ahead, with the terms of `losses` against collapse. Then the encoder
+is frozen and the predictor trained on, on cached latents of fresh trajectories.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save
+from torch import Tensor, nn
+from torch.nn import functional as F
+from tqdm import tqdm
+from worldforge_jepa_server.models.contract import Latents
+from worldforge_jepa_server.models.native import Jepa
+from worldforge_jepa_server.models.tiny import CONFIG, WEIGHTS
+
+from examples.two_room import losses
+from examples.two_room.card import write_card
+from examples.two_room.data import Trajectories, sample_trajectories
+from examples.two_room.env import layouts
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything training depends on, and the defaults the packaged weights were made with."""
+
+    seed: int = 0
+    threads: int = 2
+    joint_steps: int = 1200
+    layouts: int = 4
+    trajectories: int = 16
+    horizon: int = 5
+    joint_rate: float = 1.5e-3
+    joint_near_door: float = 0.4
+    prediction: float = 5.0
+    variance: float = 1.0
+    covariance: float = 0.004
+    smoothness: float = 0.3
+    inverse: float = 1.0
+    contrast: float = 0.5
+    predictor_horizons: tuple[int, ...] = (3, 6)
+    predictor_steps: int = 1600
+    predictor_batch: int = 128
+    predictor_rate: float = 2e-3
+    predictor_near_door: float = 0.5
+    pool_size: int = 8000
+    pool_length: int = 8
+
+
+class CollapseError(Exception):
+    """The latents no longer tell positions apart."""
+
+
+class InverseDynamics(nn.Module):
+    """A linear guess of the action between two frames from the difference of their latents."""
+
+    def __init__(self, features: int, action_dim: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(features, action_dim)
+
+    def loss(self, features: Tensor, actions: Tensor) -> Tensor:
+        """Mean squared error on [G, R, T + 1, F] and normalized actions [G, R, T, A]."""
+        return F.mse_loss(self.linear(features.diff(dim=2)), actions)
+
+
+def initialize(model: Jepa) -> None:
+    """Start by predicting no change; fix a proprio embedding that keeps distances."""
+    for parameter in model.get_submodule("predictor.predictor_proj").parameters():
+        nn.init.zeros_(parameter)
+    nn.init.trunc_normal_(model.encoder.pos_embed, std=0.02)
+    nn.init.orthogonal_(model.get_parameter("proprio_encoder.patch_embed.weight")[:, :, 0].data, gain=2.0)
+    nn.init.zeros_(model.get_parameter("proprio_encoder.patch_embed.bias"))
+    model.proprio_encoder.requires_grad_(False)
+
+
+def normalize(actions: np.ndarray) -> Tensor:
+    """Raw packed actions [..., A] in the model's units."""
+    mean, std = (
+        np.tile(x, CONFIG.frameskip) for x in (CONFIG.normalization.action_mean, CONFIG.normalization.action_std)
+    )
+    return torch.from_numpy(((actions - mean) / std).astype(np.float32))
+
+
+def encode(model: Jepa, data: Trajectories) -> Latents:
+    """Latents of every frame, [G * R, L + 1, N, ...]."""
+    frames, proprio = torch.from_numpy(data.images()), torch.from_numpy(data.positions)
+    return model.encode(frames.flatten(0, 1), proprio.flatten(0, 1))
+
+
+def prediction_loss(model: Jepa, latents: Latents, actions: Tensor) -> Tensor:
+    """Mean squared error of unrolling from the first frame; latents [B, H + 1, N, ...], actions [B, H, A]."""
+    assert latents.proprio is not None
+    start = Latents(latents.visual[:, :1], latents.proprio[:, :1])
+    frames = list(model.unroll(start, actions.transpose(0, 1), None))
+    visual = torch.cat([frame.visual for frame in frames], dim=1)
+    proprio = torch.cat([frame.proprio for frame in frames if frame.proprio is not None], dim=1)
+    return F.mse_loss(visual, latents.visual[:, 1:]) + F.mse_loss(proprio, latents.proprio[:, 1:])
+
+
+class Optimizer:
+    """AdamW with a short warm-up, a cosine schedule to zero and gradients clipped to norm 1."""
+
+    def __init__(self, parameters: list[nn.Parameter], rate: float, steps: int) -> None:
+        self.parameters = parameters
+        self.adamw = torch.optim.AdamW(parameters, lr=rate)
+        warmup = torch.optim.lr_scheduler.LinearLR(self.adamw, 0.05, total_iters=min(50, steps))
+        cosine = torch.optim.lr_scheduler.CosineAnnealingLR(self.adamw, max(1, steps - 50))
+        self.schedule = torch.optim.lr_scheduler.SequentialLR(self.adamw, [warmup, cosine], [50])
+
+    def step(self, loss: Tensor) -> None:
+        """One update; a loss that is not finite stops training."""
+        if not torch.isfinite(loss):
+            raise CollapseError("the loss is not finite")
+        self.adamw.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        self.adamw.step()
+        self.schedule.step()
+
+
+def train_together(model: Jepa, recipe: Recipe, rng: np.random.Generator) -> None:
+    """Encoder and predictor, without stop-gradient or target network."""
+    encoder = CONFIG.encoder
+    inverse = InverseDynamics(encoder.grid**2 * encoder.latent_dim, CONFIG.predictor.action_dim)
+    parameters = [p for p in (*model.parameters(), *inverse.parameters()) if p.requires_grad]
+    optimizer = Optimizer(parameters, recipe.joint_rate, recipe.joint_steps)
+    with tqdm(range(recipe.joint_steps), desc="together") as bar:
+        for _ in bar:
+            data = sample_trajectories(rng, recipe.layouts, recipe.trajectories, recipe.horizon, recipe.joint_near_door)
+            latents, actions = encode(model, data), normalize(data.actions)
+            features = latents.visual.reshape(*data.positions.shape[:3], -1)
+            centred = losses.centre(features)
+            prediction = prediction_loss(model, latents, actions.flatten(0, 1))
+            spread = losses.variance(centred)
+            loss = (
+                recipe.prediction * prediction
+                + recipe.variance * spread
+                + recipe.covariance * losses.covariance(centred)
+                + recipe.smoothness * losses.smoothness(features)
+                + recipe.inverse * inverse.loss(features, actions)
+                + recipe.contrast * losses.contrast(features, lag=int(rng.integers(2, 5)))
+            )
+            optimizer.step(loss)
+            bar.set_postfix(
+                loss=f"{loss.item():.3f}", prediction=f"{prediction.item():.3f}", variance=f"{spread.item():.3f}"
+            )
+
+
+def train_predictor(model: Jepa, recipe: Recipe, rng: np.random.Generator) -> None:
+    """The predictor alone, on windows of cached latents: for each horizon a pool of fresh trajectories."""
+    steps = len(recipe.predictor_horizons) * recipe.predictor_steps
+    optimizer = Optimizer(list(model.predictor.parameters()), recipe.predictor_rate, steps)
+    with tqdm(total=steps, desc="predictor") as bar:
+        for horizon in recipe.predictor_horizons:
+            latents, actions = make_pool(model, recipe, rng)
+            for _ in range(recipe.predictor_steps):
+                window = sample_window(latents, actions, horizon, recipe.predictor_batch, rng)
+                loss = prediction_loss(model, *window)
+                optimizer.step(loss)
+                bar.set_postfix(horizon=horizon, prediction=f"{loss.item():.4f}")
+                bar.update()
+
+
+@torch.no_grad()
+def make_pool(model: Jepa, recipe: Recipe, rng: np.random.Generator) -> tuple[Latents, Tensor]:
+    """Latents of fresh trajectories, [P, L + 1, N, ...], and their normalized actions [P, L, A]."""
+    latents, actions = [], []
+    for _ in tqdm(range(recipe.pool_size // 50), desc="encoding", leave=False):
+        data = sample_trajectories(rng, 50, 1, recipe.pool_length, recipe.predictor_near_door)
+        latents.append(encode(model, data))
+        actions.append(normalize(data.actions).flatten(0, 1))
+    visual = torch.cat([part.visual for part in latents])
+    proprio = torch.cat([part.proprio for part in latents if part.proprio is not None])
+    return Latents(visual, proprio), torch.cat(actions)
+
+
+def sample_window(
+    latents: Latents, actions: Tensor, horizon: int, batch: int, rng: np.random.Generator
+) -> tuple[Latents, Tensor]:
+    """`batch` random windows of `horizon` actions: latents [B, H + 1, N, ...], actions [B, H, A]."""
+    assert latents.proprio is not None
+    size, length = actions.shape[:2]
+    rows = torch.from_numpy(rng.integers(size, size=(batch, 1)))
+    first = torch.from_numpy(rng.integers(length - horizon + 1, size=(batch, 1)))
+    frames = first + torch.arange(horizon + 1)
+    return Latents(latents.visual[rows, frames], latents.proprio[rows, frames]), actions[rows, frames[:, :-1]]
+
+
+@torch.no_grad()
+def collapse_check(model: Jepa, seed: int) -> dict[str, float]:
+    """Spread of the visual latents within unseen layouts; see `losses`.
+
+    Raises:
+        CollapseError: within a layout, features hardly change with the agent's position.
+    """
+    data = sample_trajectories(np.random.default_rng(seed), 16, 64, 1, near_door=0.0)
+    features = encode(model, data).visual[:, :1].reshape(16, 64, 1, -1)
+    centred = losses.centre(features)
+    std = centred.square().mean(1).sqrt()
+    report = {
+        "mean within-layout std": float(std.mean()),
+        "smallest within-layout std": float(std.min()),
+        "effective rank within layouts": losses.effective_rank(centred.flatten(0, 1)),
+        "effective rank over all": losses.effective_rank(centre_all(features)),
+    }
+    if report["mean within-layout std"] < 0.3 or report["effective rank within layouts"] < 1.5:
+        raise CollapseError(f"the latents have collapsed: {report}")
+    return report
+
+
+def centre_all(features: Tensor) -> Tensor:
+    """[G, R, 1, F] minus the mean over all, [G * R, F]."""
+    flat = features.flatten(0, 2)
+    return flat - flat.mean(0)
+
+
+def train(recipe: Recipe, output: Path) -> None:
+    """Run the recipe; write the weights, their digest and the model card."""
+    torch.set_num_threads(recipe.threads)
+    torch.manual_seed(recipe.seed)
+    started = time.perf_counter()
+    model = Jepa(CONFIG)
+    initialize(model)
+    train_together(model, recipe, np.random.default_rng(recipe.seed))
+    collapse_check(model, recipe.seed)
+    model.encoder.requires_grad_(False)
+    train_predictor(model, recipe, np.random.default_rng(recipe.seed))
+    report = collapse_check(model, recipe.seed)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_bytes(save(model.state_dict()))
+    write_card(output, CONFIG, facts(recipe, model, time.perf_counter() - started), report)
+
+
+def facts(recipe: Recipe, model: Jepa, seconds: float) -> dict[str, object]:
+    """What the model card states about the training."""
+    frames = recipe.layouts * recipe.trajectories * (recipe.horizon + 1)
+    return {
+        **vars(recipe),
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "command": "python -m examples.two_room.train",
+        "minutes": seconds / 60,
+        "training_layouts": len(layouts(held_out=False)),
+        "held_out_layouts": len(layouts(held_out=True)),
+        "joint_frames": recipe.joint_steps * frames,
+        "pool_frames": len(recipe.predictor_horizons) * recipe.pool_size * (recipe.pool_length + 1),
+        "horizons": ", then ".join(map(str, recipe.predictor_horizons)),
+    }
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--output", type=Path, default=WEIGHTS)
+    parser.add_argument("--seed", type=int, default=Recipe.seed)
+    parser.add_argument("--threads", type=int, default=Recipe.threads)
+    options = parser.parse_args()
+    train(Recipe(seed=options.seed, threads=options.threads), options.output)
+
+
+if __name__ == "__main__":
+    main()
