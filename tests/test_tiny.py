@@ -4,11 +4,11 @@ import shutil
 
 import pytest
 import torch
+
+from examples.two_room.evaluate import median_correlation
 from worldforge_jepa_server.models import tiny
 from worldforge_jepa_server.models.checkpoint import CheckpointError
 from worldforge_jepa_server.models.contract import Observation
-
-from examples.two_room.evaluate import median_correlation
 
 H = 4
 

@@ -1,7 +1,8 @@
 """Plan through gRPC: `python -m examples.two_room.demo` starts a server, then reaches goals through it.
 
 The server is a process of its own and runs the embedded model; this one holds the planner, needs no torch, and sees
-nothing but scores. Without a target it starts the server by itself.
+nothing but scores: each scene goes to the server once, over a session. With `--planner server` the server plans too,
+and this process sees nothing but plans. Without a target the demo starts the server by itself.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import matplotlib as mpl
@@ -22,13 +24,16 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Circle
 from tqdm import tqdm
 
-from examples.two_room.control import Planning, Segment, drive, pack
-from examples.two_room.env import REACHED, Episode, Observation, observe, sample_episode
-from worldforge_jepa_client import Client, ModelSpec
-from worldforge_jepa_client.planning import Score
+from examples.two_room.control import INITIAL_STD, Planning, Segment, drive, pack, to_raw
+from examples.two_room.env import FRAMESKIP, REACHED, Episode, Observation, observe, roll_batch, sample_episode
+from worldforge_jepa_client import Client, ModelSpec, Session
+from worldforge_jepa_client.planning import Score, shift_plan
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
+
+_SERVER_SAMPLES, _SERVER_ITERATIONS = 256, 12
+"""The server's planner varies every raw action by itself, so it needs more than ours, which holds one move."""
 
 
 @dataclass
@@ -37,6 +42,14 @@ class Latencies:
 
     seconds: list[float] = field(default_factory=list)
     candidates: int = 0
+
+    @contextlib.contextmanager
+    def call(self, candidates: int) -> Iterator[None]:
+        """Time one call that scores this many candidates."""
+        began = time.perf_counter()
+        yield
+        self.seconds.append(time.perf_counter() - began)
+        self.candidates += candidates
 
     def summary(self) -> str:
         """One line: median, 95th percentile, and candidates per second of waiting."""
@@ -69,7 +82,7 @@ def main() -> int:
         print(f"{model.name}: {model.parameter_count:,} parameters on {model.device}, at {target}")
         print(f"torch in this process: {'yes' if 'torch' in sys.modules else 'no'}")
         latencies = Latencies()
-        outcomes = list(run(client, model, arguments.episodes, arguments.seed, latencies))
+        outcomes = list(run(client, model, arguments, latencies))
     reached = sum(outcome.distance < REACHED for outcome in outcomes)
     print(f"reached {reached} of {len(outcomes)} goals through the door, within {REACHED:g} px")
     print(latencies.summary())
@@ -79,9 +92,10 @@ def main() -> int:
 
 
 @contextlib.contextmanager
-def running_server() -> Iterator[str]:
+def running_server(*flags: str) -> Iterator[str]:
     """Start a server process on a free port; yield its address, and stop it at the end."""
-    command = [sys.executable, "-m", "worldforge_jepa_server", "--listen", "127.0.0.1:0", "--log-level", "warning"]
+    arguments = ("--listen", "127.0.0.1:0", "--log-level", "warning", *flags)
+    command = [sys.executable, "-m", "worldforge_jepa_server", *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
@@ -93,39 +107,80 @@ def running_server() -> Iterator[str]:
             process.terminate()
 
 
-def run(client: Client, model: ModelSpec, episodes: int, seed: int, latencies: Latencies) -> Iterator[Outcome]:
-    """Plan through the door in `episodes` layouts that the model was not trained on."""
-    assert model.normalization is not None
-    planning, rng = Planning(), np.random.default_rng(seed)
-    with tqdm(total=episodes * len(planning.schedule), desc="planning", unit="plan") as bar:
-        for _ in range(episodes):
+def run(client: Client, model: ModelSpec, arguments: argparse.Namespace, latencies: Latencies) -> Iterator[Outcome]:
+    """Plan through the door in layouts that the model was not trained on."""
+    planning, rng = Planning(), np.random.default_rng(arguments.seed)
+    way = server_plans if arguments.planner == "server" else local_plans
+    with tqdm(total=arguments.episodes * len(planning.schedule), desc="planning", unit="plan") as bar:
+        for _ in range(arguments.episodes):
             episode = sample_episode(rng, crossing=True)
             segments = []
-            scorer = _Scorer(client, observe(episode.goal, episode.layout), latencies)
-            for segment in drive(episode, planning, model.normalization, scorer, rng):
+            for segment in way(client, model, episode, planning, rng, latencies):
                 segments.append(segment)
                 bar.update()
                 bar.set_postfix_str(f"{np.linalg.norm(segment.path[-1] - episode.goal):.1f} px to go")
             yield Outcome(episode, segments)
 
 
-class _Scorer:
-    """Scores plans through the client, for one goal, and keeps the time."""
+def local_plans(
+    client: Client,
+    model: ModelSpec,
+    episode: Episode,
+    planning: Planning,
+    rng: np.random.Generator,
+    latencies: Latencies,
+) -> Iterator[Segment]:
+    """Plan in this process; a session holds the scene on the server."""
+    assert model.normalization is not None
+    now, goal = (_as_input(observe(position, episode.layout)) for position in (episode.start, episode.goal))
+    with client.session(observation=now, goal=goal) as session:
+        yield from drive(episode, planning, model.normalization, partial(_scores, session, latencies), rng)
 
-    def __init__(self, client: Client, goal: Observation, latencies: Latencies) -> None:
-        self._client, self._goal, self._latencies = client, _as_input(goal), latencies
 
-    def __call__(self, now: Observation) -> Score:
-        observation = _as_input(now)
+def _scores(session: Session, latencies: Latencies, now: Observation) -> Score:
+    """Score plans [1, S, H, 2] from what the agent sees now."""
+    session.observe(_as_input(now))
 
-        def score(plans: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-            began = time.perf_counter()
-            result = self._client.score(observation=observation, goal=self._goal, action_candidates=pack(plans))
-            self._latencies.seconds.append(time.perf_counter() - began)
-            self._latencies.candidates += result.scores.size
-            return result.scores
+    def score(plans: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        with latencies.call(plans.shape[1]):
+            return session.score(pack(plans)).scores
 
-        return score
+    return score
+
+
+def server_plans(
+    client: Client,
+    model: ModelSpec,
+    episode: Episode,
+    planning: Planning,
+    rng: np.random.Generator,
+    latencies: Latencies,
+) -> Iterator[Segment]:
+    """Plan on the server, on the same schedule."""
+    assert model.normalization is not None
+    goal, position, left = _as_input(observe(episode.goal, episode.layout)), episode.start, None
+    for horizon, steps in planning.schedule:
+        with latencies.call(_SERVER_SAMPLES * _SERVER_ITERATIONS):
+            progress = list(
+                client.plan(
+                    observation=_as_input(observe(position, episode.layout)),
+                    goal=goal,
+                    method="icem",
+                    horizon=horizon,
+                    samples=_SERVER_SAMPLES,
+                    iterations=_SERVER_ITERATIONS,
+                    initial_std=INITIAL_STD,
+                    initial_mean=None if left is None else shift_plan(left, 0, horizon),
+                    keep_best=True,
+                    seed=int(rng.integers(2**31)),
+                )
+            )
+        actions = progress[-1].best_actions
+        moves = actions[:steps].reshape(steps, FRAMESKIP, 2)
+        raw = to_raw(moves, model.normalization).reshape(1, steps, -1)
+        path = roll_batch(position[None], raw, np.array([episode.layout]))[0]
+        position, left = path[-1], actions[steps:] if steps < horizon else None
+        yield Segment(path, tuple(step.best_score for step in progress))
 
 
 def _as_input(observation: Observation) -> dict[str, npt.NDArray[np.generic]]:
@@ -174,6 +229,7 @@ def _draw_scores(axes: Axes, outcome: Outcome) -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser("examples.two_room.demo", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--target", help="a running server; without one the demo starts its own")
+    parser.add_argument("--planner", choices=("local", "server"), default="local")
     parser.add_argument("--episodes", type=int, default=4)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--picture", type=Path, default=Path("build/demo.png"))

@@ -15,16 +15,16 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from tqdm import tqdm
-from worldforge_jepa_server.models import tiny
-from worldforge_jepa_server.models.contract import Latents, WorldModel
-from worldforge_jepa_server.models.contract import Observation as Frames
-from worldforge_jepa_server.scoring import distance
 
 from examples.two_room.card import write_evaluation
 from examples.two_room.control import INITIAL_STD, Planning, drive, pack, to_raw, walk
 from examples.two_room.env import MAX_STEP, REACHED, Episode, Floats, Observation, observe, sample_episode
 from worldforge_jepa_client.planning import Score
 from worldforge_jepa_client.spec import Normalization
+from worldforge_jepa_server.models import tiny
+from worldforge_jepa_server.models.contract import Latents, WorldModel
+from worldforge_jepa_server.models.contract import Observation as Frames
+from worldforge_jepa_server.scoring import distance
 
 HORIZONS = (4, 6)
 WEIGHTS = (0.0, 0.1)

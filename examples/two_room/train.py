@@ -17,14 +17,14 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
-from worldforge_jepa_server.models.contract import Latents
-from worldforge_jepa_server.models.native import Jepa
-from worldforge_jepa_server.models.tiny import CONFIG, WEIGHTS
 
 from examples.two_room import losses
 from examples.two_room.card import write_card
 from examples.two_room.data import Trajectories, sample_trajectories
 from examples.two_room.env import layouts
+from worldforge_jepa_server.models.contract import Latents
+from worldforge_jepa_server.models.native import Jepa
+from worldforge_jepa_server.models.tiny import CONFIG, WEIGHTS
 
 
 @dataclass(frozen=True)

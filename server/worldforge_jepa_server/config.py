@@ -43,7 +43,7 @@ class ServerConfig:
     )
     device: str = _setting("cpu", "torch device of the models: cpu, cuda, cuda:1")
     threads: int = _setting(0, "torch threads; 0 is one per core")
-    queue_size: int = _setting(64, "calls accepted at a time, the running one included; more are refused")
+    queue_size: int = _setting(256, "calls accepted at a time, the running one included; more are refused")
     chunk_size: int = _setting(512, "candidates unrolled at a time; bounds memory")
     cache_mib: int = _setting(512, "latents kept for contexts and repeated frames, in MiB")
     context_ttl: float = _setting(600.0, "seconds a context lives after its last use")
