@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.test_architecture import golden_model
+from tests.test_architecture import Golden
 from worldforge_jepa_client.spec import Objective
 from worldforge_jepa_server.models import tiny
 from worldforge_jepa_server.models.contract import Latents, Observation
@@ -11,7 +11,11 @@ from worldforge_jepa_server.scoring import distance
 
 S, H = 7, 4
 PIXELS = 64
-MODELS = {"tiny": lambda: tiny.load("cpu", "tiny"), "golden": golden_model}
+MODELS = {
+    "tiny": lambda: tiny.load("cpu", "tiny"),
+    "adaln": Golden("adaln_tiny").model,
+    "dinowm": Golden("dinowm_tiny").model,
+}
 TOLERANCE = 1e-4  # batches of other sizes take other kernels
 
 
