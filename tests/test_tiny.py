@@ -22,7 +22,7 @@ def test_the_spec_says_what_it_takes(model):
     spec = model.spec
     assert (spec.name, spec.source, spec.action_dim, spec.proprio_dim) == ("tiny", "embedded", 10, 2)
     assert spec.parameter_count == sum(p.numel() for p in model.module.parameters())
-    assert spec.checkpoint_digest == tiny.WEIGHTS.with_suffix(".sha256").read_text().split()[0]
+    assert spec.checkpoint_digest == "sha256:" + tiny.WEIGHTS.with_suffix(".sha256").read_text().split()[0]
     assert tiny.WEIGHTS.stat().st_size <= 2_000_000
 
 
