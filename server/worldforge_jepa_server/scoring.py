@@ -16,7 +16,7 @@ from worldforge_jepa_client.calls import Observation as ObservationArrays
 from worldforge_jepa_client.calls import ScoreCall
 from worldforge_jepa_client.errors import CallCancelledError, InternalError, ResourceExhaustedError
 from worldforge_jepa_client.spec import FREE, Objective
-from worldforge_jepa_server.models.contract import Latents, Observation, WorldModel
+from worldforge_jepa_server.models.contract import Latents, Observation, OwnScores, SelfScoring, WorldModel
 
 _WARM_UP_PIXELS = 64
 _WARM_UP_SAMPLES = 8
@@ -24,14 +24,18 @@ _WARM_UP_SAMPLES = 8
 
 @dataclass(frozen=True)
 class Scored:
-    """Costs float32[S], what they were measured with, and the seconds each part took."""
+    """Scores float32[S], what they were measured with, and the seconds each part took.
+
+    `own` is set where the model scored by itself, all of it in `unroll_seconds`: then there is no objective.
+    """
 
     scores: NDArray[np.float32]
-    objective: Objective
-    proprio_weight: float
+    objective: Objective | None
+    proprio_weight: float | None
     encode_seconds: float
     unroll_seconds: float
     distance_seconds: float
+    own: OwnScores | None = None
 
 
 def use_threads(threads: int) -> None:
@@ -43,9 +47,12 @@ def use_threads(threads: int) -> None:
 def warm_up(model: WorldModel) -> None:
     """Score zeros once, so that the first caller does not pay for allocations and kernel choices.
 
-    A model that cannot score what its own spec allows fails here, before the server says it is ready.
+    A model that cannot score what its own spec allows fails here, before the server says it is ready. One that scores
+    by itself, or does not say what actions it takes, is left alone: zeros might be no scene to it.
     """
     spec = model.spec
+    if isinstance(model, SelfScoring) or spec.action_dim == FREE:
+        return
     frames = ObservationArrays(
         np.zeros([_WARM_UP_PIXELS if size == FREE else size for size in (1, 1, *spec.visual.shape[2:])], np.uint8),
         np.zeros((1, 1, spec.proprio_dim), np.float32) if spec.proprio else None,
@@ -64,7 +71,7 @@ def score(model: WorldModel, call: ScoreCall, chunk_size: int, abandoned: Event)
         InternalError: the model gave NaN or infinite scores.
     """
     try:
-        scored = _score(model, call, chunk_size, abandoned)
+        scored = _own_scores(model, call) or _score(model, call, chunk_size, abandoned)
     except torch.OutOfMemoryError as error:
         raise ResourceExhaustedError(
             f"the device is out of memory with {chunk_size} candidates at a time", reason="OUT_OF_MEMORY"
@@ -75,6 +82,12 @@ def score(model: WorldModel, call: ScoreCall, chunk_size: int, abandoned: Event)
             f"the model gave {broken} of {scored.scores.size} scores as NaN or infinite", reason="NON_FINITE_SCORES"
         )
     return scored
+
+
+def _own_scores(model: WorldModel, call: ScoreCall) -> Scored | None:
+    clock = _Clock(torch.device(model.spec.device))
+    own = model.score(call) if isinstance(model, SelfScoring) else None
+    return Scored(own.scores, None, None, 0.0, clock.lap(), 0.0, own) if own else None
 
 
 def _score(model: WorldModel, call: ScoreCall, chunk_size: int, abandoned: Event) -> Scored:

@@ -99,11 +99,15 @@ def _result(scored: Scored, call: ScoreCall, model: WorldModel, timing: Timing) 
     metadata = {
         "score_units": "latent_cost",
         "model": model.spec.name,
-        "objective": scored.objective.value,
-        "proprio_weight": scored.proprio_weight,
         "actions_are_normalized": call.options.actions_are_normalized,
         "device": model.spec.device,
     }
+    own = scored.own
+    if own is not None:
+        metadata |= {"score_units": "model_score", **own.metadata}
+        return ScoreResult(own.scores, own.best_index, own.lower_is_better, metadata, timing)
+    if scored.objective is not None:
+        metadata |= {"objective": scored.objective.value, "proprio_weight": scored.proprio_weight}
     return ScoreResult(scored.scores, int(scored.scores.argmin()), True, metadata, timing)
 
 

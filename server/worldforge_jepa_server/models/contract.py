@@ -5,12 +5,15 @@ Letters: B batch, T frames, H horizon, A packed action dim, N tokens, D latent d
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
+from worldforge_jepa_client.calls import ScoreCall
 from worldforge_jepa_client.spec import ModelSpec
 
 
@@ -31,7 +34,10 @@ class Observation:
 
 @dataclass(frozen=True)
 class Latents:
-    """Encoded or predicted frames: `visual` [B, T, N, D], `proprio` [B, T, N, D_proprio] or None."""
+    """Encoded or predicted frames: `visual` [B, T, N, D], `proprio` [B, T, N, D_proprio] or None.
+
+    Whatever stands after B and T is the model's own affair: a distance takes all of it as features.
+    """
 
     visual: Tensor
     proprio: Tensor | None = None
@@ -65,3 +71,21 @@ class WorldModel(Protocol):
 
     def normalize_actions(self, actions: Tensor) -> Tensor:
         """Raw packed actions [..., A] to the units `unroll` expects."""
+
+
+@dataclass(frozen=True)
+class OwnScores:
+    """What a model's own scoring method answered, checked: scores float32[S] and which way they point."""
+
+    scores: NDArray[np.float32]
+    best_index: int
+    lower_is_better: bool
+    metadata: Mapping[str, Any]
+
+
+@runtime_checkable
+class SelfScoring(Protocol):
+    """What a `WorldModel` has besides, if it is to be asked for its scores before its latents are compared."""
+
+    def score(self, call: ScoreCall) -> OwnScores | None:
+        """The model's own scores; None leaves the call to `encode`, `unroll` and the latent distance."""

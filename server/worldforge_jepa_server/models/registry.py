@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from worldforge_jepa_server.config import ModelSource
-from worldforge_jepa_server.models import official, tiny
+from worldforge_jepa_server.models import official, python_source, tiny
 from worldforge_jepa_server.models.contract import ModelLoadError, WorldModel
 
 __all__ = ["SOURCES", "ModelLoadError", "load_model"]
@@ -19,17 +19,18 @@ class SourceKind:
     """How to load from one kind of source.
 
     `load` gets the keywords `device`, `name` and the options that were given; before them, where the kind has a
-    `target`, what stands behind `KIND:`.
+    `target`, what stands behind `KIND:`. With `options` None it knows itself which ones it takes.
     """
 
     load: Callable[..., WorldModel]
     target: str = ""
-    options: tuple[str, ...] = ()
+    options: tuple[str, ...] | None = ()
 
 
 SOURCES = {
     "tiny": SourceKind(tiny.load),
     "native": SourceKind(official.load, "NAME", ("checkpoint", "encoder", "download")),
+    "python": SourceKind(python_source.load, "package.module:factory", None),
 }
 
 
@@ -54,7 +55,7 @@ def _choose(source: ModelSource) -> tuple[Callable[..., WorldModel], tuple[str, 
     chosen = SOURCES[kind]
     if bool(target) != bool(chosen.target):
         raise ModelLoadError(f"{source.source!r} is not {_usage(kind)}")
-    unknown = ", ".join(key for key in source.options if key not in chosen.options)
+    unknown = ", ".join(source.options.keys() - (source.options if chosen.options is None else chosen.options))
     if unknown:
         known = f"only the options {', '.join(chosen.options)}" if chosen.options else "no options"
         raise ModelLoadError(f"{kind} takes {known}, got {unknown}")
