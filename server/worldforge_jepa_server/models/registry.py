@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from worldforge_jepa_server.config import ModelSource
-from worldforge_jepa_server.models import official, python_source, tiny
+from worldforge_jepa_server.models import hub, official, python_source, tiny
 from worldforge_jepa_server.models.contract import ModelLoadError, WorldModel
 
 __all__ = ["SOURCES", "ModelLoadError", "load_model"]
@@ -30,6 +30,7 @@ class SourceKind:
 SOURCES = {
     "tiny": SourceKind(tiny.load),
     "native": SourceKind(official.load, "NAME", ("checkpoint", "encoder", "download")),
+    "hub": SourceKind(hub.load, "NAME", ("repo", "source", "pretrained", "trust_repo", "heads")),
     "python": SourceKind(python_source.load, "package.module:factory", None),
 }
 
