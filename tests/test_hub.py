@@ -241,6 +241,17 @@ def test_a_model_without_proprio_takes_bare_images():
     assert last.proprio is None
 
 
+def test_a_pose_that_the_predictor_takes_but_does_not_give_is_moved_by_the_action():
+    model = load("vjepa2_ac_oss")
+    assert (model.spec.proprio_dim, model.spec.proprio_weight) == (7, 0.0)
+    seen, actions = Observation(frames().visual, torch.ones(1, 1, 7)), torch.ones(3, B, 7)
+    context = model._model.encode({"visual": seen.visual, "proprio": seen.proprio})
+    expected = model._model.unroll(context, act_suffix=actions)
+    predicted = join(model.unroll(model.encode(seen), actions, None))
+    assert torch.equal(predicted.visual.transpose(0, 1), expected["visual"][1:])
+    assert torch.equal(predicted.proprio.transpose(0, 1), expected["proprio"][1:])
+
+
 def test_an_unpublished_name_is_known_by_what_its_object_says():
     spec = load("homemade").spec
     assert (spec.action_dim, spec.raw_action_dim, spec.frameskip, spec.proprio_dim) == (6, 2, 3, 4)

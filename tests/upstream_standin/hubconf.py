@@ -61,31 +61,41 @@ class Preprocessor:
         return F.interpolate(square, (SIZE, SIZE), mode="bilinear").unflatten(0, visual.shape[:2])
 
 
+def compute_new_pose(pose, action):
+    return pose + action
+
+
 class Inner(nn.Module):
-    """Encoder and predictor; `conditioning` is how actions enter: "token" as they are, "feature" embedded per patch."""
+    """Encoder and predictor; `conditioning` is how actions enter: "token" as they are, "feature" embedded per patch.
+
+    With "pose" proprio is one raw token a frame, which the predictor takes and does not predict.
+    """
 
     def __init__(self, action_dim, frameskip, conditioning, use_proprio):
         super().__init__()
         self.action_dim, self.frameskip, self.conditioning = action_dim, frameskip, conditioning
-        self.use_proprio, self.proprio_dim = use_proprio, PROPRIO_DIM if use_proprio else None
+        posing = conditioning == "pose"
+        self.use_proprio, self.proprio_dim = use_proprio, (7 if posing else PROPRIO_DIM) if use_proprio else None
         self.grid_size, self.img_size, self.device = GRID, SIZE, torch.device("cpu")
         self.heads = {"image_head": nn.Linear(1000, 1000)}
         self.encoder = nn.Linear(3 * (SIZE // GRID) ** 2, DIM)
-        self.proprio_encoder = nn.Linear(PROPRIO_DIM, 3) if use_proprio else None
+        width = 7 if posing else 3 if use_proprio else 0
+        self.proprio_encoder = nn.Linear(PROPRIO_DIM, 3) if use_proprio and not posing else None
         self.action_encoder = nn.Linear(action_dim, 5) if conditioning == "feature" else None
-        self.mixing = nn.Linear(WINDOW * (DIM + 3 * use_proprio), DIM + 3 * use_proprio)
-        self.acting = nn.Linear(5 if conditioning == "feature" else action_dim, DIM + 3 * use_proprio)
+        self.mixing = nn.Linear(WINDOW * (DIM + width), DIM + width)
+        self.acting = nn.Linear(5 if conditioning == "feature" else action_dim, DIM + width)
 
     def encode_act(self, actions):
         actions = actions.reshape(len(actions), -1, self.action_dim)
-        if self.conditioning == "token":
+        if self.conditioning != "feature":
             return actions
         return self.action_encoder(actions).unsqueeze(2).repeat(1, 1, GRID**2, 1)
 
     def forward_pred(self, video_features, action_features, proprio_features, debug=False):
         frames = video_features.flatten(2, 4)
         if proprio_features is not None:
-            frames = torch.cat([frames, proprio_features], dim=-1)
+            per_patch = proprio_features if proprio_features.ndim == 4 else proprio_features.unsqueeze(2)
+            frames = torch.cat([frames, per_patch.expand(-1, -1, GRID**2, -1)], dim=-1)
         if frames.shape[1] != action_features.shape[1]:
             raise RuntimeError("frames and actions differ in number")
         if frames.shape[-1] != self.acting.out_features:
@@ -94,7 +104,8 @@ class Inner(nn.Module):
         before = F.pad(frames, (0, 0, 0, 0, 1, 0))[:, :-1]
         predicted = torch.tanh(self.mixing(torch.cat([before, frames], -1)) + self.acting(actions))
         visual = predicted[..., :DIM].unflatten(2, (1, GRID, GRID))
-        return visual, None, predicted[..., DIM:] if proprio_features is not None else None
+        gives_proprio = proprio_features is not None and self.conditioning != "pose"
+        return visual, None, predicted[..., DIM:] if gives_proprio else None
 
 
 class EncPredWM(nn.Module):
@@ -102,7 +113,7 @@ class EncPredWM(nn.Module):
         super().__init__()
         self.model, self.preprocessor, self.heads = inner, preprocessor, inner.heads
         self.action_dim, self.ctxt_window = inner.action_dim, WINDOW
-        self.proprio_mode = "predict_proprio"
+        self.proprio_mode = "compute_new_pose" if inner.conditioning == "pose" else "predict_proprio"
 
     @torch.no_grad()
     def encode(self, obs, act=True):
@@ -113,7 +124,10 @@ class EncPredWM(nn.Module):
         embedded = self.model.encoder(patches).unsqueeze(2)
         if not isinstance(obs, dict):
             return embedded
-        proprio = self.model.proprio_encoder(self.preprocessor.normalize_proprios(obs["proprio"].cpu()))
+        normalized = self.preprocessor.normalize_proprios(obs["proprio"].cpu())
+        if self.model.conditioning == "pose":
+            return TensorDict(visual=embedded, proprio=normalized)
+        proprio = self.model.proprio_encoder(normalized)
         return TensorDict(visual=embedded, proprio=proprio.unsqueeze(2).repeat(1, 1, GRID**2, 1))
 
     def unroll(self, z_ctxt, act_suffix=None, debug=False):
@@ -130,6 +144,8 @@ class EncPredWM(nn.Module):
             next_visual, _, next_proprio = self.model.forward_pred(visual[:, -WINDOW:], taken[:, -WINDOW:], seen)
             visual = torch.cat([visual, next_visual[:, -1:]], dim=1)
             if proprio is not None:
+                if self.proprio_mode == "compute_new_pose":
+                    next_proprio = compute_new_pose(proprio[:, -1:], act_suffix[step].unsqueeze(1))
                 proprio = torch.cat([proprio, next_proprio[:, -1:]], dim=1)
         if isinstance(z_ctxt, TensorDict):
             return TensorDict(visual=visual.transpose(0, 1), proprio=proprio.transpose(0, 1))
@@ -157,6 +173,12 @@ def dino_wm_pusht(pretrained=True, device="cuda:0", **kwargs):
 def jepa_wm_droid(pretrained=True, device="cuda:0", **kwargs):
     identity = {"action_mean": torch.zeros(7), "action_std": torch.ones(7)}
     return _load(7, 1, "token", False, pretrained, identity)
+
+
+def vjepa2_ac_oss(pretrained=True, device="cuda:0", **kwargs):
+    names = ("action_mean", "action_std", "proprio_mean", "proprio_std")
+    identity = {name: torch.full((7,), float(name.endswith("std"))) for name in names}
+    return _load(7, 1, "pose", True, pretrained, identity)
 
 
 def homemade(pretrained=True, device="cuda:0", **kwargs):

@@ -9,8 +9,8 @@ Letters: B batch, T context frames, H horizon, A packed action dim, P proprio.
 
 from __future__ import annotations
 
+import inspect
 import logging
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -101,9 +101,10 @@ class UpstreamModel:
         if before is None:
             return None
         if getattr(self._model, "proprio_mode", "predict_proprio") == "compute_new_pose":
-            # This predictor takes a pose and does not give one: the action itself moves it.
-            pose: Tensor = sys.modules[type(self._model).__module__].compute_new_pose(before[:, -1:], action[:, None])
-            return pose
+            # This predictor takes a pose and does not give one: the action itself moves it, by unroll's own function.
+            move = inspect.unwrap(type(self._model).unroll).__globals__["compute_new_pose"]
+            moved: Tensor = move(before[:, -1:], action[:, None])
+            return moved
         return None if predicted is None else predicted[:, -1:]
 
     def _at_once(self, latents: Latents, actions: Tensor) -> Iterator[Latents]:
