@@ -151,6 +151,7 @@ def test_what_an_unknown_action_dim_means():
         ("missing", {}, "importing it failed with AttributeError"),
         ("not_callable", {}, "is a int, expected a callable"),
         ("Normalizer", {}, "has neither encode and unroll nor a method"),
+        ("on_device", {"device": "cuda"}, "python takes its own options, got device"),
         ("on_device", {"color": "blue"}, "cannot be called with device, color: .*'color'"),
     ],
 )

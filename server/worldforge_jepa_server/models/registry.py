@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +10,8 @@ import torch
 from worldforge_jepa_server.config import ModelSource
 from worldforge_jepa_server.models import hub, official, python_source, tiny
 from worldforge_jepa_server.models.contract import ModelLoadError, WorldModel
+
+_RESERVED = ("target", "device", "name")  # what every source is told anyway
 
 __all__ = ["SOURCES", "ModelLoadError", "load_model"]
 
@@ -56,11 +58,18 @@ def _choose(source: ModelSource) -> tuple[Callable[..., WorldModel], tuple[str, 
     chosen = SOURCES[kind]
     if bool(target) != bool(chosen.target):
         raise ModelLoadError(f"{source.source!r} is not {_usage(kind)}")
-    unknown = ", ".join(source.options.keys() - (source.options if chosen.options is None else chosen.options))
-    if unknown:
-        known = f"only the options {', '.join(chosen.options)}" if chosen.options else "no options"
-        raise ModelLoadError(f"{kind} takes {known}, got {unknown}")
+    _check_options(kind, chosen.options, source.options)
     return chosen.load, (target,) if target else ()
+
+
+def _check_options(kind: str, known: tuple[str, ...] | None, given: Mapping[str, str]) -> None:
+    if known is None:
+        unknown, takes = [key for key in given if key in _RESERVED], "its own options"
+    else:
+        unknown = [key for key in given if key not in known]
+        takes = f"only the options {', '.join(known)}" if known else "no options"
+    if unknown:
+        raise ModelLoadError(f"{kind} takes {takes}, got {', '.join(unknown)}")
 
 
 def _usage(kind: str) -> str:
