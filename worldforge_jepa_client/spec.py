@@ -76,7 +76,7 @@ class PlannerDefaults:
 
 @dataclass(frozen=True)
 class MemoryUse:
-    """Bytes of the weights, and an estimate of the bytes that one candidate needs while it is unrolled."""
+    """Bytes of the weights, and an estimate of those that one candidate needs while it is unrolled, 0 if not known."""
 
     weights_bytes: int
     bytes_per_sample: int
