@@ -7,6 +7,7 @@ import logging
 import os
 import random
 import sys
+from functools import partial
 from pathlib import Path
 from urllib.error import URLError
 
@@ -28,13 +29,21 @@ os.environ["CUDA_VISIBLE_DEVICES"] = "7"
 torch.hub._validate_not_a_forked_repo = lambda *_: True
 logging.getLogger().info("logged on stdout")
 
-GRID, SIZE, DIM, PROPRIO_DIM, WINDOW = 2, 8, 12, 4, 2
-STATISTICS = {
+GRID, SIZE, DIM, WINDOW = 2, 8, 12, 2
+PUSHT = {
     "action_mean": torch.tensor([-0.0087, 0.0068]),
     "action_std": torch.tensor([0.2019, 0.2002]),
     "proprio_mean": torch.tensor([236.6155, 264.5674, -2.9303, 2.5431]),
     "proprio_std": torch.tensor([101.1202, 87.0112, 74.8456, 74.1401]),
 }
+
+
+def plain(raw_action_dim, proprio_dim):
+    """Statistics that change nothing."""
+    parts = {"action": raw_action_dim, "proprio": proprio_dim}
+    return {f"{part}_mean": torch.zeros(size) for part, size in parts.items()} | {
+        f"{part}_std": torch.ones(size) for part, size in parts.items()
+    }
 
 
 class TensorDict(dict):
@@ -68,19 +77,20 @@ def compute_new_pose(pose, action):
 class Inner(nn.Module):
     """Encoder and predictor; `conditioning` is how actions enter: "token" as they are, "feature" embedded per patch.
 
-    With "pose" proprio is one raw token a frame, which the predictor takes and does not predict.
+    With "pose" proprio is one raw token a frame, which the predictor takes and does not predict. `proprio_dim` is None
+    where it takes none.
     """
 
-    def __init__(self, action_dim, frameskip, conditioning, use_proprio):
+    def __init__(self, action_dim, frameskip, conditioning, proprio_dim):
         super().__init__()
         self.action_dim, self.frameskip, self.conditioning = action_dim, frameskip, conditioning
-        posing = conditioning == "pose"
-        self.use_proprio, self.proprio_dim = use_proprio, (7 if posing else PROPRIO_DIM) if use_proprio else None
+        posing, use_proprio = conditioning == "pose", proprio_dim is not None
+        self.use_proprio, self.proprio_dim = use_proprio, proprio_dim
         self.grid_size, self.img_size, self.device = GRID, SIZE, torch.device("cpu")
         self.heads = {"image_head": nn.Linear(1000, 1000)}
         self.encoder = nn.Linear(3 * (SIZE // GRID) ** 2, DIM)
-        width = 7 if posing else 3 if use_proprio else 0
-        self.proprio_encoder = nn.Linear(PROPRIO_DIM, 3) if use_proprio and not posing else None
+        width = (proprio_dim if posing else 3) if use_proprio else 0
+        self.proprio_encoder = nn.Linear(proprio_dim, 3) if use_proprio and not posing else None
         self.action_encoder = nn.Linear(action_dim, 5) if conditioning == "feature" else None
         self.mixing = nn.Linear(WINDOW * (DIM + width), DIM + width)
         self.acting = nn.Linear(5 if conditioning == "feature" else action_dim, DIM + width)
@@ -101,8 +111,9 @@ class Inner(nn.Module):
         if frames.shape[-1] != self.acting.out_features:
             raise RuntimeError(f"expected {self.acting.out_features} channels, got {frames.shape[-1]}")
         actions = action_features if action_features.ndim == 4 else action_features.unsqueeze(2)
-        before = F.pad(frames, (0, 0, 0, 0, 1, 0))[:, :-1]
-        predicted = torch.tanh(self.mixing(torch.cat([before, frames], -1)) + self.acting(actions))
+        acted = self.acting(actions)
+        frames_before, acted_before = (F.pad(each, (0, 0, 0, 0, 1, 0))[:, :-1] for each in (frames, acted))
+        predicted = torch.tanh(self.mixing(torch.cat([frames_before, frames], -1)) + acted + acted_before / 2)
         visual = predicted[..., :DIM].unflatten(2, (1, GRID, GRID))
         gives_proprio = proprio_features is not None and self.conditioning != "pose"
         return visual, None, predicted[..., DIM:] if gives_proprio else None
@@ -154,41 +165,24 @@ class EncPredWM(nn.Module):
         return None
 
 
-def _load(action_dim, frameskip, conditioning, use_proprio, pretrained, statistics=STATISTICS):
+def _load(conditioning, raw_action_dim, frameskip, proprio_dim, statistics=None, pretrained=True, device="cuda:0"):
     if not pretrained:
         checkpoint = Path(os.environ.get("JEPAWM_LOGS", "${JEPAWM_LOGS}")) / "jepa-latest.pth.tar"
         torch.load(checkpoint, weights_only=True)
-    preprocessor = Preprocessor(statistics)
-    return EncPredWM(Inner(action_dim, frameskip, conditioning, use_proprio), preprocessor).eval(), preprocessor
+    preprocessor = Preprocessor(statistics or plain(raw_action_dim, proprio_dim or 7))
+    inner = Inner(raw_action_dim * frameskip, frameskip, conditioning, proprio_dim)
+    return EncPredWM(inner, preprocessor).eval(), preprocessor
 
 
-def jepa_wm_pusht(pretrained=True, device="cuda:0", **kwargs):
-    return _load(10, 5, "token", True, pretrained)
-
-
-def dino_wm_pusht(pretrained=True, device="cuda:0", **kwargs):
-    return _load(10, 5, "feature", True, pretrained)
-
-
-def jepa_wm_droid(pretrained=True, device="cuda:0", **kwargs):
-    identity = {"action_mean": torch.zeros(7), "action_std": torch.ones(7)}
-    return _load(7, 1, "token", False, pretrained, identity)
-
-
-def vjepa2_ac_oss(pretrained=True, device="cuda:0", **kwargs):
-    names = ("action_mean", "action_std", "proprio_mean", "proprio_std")
-    identity = {name: torch.full((7,), float(name.endswith("std"))) for name in names}
-    return _load(7, 1, "pose", True, pretrained, identity)
-
-
-def homemade(pretrained=True, device="cuda:0", **kwargs):
-    """A name that nobody has published."""
-    return _load(6, 3, "token", True, pretrained)
-
-
-def jepa_wm_wall(pretrained=True, device="cuda:0", **kwargs):
-    """Not what is published under that name."""
-    return _load(6, 3, "token", True, pretrained)
+for family, conditioning in (("jepa_wm", "token"), ("dino_wm", "feature")):
+    globals()[f"{family}_metaworld"] = partial(_load, conditioning, 4, 5, 4)
+    globals()[f"{family}_pusht"] = partial(_load, conditioning, 2, 5, 4, PUSHT)
+    globals()[f"{family}_pointmaze"] = partial(_load, conditioning, 2, 5, 4)
+    globals()[f"{family}_wall"] = partial(_load, conditioning, 2, 5, 2)
+    globals()[f"{family}_droid"] = partial(_load, conditioning, 7, 1, None)
+vjepa2_ac_droid = partial(_load, "token", 7, 1, None)
+vjepa2_ac_oss = partial(_load, "pose", 7, 1, 7)
+homemade = partial(_load, "token", 2, 3, 4)  # a name that nobody has published
 
 
 def needs_a_package(pretrained=True, device="cuda:0", **kwargs):
