@@ -55,6 +55,7 @@ def test_the_spec_is_what_is_published(model, chosen):
     assert (spec.environment, spec.encoder, spec.planner) == ("pusht", "dinov2_vits14", entry.environment.planner)
     assert spec.normalization.action_mean == pytest.approx(entry.normalization.action_mean)
     assert spec.normalization.proprio_std == pytest.approx(entry.normalization.proprio_std, rel=1e-5)
+    assert spec.image_size == {"stand-in": 8, "upstream": 224}[chosen[0]]
     assert "image_head" not in model._model.heads
 
 

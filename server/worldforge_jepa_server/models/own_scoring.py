@@ -65,14 +65,14 @@ class OwnScoringModel:
 
 def _scores(method: Callable[..., Any]) -> Scorer:
     def ask(question: Question, spec: ModelSpec) -> Any:
-        return method(model_path=spec.name, info=_info(question, spec), action_candidates=question.candidates)
+        return method(model_path=spec.name, info=_info(question, spec), action_candidates=question.candidates.clone())
 
     return ask
 
 
 def _cost(method: Callable[..., Any]) -> Scorer:
     def ask(question: Question, spec: ModelSpec) -> Any:
-        info, candidates = _info(question, spec), question.candidates
+        info, candidates = _info(question, spec), question.candidates.clone()
         none_taken = candidates.new_zeros(1, 1, candidates.shape[-1])
         named = {**info, "pixels": info["observation"], "action": info.get("action_history", none_taken)}
         if question.action_history is not None:
@@ -98,7 +98,7 @@ def _info(question: Question, spec: ModelSpec) -> dict[str, Any]:
         "objective": (options.objective or spec.objective).value,
         "proprio_weight": proprio_weight(options, spec),
         "actions_are_normalized": True,
-        # Copies: the frames are kept, and whoever is told may write into them.
+        # Copies, as of the candidates: whoever is told may write into them, and others go on using them.
         **{name: tensor.clone() for name, tensor in tensors.items() if tensor is not None},
     }
 
