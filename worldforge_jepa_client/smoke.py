@@ -20,7 +20,7 @@ from typing import Any
 
 from worldforge_jepa_client.errors import JepaError
 from worldforge_jepa_client.local_server import running_server
-from worldforge_jepa_client.provider import GrpcRuntime, make_provider
+from worldforge_jepa_client.provider import TARGET_VARIABLE, GrpcRuntime, make_provider
 from worldforge_jepa_client.run_manifest import run_manifest
 from worldforge_jepa_client.spec import ModelSpec
 from worldforge_jepa_client.synthetic import digest, synthetic_arrays
@@ -61,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
 @contextlib.contextmanager
 def _runtime(arguments: argparse.Namespace) -> Iterator[GrpcRuntime]:
     with contextlib.ExitStack() as stack:
-        target, model = arguments.target or os.environ.get("WORLDFORGE_JEPA_TARGET"), arguments.model
+        target, model = arguments.target or os.environ.get(TARGET_VARIABLE), arguments.model
         if not target:
             target = stack.enter_context(running_server("--model", model or "tiny"))
             model = (model or "tiny").partition("=")[0]

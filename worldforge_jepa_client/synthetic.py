@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from worldforge_jepa_client.arguments import build_scene
 from worldforge_jepa_client.errors import FailedPreconditionError
 from worldforge_jepa_client.spec import FREE, ModelSpec
 
@@ -42,6 +43,15 @@ def synthetic_arrays(spec: ModelSpec, *, samples: int, horizon: int, seed: int) 
     if frames > 1:
         arrays["action_history"] = _noise((1, frames - 1, spec.action_dim), rng)
     return arrays | {"action_candidates": _noise((1, samples, horizon, spec.action_dim), rng)}
+
+
+def score_keywords(arrays: Arrays) -> dict[str, Any]:
+    """Return them as the scene and the candidates that `Client.score` takes."""
+    observation, goal = (
+        {"visual": arrays[name], "proprio": arrays.get(f"{name}_proprio")} for name in ("observation", "goal")
+    )
+    scene = build_scene(observation, goal, arrays.get("action_history"))
+    return {**vars(scene), "action_candidates": arrays["action_candidates"]}
 
 
 def digest(arrays: Arrays) -> str:
