@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from worldforge_jepa_client.arguments import build_scene
 from worldforge_jepa_client.calls import Scene, ScoreResult
 from worldforge_jepa_client.client import Client
-from worldforge_jepa_client.connection import DEFAULT_TARGET
+from worldforge_jepa_client.connection import DEFAULT_TARGET, TARGET_VARIABLE
 from worldforge_jepa_client.errors import InvalidArgumentError, JepaError, NotFoundError
 from worldforge_jepa_client.scene_memory import UNSEEN, SceneMemory, scene_digest
 
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from worldforge_jepa_client._worldforge import GrpcJEPAWMSProvider
-
-TARGET_VARIABLE = "WORLDFORGE_JEPA_TARGET"
-"""The environment variable that names the server."""
 
 _OPTIONS = ("objective", "proprio_weight", "actions_are_normalized")
 _SCENE = ("observation", "goal", "observation_proprio", "goal_proprio", "action_history")

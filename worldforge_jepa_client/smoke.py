@@ -18,9 +18,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from worldforge_jepa_client.connection import TARGET_VARIABLE
 from worldforge_jepa_client.errors import JepaError
 from worldforge_jepa_client.local_server import running_server
-from worldforge_jepa_client.provider import TARGET_VARIABLE, GrpcRuntime, make_provider
+from worldforge_jepa_client.provider import GrpcRuntime, make_provider
 from worldforge_jepa_client.run_manifest import run_manifest
 from worldforge_jepa_client.spec import ModelSpec
 from worldforge_jepa_client.synthetic import digest, synthetic_arrays
@@ -52,7 +53,8 @@ def run(arguments: argparse.Namespace) -> int:
         with _runtime(arguments) as runtime:
             _smoke(runtime, arguments, summary)
     except Exception as error:  # whatever went wrong is what the evidence is to say
-        summary["error"] = {"type": getattr(error, "reason", type(error).__name__).lower(), "message": str(error)}
+        kind = error.reason if isinstance(error, JepaError) else type(error).__name__
+        summary["error"] = {"type": kind.lower(), "message": str(error)}
     summary["total_ms"] = (time.perf_counter() - started) * 1000
     _write(summary, arguments)
     return _report(summary)
