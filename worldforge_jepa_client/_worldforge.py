@@ -13,7 +13,7 @@ from worldforge.providers.jepa_wms import JEPAWMSProvider
 from worldforge_jepa_client.errors import JepaError
 from worldforge_jepa_client.provider import GrpcRuntime
 from worldforge_jepa_client.spec import ModelSpec
-from worldforge_jepa_client.synthetic import score_keywords, synthetic_arrays
+from worldforge_jepa_client.synthetic import scene_of, synthetic_arrays
 
 try:
     from worldforge.models import ProviderLifecycleResult
@@ -100,7 +100,8 @@ class GrpcJEPAWMSProvider(JEPAWMSProvider):  # type: ignore[misc]  # WorldForge 
 
     def _warm_up(self) -> dict[str, Any]:
         arrays = synthetic_arrays(self._ask(), samples=8, horizon=1, seed=0)
-        result = self.runtime.client.score(**score_keywords(arrays), model=self.runtime.model)
+        scene, candidates = scene_of(arrays), arrays["action_candidates"]
+        result = self.runtime.client.score(**vars(scene), action_candidates=candidates, model=self.runtime.model)
         return {"candidate_count": len(result.scores), "server_us": result.timing.total_us}
 
     def _hook(self, hook: str, work: Callable[[], dict[str, Any]]) -> ProviderLifecycleResult:

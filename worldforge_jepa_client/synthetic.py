@@ -6,12 +6,14 @@ Letters: S samples (candidates), H horizon, A packed action dim, T context frame
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from worldforge_jepa_client.arguments import build_scene
+from worldforge_jepa_client.calls import Scene
 from worldforge_jepa_client.errors import FailedPreconditionError
 from worldforge_jepa_client.spec import FREE, ModelSpec
 
@@ -45,13 +47,12 @@ def synthetic_arrays(spec: ModelSpec, *, samples: int, horizon: int, seed: int) 
     return arrays | {"action_candidates": _noise((1, samples, horizon, spec.action_dim), rng)}
 
 
-def score_keywords(arrays: Arrays) -> dict[str, Any]:
-    """Return them as the scene and the candidates that `Client.score` takes."""
+def scene_of(arrays: Mapping[str, NDArray[Any]]) -> Scene:
+    """Return the scene of `synthetic_arrays`."""
     observation, goal = (
         {"visual": arrays[name], "proprio": arrays.get(f"{name}_proprio")} for name in ("observation", "goal")
     )
-    scene = build_scene(observation, goal, arrays.get("action_history"))
-    return {**vars(scene), "action_candidates": arrays["action_candidates"]}
+    return build_scene(observation, goal, arrays.get("action_history"))
 
 
 def digest(arrays: Arrays) -> str:

@@ -11,7 +11,7 @@ import sys
 from dataclasses import dataclass
 from functools import partial
 from threading import Event
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ from worldforge_jepa_client.client import Client
 from worldforge_jepa_client.connection import DEFAULT_TARGET, TARGET_VARIABLE
 from worldforge_jepa_client.errors import FailedPreconditionError
 from worldforge_jepa_client.spec import ModelSpec, Objective
-from worldforge_jepa_client.synthetic import score_keywords, synthetic_arrays
+from worldforge_jepa_client.synthetic import scene_of, synthetic_arrays
 from worldforge_jepa_server.config import ModelSource
 
 if TYPE_CHECKING:
@@ -103,9 +103,10 @@ def compare(model: WorldModel, arguments: argparse.Namespace) -> Parity:
         client.wait_ready(arguments.timeout)
         _check_same_weights(client.model(model.spec.name), model.spec)
         arrays = synthetic_arrays(model.spec, samples=arguments.samples, horizon=arguments.horizon, seed=arguments.seed)
-        keywords = score_keywords(arrays)
-        served = client.score(**keywords, objective=arguments.objective, model=model.spec.name).scores
-    return Parity(served, _score_here(model, keywords, arguments.objective))
+        candidates, scene = arrays["action_candidates"], scene_of(arrays)
+        options = {"objective": arguments.objective, "model": model.spec.name}
+        served = client.score(**vars(scene), action_candidates=candidates, **options).scores
+    return Parity(served, _score_here(model, scene, candidates, arguments.objective))
 
 
 def _check_same_weights(served: ModelSpec, local: ModelSpec) -> None:
@@ -117,13 +118,13 @@ def _check_same_weights(served: ModelSpec, local: ModelSpec) -> None:
         )
 
 
-def _score_here(model: WorldModel, keywords: dict[str, Any], objective: str | None) -> NDArray[np.float32]:
+def _score_here(
+    model: WorldModel, scene: Scene, candidates: NDArray[np.float32], objective: str | None
+) -> NDArray[np.float32]:
     from worldforge_jepa_server.contexts import Cache
     from worldforge_jepa_server.encoding import Encoder
     from worldforge_jepa_server.jobs import score_candidates
 
-    candidates = keywords.pop("action_candidates")
-    scene = Scene(**keywords)
     encode = partial(Encoder(Cache(max_bytes=0, ttl=0)).encode_scene, model, scene)
     call = build_score_call(scene, candidates, {"objective": objective})
     return score_candidates(model, encode, call, candidates.shape[1], Event()).costs
