@@ -8,7 +8,7 @@ STUBS := worldforge_jepa_client/v1
 # Mapping the proto's folder onto the package's gives the stubs imports that work, with nothing to rewrite.
 PROTOC = $(BIN)/python -m grpc_tools.protoc -I$(STUBS)=$(PROTO) $(PROTO)/jepa.proto
 
-.PHONY: help setup proto lint type test demo serve train evaluate clean
+.PHONY: help setup proto lint type test demo serve bench load train evaluate clean
 
 help:
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -47,6 +47,9 @@ serve: .venv/ready ## serve the embedded model on 127.0.0.1:50051
 
 demo: .venv/ready ## a server and a planner in two processes; writes build/demo.png
 	$(BIN)/python -m examples.two_room.demo
+
+bench: .venv/ready ## measure speed, memory and responsiveness; writes benchmarks/results/
+	$(BIN)/python -m benchmarks
 
 train: .venv/ready ## retrain the embedded model from nothing and write its weights and card
 	$(BIN)/python -m examples.two_room.train
