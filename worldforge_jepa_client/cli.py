@@ -20,7 +20,9 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "smoke": Command("worldforge_jepa_client.smoke", "score a synthetic scene on a server and keep the evidence"),
+    "parity": Command("worldforge_jepa_server.parity", "compare a server's scores with the same model in this process"),
 }
+"""What the server's package adds is known here by name alone: only choosing it imports torch and the server."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,8 +39,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(chosen.command, chosen.arguments)
     except (JepaError, OSError) as error:
-        print(f"worldforge-jepa {chosen.command}: {error}", file=sys.stderr)
-        return 1
+        problem = str(error)
+    except ImportError as error:
+        problem = f"{error}; pip install 'worldforge-jepa[server]'"
+    print(f"worldforge-jepa {chosen.command}: {problem}", file=sys.stderr)
+    return 1
 
 
 def _run(name: str, arguments: Sequence[str]) -> int:

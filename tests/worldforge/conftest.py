@@ -10,7 +10,7 @@ import pytest
 try:
     import worldforge.providers.jepa_wms  # noqa: F401
 except ImportError:
-    collect_ignore = ["test_provider.py"]
+    collect_ignore_glob = ["test_*.py"]
 
 SCENE = Path(__file__).parents[1] / "data" / "two_room_scene.npz"
 
