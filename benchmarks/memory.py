@@ -12,7 +12,7 @@ from benchmarks.servers import MIB, Server, serving
 from worldforge_jepa_client import Client
 
 BUDGET = 256
-"""MiB, as the server is told."""
+"""MiB."""
 
 CALLS = ((512, 3), (512, 12), (512, 48), (2048, 12), (20_000, 12))
 """Candidates and horizon; the last one is held against the budget."""
@@ -21,7 +21,7 @@ CALLS = ((512, 3), (512, 12), (512, 48), (2048, 12), (20_000, 12))
 def measure(effort: float) -> Table:
     """Make each call once; `effort` does not matter."""
     del effort
-    with serving("--memory-budget", str(BUDGET)) as server, Client(server.target, timeout=600) as client:
+    with serving("--memory-budget", f"{BUDGET}MiB") as server, Client(server.target, timeout=600) as client:
         client.score(**two_rooms(), action_candidates=candidates(8, 3))
         measured = [_call(server, client, samples, horizon) for samples, horizon in CALLS]
     rows = [(f"{samples:,} x {horizon}", *taken) for (samples, horizon), taken in zip(CALLS, measured, strict=True)]
@@ -37,7 +37,7 @@ def measure(effort: float) -> Table:
     last = f"peak of {CALLS[-1][0]:,} candidates at horizon {CALLS[-1][1]}, in times of the budget"
     return Table(
         "memory",
-        f"Memory of a call on the embedded model, --memory-budget {BUDGET}",
+        f"Memory of a call on the embedded model, --memory-budget {BUDGET}MiB",
         ("candidates x horizon", "peak MiB", "kept MiB", "seconds"),
         rows,
         draw,

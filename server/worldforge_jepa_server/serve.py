@@ -12,8 +12,8 @@ from threading import Event
 import grpc.aio
 from grpc_health.v1 import health, health_pb2_grpc
 from grpc_health.v1.health_pb2 import HealthCheckResponse
-from grpc_reflection.v1alpha import reflection
 
+from worldforge_jepa_server import reflection
 from worldforge_jepa_server.config import ServerConfig
 from worldforge_jepa_server.device import use_threads
 from worldforge_jepa_server.engine import Engine
@@ -91,7 +91,7 @@ def _build(config: ServerConfig, servicer: WorldModelServicer, healthy: health.a
     server.add_generic_rpc_handlers((generic_handler(servicer),))
     health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
     if config.reflection:
-        reflection.enable_server_reflection((SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+        reflection.enable(server, (SERVICE_NAME, health.SERVICE_NAME))
     return server
 
 
