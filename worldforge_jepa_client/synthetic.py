@@ -6,11 +6,14 @@ Letters: S samples (candidates), H horizon, A packed action dim, T context frame
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from worldforge_jepa_client.arguments import build_scene
+from worldforge_jepa_client.calls import Scene
 from worldforge_jepa_client.errors import FailedPreconditionError
 from worldforge_jepa_client.spec import FREE, ModelSpec
 
@@ -42,6 +45,14 @@ def synthetic_arrays(spec: ModelSpec, *, samples: int, horizon: int, seed: int) 
     if frames > 1:
         arrays["action_history"] = _noise((1, frames - 1, spec.action_dim), rng)
     return arrays | {"action_candidates": _noise((1, samples, horizon, spec.action_dim), rng)}
+
+
+def scene_of(arrays: Mapping[str, NDArray[Any]]) -> Scene:
+    """Return the scene of `synthetic_arrays`."""
+    observation, goal = (
+        {"visual": arrays[name], "proprio": arrays.get(f"{name}_proprio")} for name in ("observation", "goal")
+    )
+    return build_scene(observation, goal, arrays.get("action_history"))
 
 
 def digest(arrays: Arrays) -> str:

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from worldforge_jepa_client.arguments import build_scene, build_score_call
+from worldforge_jepa_client.arguments import build_score_call
 from worldforge_jepa_client.calls import Scene
 from worldforge_jepa_client.client import Client
 from worldforge_jepa_client.connection import DEFAULT_TARGET
 from worldforge_jepa_client.errors import FailedPreconditionError
 from worldforge_jepa_client.spec import ModelSpec, Objective
-from worldforge_jepa_client.synthetic import synthetic_arrays
+from worldforge_jepa_client.synthetic import scene_of, synthetic_arrays
 from worldforge_jepa_server.config import ModelSource
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def compare(model: WorldModel, arguments: argparse.Namespace) -> Parity:
         client.wait_ready(arguments.timeout)
         _check_same_weights(client.model(model.spec.name), model.spec)
         arrays = synthetic_arrays(model.spec, samples=arguments.samples, horizon=arguments.horizon, seed=arguments.seed)
-        candidates, scene = arrays["action_candidates"], _scene(arrays)
+        candidates, scene = arrays["action_candidates"], scene_of(arrays)
         options = {"objective": arguments.objective, "model": model.spec.name}
         served = client.score(**vars(scene), action_candidates=candidates, **options).scores
     return Parity(served, _score_here(model, scene, candidates, arguments.objective))
@@ -114,13 +114,6 @@ def _check_same_weights(served: ModelSpec, local: ModelSpec) -> None:
             f"{local.checkpoint_digest or 'none'}",
             reason="OTHER_WEIGHTS",
         )
-
-
-def _scene(arrays: dict[str, NDArray[np.float32]]) -> Scene:
-    observation, goal = (
-        {"visual": arrays[name], "proprio": arrays.get(f"{name}_proprio")} for name in ("observation", "goal")
-    )
-    return build_scene(observation, goal, arrays.get("action_history"))
 
 
 def _score_here(
