@@ -1,5 +1,6 @@
 """The server process: it says when it is ready, tells its health, drains, and names what keeps it from starting."""
 
+import platform
 import socket
 import subprocess
 import sys
@@ -67,6 +68,12 @@ def test_reflection_finds_methods_too_as_ghz_asks_for_them(server, symbol, known
         (answer,) = ServerReflectionStub(channel).ServerReflectionInfo(iter([asked]), timeout=DEADLINE)
     assert answer.HasField("file_descriptor_response") == known
     assert (answer.error_response.error_code == grpc.StatusCode.NOT_FOUND.value[0]) == (not known)
+
+
+def test_its_log_says_how_memory_is_kept(server):
+    assert "malloc: " in server.log
+    if platform.libc_ver()[0] == "glibc":
+        assert "malloc: glibc's, keeps 1024 MiB" in server.log
 
 
 def test_reflection_can_be_switched_off(start_server):
