@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -19,6 +20,7 @@ from worldforge_jepa_client.task_families import FAMILIES
 from worldforge_jepa_server.models import tiny
 from worldforge_jepa_server.models.catalog import CATALOG
 
+DOCUMENTATION = Path(__file__).parents[1] / "docs" / "worldforge.md"
 TINY = tiny.load("cpu", "tiny").spec
 
 
@@ -51,6 +53,14 @@ def bits(array):
 
 def test_every_family_has_a_model_and_every_model_a_family():
     assert sorted(SPECS) == sorted(FAMILIES)
+
+
+def test_the_documentation_lists_exactly_these_fields():
+    rows = [f"| {family.name} | {' | '.join(field)} |" for family in FAMILIES.values() for field in family.fields]
+    text = DOCUMENTATION.read_text()
+    assert "\n|---|---|---|---|\n" + "\n".join(rows) + "\n\n" in text
+    for family in FAMILIES.values():
+        assert (f"{family.step_seconds} s in {family.name}" in text) == (family.step_seconds is not None)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -151,6 +161,7 @@ STEP = plain(dx=0.0, dy=1)
         ([[STEP] * 4 + [{"type": "pusht", "parameters": {}}]], r"plans\[0\]\[4\]: is of kind 'pusht'; expected 'two_"),
         ([[STEP] * 4 + [3]], r"plans\[0\]\[4\]: is 3; expected an Action or its JSON"),
         ([[STEP] * 4 + [plain(dx=math.nan, dy=0.0)]], r"plans\[0\]\[4\].dx: is nan; expected a finite number"),
+        ([[STEP] * 4 + [plain(dx=10**400, dy=0.0)]], r"plans\[0\]\[4\].dx: is 1000.*; expected a finite number"),
         ([[STEP] * 4 + [plain(dx=True, dy=0.0)]], r"plans\[0\]\[4\].dx: is True; expected a finite number"),
         ([[STEP] * 4 + [plain(dx="1", dy=0.0)]], r"plans\[0\]\[4\].dx: is '1'; expected a finite number"),
         ([[STEP] * 4 + [plain(dx=1e300, dy=0.0)]], "plans: hold numbers beyond float32"),

@@ -128,14 +128,10 @@ class ActionMapping:
         kind, parameters = _parts(action, where)
         if kind != self.family.name:
             raise _invalid(where, f"is of kind {kind!r}; expected {self.family.name!r}", "INVALID_VALUE")
-        if sorted(parameters) != sorted(self._names):
+        if set(parameters) != set(self._names):
             got = ", ".join(map(str, parameters)) or "no parameters"
             raise _invalid(where, f"has {got}; expected {', '.join(self._names)}", "UNKNOWN_FIELD")
-        for name in self._names:
-            value = parameters[name]
-            if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
-                raise _invalid(f"{where}.{name}", f"is {value!r}; expected a finite number", "INVALID_VALUE")
-        return [float(parameters[name]) for name in self._names]
+        return [_number(parameters[name], f"{where}.{name}") for name in self._names]
 
 
 def _family(spec: ModelSpec) -> TaskFamily:
@@ -162,6 +158,16 @@ def _parts(action: object, where: str) -> tuple[object, Mapping[str, Any]]:
     if not isinstance(parameters, Mapping):
         raise _invalid(where, f"is {action!r}; expected an Action or its JSON", "INVALID_TYPE")
     return kind, parameters
+
+
+def _number(value: object, where: str) -> float:
+    try:
+        number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
+    except OverflowError:  # an integer beyond float
+        number = math.inf
+    if not math.isfinite(number):
+        raise _invalid(where, f"is {value!r}; expected a finite number", "INVALID_VALUE")
+    return number
 
 
 def _invalid(field: str, problem: str, reason: str) -> InvalidArgumentError:

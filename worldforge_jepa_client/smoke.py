@@ -18,6 +18,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from worldforge_jepa_client.connection import TARGET_VARIABLE
 from worldforge_jepa_client.errors import JepaError
 from worldforge_jepa_client.local_server import running_server
 from worldforge_jepa_client.provider import GrpcRuntime, make_provider
@@ -52,7 +53,8 @@ def run(arguments: argparse.Namespace) -> int:
         with _runtime(arguments) as runtime:
             _smoke(runtime, arguments, summary)
     except Exception as error:  # whatever went wrong is what the evidence is to say
-        summary["error"] = {"type": getattr(error, "reason", type(error).__name__).lower(), "message": str(error)}
+        kind = error.reason if isinstance(error, JepaError) else type(error).__name__
+        summary["error"] = {"type": kind.lower(), "message": str(error)}
     summary["total_ms"] = (time.perf_counter() - started) * 1000
     _write(summary, arguments)
     return _report(summary)
@@ -61,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
 @contextlib.contextmanager
 def _runtime(arguments: argparse.Namespace) -> Iterator[GrpcRuntime]:
     with contextlib.ExitStack() as stack:
-        target, model = arguments.target or os.environ.get("WORLDFORGE_JEPA_TARGET"), arguments.model
+        target, model = arguments.target or os.environ.get(TARGET_VARIABLE), arguments.model
         if not target:
             target = stack.enter_context(running_server("--model", model or "tiny"))
             model = (model or "tiny").partition("=")[0]

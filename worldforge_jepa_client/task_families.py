@@ -18,17 +18,17 @@ class Field(NamedTuple):
 
 
 class TaskFamily(NamedTuple):
-    """The raw actions of one environment, in the order of their entries; `step` is how long one of them lasts."""
+    """The raw actions of one environment, entry by entry; one lasts `step_seconds`, None where there is no clock."""
 
     name: str
-    step: str
+    step_seconds: float | None
     fields: tuple[Field, ...]
 
 
 _FAMILIES = (
     TaskFamily(
         "pusht",
-        "0.1 s",
+        0.1,
         (
             Field("dx", "100 px of 512", "where the pusher is drawn to, to the right of where it is"),
             Field("dy", "100 px of 512", "likewise, downwards"),
@@ -36,7 +36,7 @@ _FAMILIES = (
     ),
     TaskFamily(
         "wall",
-        "one step; the environment has no clock",
+        None,
         (
             Field("dx", "2 px of 65", "displacement of the dot"),
             Field("dy", "2 px of 65", "displacement of the dot"),
@@ -44,7 +44,7 @@ _FAMILIES = (
     ),
     TaskFamily(
         "pointmaze",
-        "0.05 s",
+        0.05,
         (
             Field("force_x", "100 MuJoCo force units", "push on the ball, clipped to -1..1"),
             Field("force_y", "100 MuJoCo force units", "push on the ball, clipped to -1..1"),
@@ -52,7 +52,7 @@ _FAMILIES = (
     ),
     TaskFamily(
         "metaworld",
-        "0.0125 s",
+        0.0125,
         (
             Field("dx", "0.01 m", "displacement of the hand's target, clipped to -1..1"),
             Field("dy", "0.01 m", "displacement of the hand's target, clipped to -1..1"),
@@ -62,7 +62,7 @@ _FAMILIES = (
     ),
     TaskFamily(
         "droid",
-        "0.25 s",
+        0.25,
         (
             Field("dx", "m", "displacement of the end effector"),
             Field("dy", "m", "displacement of the end effector"),
@@ -75,7 +75,7 @@ _FAMILIES = (
     ),
     TaskFamily(
         "two_room",
-        "one step; the environment has no clock",
+        None,
         (
             Field("dx", "px of 64", "displacement to the right, clipped to -2.5..2.5"),
             Field("dy", "px of 64", "displacement downwards, clipped to -2.5..2.5"),
