@@ -19,7 +19,9 @@ ARROWS = {
     "config": set(),
     "convert": {"models"},
     "parity": {"config", "contexts", "encoding", "jobs", "models"},
-    "serve": {"config", "device", "engine", "models", "runtime", "servicer", "warmup"},
+    "serve": {"allocator", "config", "device", "engine", "models", "reflection", "runtime", "servicer", "warmup"},
+    "allocator": set(),
+    "reflection": set(),
     "servicer": {"errors", "runtime", "streams"},
     "streams": {"errors", "runtime", "scenes"},
     "errors": set(),
@@ -36,8 +38,8 @@ ARROWS = {
     "models": {"config", "models"},
 }
 TORCH = {"device", "encoding", "models", "planning", "scoring"}
-PROTOBUF = {"servicer", "errors", "streams"}
-CLIENT_PROTOBUF = {"tensors", "messages", "session_messages", "errors", "client", "aio_client", "steps"}
+PROTOBUF = {"servicer", "errors", "reflection", "streams"}
+CLIENT_PROTOBUF = {"calldata", "tensors", "messages", "session_messages", "errors", "client", "aio_client", "steps"}
 
 
 def imports(path):
