@@ -25,7 +25,7 @@ from worldforge_jepa_client.spec import (
 from worldforge_jepa_server.models.causal_predictor import CausalPredictor, CausalPredictorConfig
 from worldforge_jepa_server.models.contract import Latents, Observation
 from worldforge_jepa_server.models.encoder import EncoderConfig, VisionTransformer
-from worldforge_jepa_server.models.predictor import AdaLNPredictor, PredictorConfig
+from worldforge_jepa_server.models.predictor import AdaLNPredictor, PredictorConfig, frames_of
 from worldforge_jepa_server.models.transform import IMAGENET_MEAN, IMAGENET_STD, to_pixels
 
 
@@ -119,18 +119,31 @@ class Jepa(nn.Module):
     def unroll(self, latents: Latents, actions: Tensor, action_history: Tensor | None) -> Iterator[Latents]:
         """Predict one frame per action; see `WorldModel.unroll` for shapes.
 
-        The window holds embedded tokens and actions of the last frames: each frame is embedded once.
+        The window holds embedded tokens and actions of the last frames: each frame is embedded once. While it fills,
+        earlier frames stay as they are seen; once it slides, their positions change and they are seen anew. Context
+        frames before the last are seen once for all candidates, who begin to differ with their first action.
         """
-        window, batch = self.config.context_window, actions.shape[1]
-        tokens = self.predictor.embed(latents)[:, -window:].expand(batch, -1, -1, -1)
-        past = actions[:0] if action_history is None else action_history.expand(-1, batch, -1)
-        taken = past.transpose(0, 1)
+        window, past = self.config.context_window, ()
+        tokens = self.predictor.embed(latents[-window:-1])
+        taken = (actions[:0] if action_history is None else action_history).transpose(0, 1)
+        taken = taken[:, taken.shape[1] - tokens.shape[1] :]
+        if tokens.shape[1]:
+            _, past = self.predictor(tokens, taken)
         frame = latents.last()
         for action in actions:
-            taken = torch.cat([taken, action.unsqueeze(1)], dim=1)[:, -tokens.shape[1] :]
-            frame = self.predictor.project(self.predictor(tokens, taken, last_only=True), frame)
+            if tokens.shape[1] == window:
+                tokens, taken, past = tokens[:, 1:], taken[:, 1:], ()
+            tokens, taken = _append(tokens, self.predictor.embed(frame)), _append(taken, action.unsqueeze(1))
+            seen = frames_of(past)
+            predicted, past = self.predictor(tokens[:, seen:], taken[:, seen:], past)
+            frame = self.predictor.project(predicted, frame)
             yield frame
-            tokens = torch.cat([tokens, self.predictor.embed(frame)], dim=1)[:, -window:]
+
+
+def _append(frames: Tensor, frame: Tensor) -> Tensor:
+    """[B, T + 1, ...] of [B, T, ...] and [B, 1, ...]; one that has batch 1 is that of all."""
+    batch = max(len(frames), len(frame))
+    return torch.cat([x.expand(batch, *x.shape[1:]) for x in (frames, frame)], dim=1)
 
 
 class NativeModel:
