@@ -252,13 +252,15 @@ def test_normalize_actions(golden, model):
         assert torch.equal(model.normalize_actions(golden.given[f"{name}_raw"]), golden.given[name])
 
 
-def test_independent_contexts_share_one_unroll(golden, model):
-    context = model.encode(golden.observe("visual", "proprio"))
+@pytest.mark.parametrize("frames", [1, 3])
+def test_independent_contexts_share_one_unroll(golden, model, frames):
+    context = model.encode(golden.observe(*(("visual", "proprio") if frames == 1 else ("visual3", "proprio3"))))
+    history = None if frames == 1 else golden.given["past_actions"]
     batch = golden.given["actions"].shape[1]
     apart = Latents(context.visual.repeat(batch, 1, 1, 1), context.proprio.repeat(batch, 1, 1, 1))
-    shared = join(model.unroll(context, golden.given["actions"], None))
+    shared = join(model.unroll(context, golden.given["actions"], history))
     torch.testing.assert_close(
-        join(model.unroll(apart, golden.given["actions"], None)).visual, shared.visual, rtol=0, atol=1e-5
+        join(model.unroll(apart, golden.given["actions"], history)).visual, shared.visual, rtol=0, atol=1e-5
     )
 
 

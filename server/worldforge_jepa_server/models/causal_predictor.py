@@ -104,7 +104,7 @@ class Transformer(nn.Module):
         )
         self.norm = nn.LayerNorm(config.width, eps=config.norm_eps)
 
-    def forward(self, x: Tensor, past: Past) -> tuple[Tensor, Past]:
+    def forward(self, x: Tensor, past: Past, remember: bool) -> tuple[Tensor, Past]:
         """x [B, T, N, W], the frames after `past` -> the last one, [B, 1, N, W], and the past with these frames."""
         known = []
         for index, layer in enumerate(self.layers):
@@ -113,7 +113,8 @@ class Transformer(nn.Module):
             attended, seen = attention(x, past[index] if past else None, last_only)
             x = (x[:, -1:] if last_only else x) + attended
             x = x + feed_forward(x)
-            known.append(seen)
+            if remember:
+                known.append(seen)
         return self.norm(x), tuple(known)
 
 
@@ -131,24 +132,24 @@ class CausalPredictor(nn.Module):
         """Tokens of the frames of `latents`, without their actions: [B, T, N, W - action_embed_dim]."""
         return latents.visual if latents.proprio is None else torch.cat([latents.visual, latents.proprio], dim=-1)
 
-    def forward(self, tokens: Tensor, actions: Tensor, past: Past = ()) -> tuple[Tensor, Past]:
+    def forward(self, tokens: Tensor, actions: Tensor, past: Past = (), remember: bool = True) -> tuple[Tensor, Past]:
         """The tokens of the frame after the last one, normed.
 
         Args:
             tokens: from `embed`, of the frames after `past`, [1 or B, T, N, W - action_embed_dim]; the oldest frame of
                 all takes the first positions.
-            actions: normalized, [B, T, A]; entry t is taken at frame t.
+            actions: normalized, [1 or B, T, A]; entry t is taken at frame t.
             past: from an earlier call on the frames before these, whose batch may be 1. None were before: ().
+            remember: whether the past will be of use.
 
         Returns:
-            [B, 1, N, W], and the past with these frames.
+            [B, 1, N, W], and the past with these frames, () if not to `remember`.
         """
-        batch, (frames, count) = len(actions), tokens.shape[1:3]
-        seen = frames_of(past)
-        taken = self.action_encoder(actions).unsqueeze(2).expand(-1, -1, count, -1)
+        batch, (frames, count), seen = max(len(tokens), len(actions)), tokens.shape[1:3], frames_of(past)
+        taken = self.action_encoder(actions).unsqueeze(2).expand(batch, -1, count, -1)
         positions = self.pos_embedding[:, seen * count : (seen + frames) * count].unflatten(1, (frames, count))
         x = torch.cat([tokens.expand(batch, -1, -1, -1), taken], dim=-1)
-        predicted: tuple[Tensor, Past] = self.transformer(x + positions, past)
+        predicted: tuple[Tensor, Past] = self.transformer(x + positions, past, remember)
         return predicted
 
     def project(self, tokens: Tensor, last: Latents) -> Latents:

@@ -134,8 +134,8 @@ class Jepa(nn.Module):
             if tokens.shape[1] == window:
                 tokens, taken, past = tokens[:, 1:], taken[:, 1:], ()
             tokens, taken = _append(tokens, self.predictor.embed(frame)), _append(taken, action.unsqueeze(1))
-            seen = frames_of(past)
-            predicted, past = self.predictor(tokens[:, seen:], taken[:, seen:], past)
+            seen, fills = frames_of(past), tokens.shape[1] < window
+            predicted, past = self.predictor(tokens[:, seen:], taken[:, seen:], past, remember=fills)
             frame = self.predictor.project(predicted, frame)
             yield frame
 

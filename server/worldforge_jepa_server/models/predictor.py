@@ -50,6 +50,9 @@ class PredictorConfig:
         return self.mlp_ratio * self.width
 
 
+Tables = tuple[Tensor, Tensor, Tensor]
+"""From `rope_tables`, of some frames."""
+
 KeysValues = tuple[Tensor, Tensor]
 """Of one block: keys and values of all frames so far, each [B, T, N, W]."""
 
@@ -66,7 +69,7 @@ def frames_of(past: Past) -> int:
 @torch.inference_mode(False)
 def rope_tables(
     frames: int, grid: int, heads: int, head_dim: int, base: float, device: torch.device, dtype: torch.dtype
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> Tables:
     """Factors of a channel, of the one after it and of the one before it, each [T, N, heads * head_dim].
 
     They rotate pairs of channels (2i, 2i + 1) by time, row and column. Each of the three takes the largest even number
@@ -135,20 +138,14 @@ class PredictorAttention(nn.Module):
         self.qkv = nn.Linear(config.width, 3 * config.width)
         self.proj = nn.Linear(config.width, config.width)
 
-    def forward(self, x: Tensor, past: KeysValues | None, last_only: bool) -> tuple[Tensor, KeysValues]:
+    def forward(self, x: Tensor, tables: Tables, past: KeysValues | None, last_only: bool) -> tuple[Tensor, KeysValues]:
         """x [B, T, N, W], the frames after `past` -> [B, T or 1, N, W], and the past with these frames."""
         width, first = self.config.width, -1 if last_only else 0
-        tables = self._tables(x, 0 if past is None else past[0].shape[1])
         queries = F.linear(x[:, first:].contiguous(), self.qkv.weight[:width], self.qkv.bias[:width])
         keys, values = F.linear(x, self.qkv.weight[width:], self.qkv.bias[width:]).chunk(2, dim=-1)
         past = extend(past, rotate(keys, *tables), values)
         attended = attend(rotate(queries, *(table[first:] for table in tables)), *past, self.config.heads)
         return self.proj(attended), past
-
-    def _tables(self, x: Tensor, seen: int) -> list[Tensor]:
-        config = self.config
-        sizes = (seen + x.shape[1], config.grid, config.heads, config.width // config.heads)
-        return [table[seen:] for table in rope_tables(*sizes, config.rope_base, x.device, x.dtype)]
 
 
 class AdaLNBlock(nn.Module):
@@ -164,12 +161,12 @@ class AdaLNBlock(nn.Module):
         self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width))
 
     def forward(
-        self, x: Tensor, condition: Tensor, past: KeysValues | None, last_only: bool
+        self, x: Tensor, condition: Tensor, tables: Tables, past: KeysValues | None, last_only: bool
     ) -> tuple[Tensor, KeysValues]:
         """x [1 or B, T, N, W] and condition [B, T, W] -> [B, T or 1, N, W], and the past with these frames."""
         modulation = self.adaLN_modulation(condition).unsqueeze(2)
         shift, scale, gate = modulation.chunk(6, dim=-1)[:3]
-        attended, past = self.attn(torch.addcmul(shift, self.norm1(x), 1 + scale), past, last_only)
+        attended, past = self.attn(torch.addcmul(shift, self.norm1(x), 1 + scale), tables, past, last_only)
         if last_only:
             x, gate, modulation = x[:, -1:], gate[:, -1:], modulation[:, -1:]
         x = torch.addcmul(x, gate, attended)
@@ -195,22 +192,32 @@ class AdaLNPredictor(nn.Module):
         visual: Tensor = self.predictor_embed(latents.visual)
         return visual if latents.proprio is None else torch.cat([visual, latents.proprio], dim=-1)
 
-    def forward(self, tokens: Tensor, actions: Tensor, past: Past = ()) -> tuple[Tensor, Past]:
+    def forward(self, tokens: Tensor, actions: Tensor, past: Past = (), remember: bool = True) -> tuple[Tensor, Past]:
         """The tokens of the frame after the last one, normed, before the output projection.
 
         Args:
             tokens: from `embed`, of the frames after `past`, [1 or B, T, N, W].
-            actions: normalized, [B, T, A]; entry t is taken at frame t.
+            actions: normalized, [1 or B, T, A]; entry t is taken at frame t.
             past: from an earlier call on the frames before these, whose batch may be 1. None were before: ().
+            remember: whether the past will be of use.
 
         Returns:
-            [B, 1, N, W], and the past with these frames.
+            [B, 1, N, W], and the past with these frames, () if not to `remember`.
         """
-        condition, known, last = self.action_encoder(actions), [], len(self.predictor_blocks) - 1
+        tables, condition = self._tables(tokens, frames_of(past)), self.action_encoder(actions)
+        known = []
         for index, block in enumerate(self.predictor_blocks):
-            tokens, seen = block(tokens, condition, past[index] if past else None, index == last)
-            known.append(seen)
+            last_only = index == len(self.predictor_blocks) - 1
+            tokens, seen = block(tokens, condition, tables, past[index] if past else None, last_only)
+            if remember:
+                known.append(seen)
         return self.predictor_norm(tokens), tuple(known)
+
+    def _tables(self, tokens: Tensor, seen: int) -> Tables:
+        config, end = self.config, seen + tokens.shape[1]
+        sizes = (end, config.grid, config.heads, config.width // config.heads)
+        cos, after, before = rope_tables(*sizes, config.rope_base, tokens.device, tokens.dtype)
+        return cos[seen:], after[seen:], before[seen:]
 
     def project(self, tokens: Tensor, last: Latents) -> Latents:
         """The latents of `tokens` [B, 1, N, W] from `forward`; `last` is the frame they come after."""
