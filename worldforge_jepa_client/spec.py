@@ -112,6 +112,7 @@ class ModelSpec:
     encoder: str = ""
     planner: PlannerDefaults | None = None
     memory: MemoryUse | None = None
+    compiled: bool = False
 
     @property
     def action_dim(self) -> int:

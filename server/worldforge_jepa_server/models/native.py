@@ -22,11 +22,19 @@ from worldforge_jepa_client.spec import (
     Objective,
     TensorSpec,
 )
-from worldforge_jepa_server.models.causal_predictor import CausalPredictor, CausalPredictorConfig
+from worldforge_jepa_server.models.causal_predictor import (
+    CausalAttention,
+    CausalPredictor,
+    CausalPredictorConfig,
+    FeedForward,
+)
 from worldforge_jepa_server.models.contract import Latents, Observation
-from worldforge_jepa_server.models.encoder import EncoderConfig, VisionTransformer
-from worldforge_jepa_server.models.predictor import AdaLNPredictor, PredictorConfig, frames_of
+from worldforge_jepa_server.models.encoder import Block, EncoderConfig, VisionTransformer
+from worldforge_jepa_server.models.execution import FLOAT32, Execution
+from worldforge_jepa_server.models.predictor import AdaLNBlock, AdaLNPredictor, PredictorConfig, frames_of
 from worldforge_jepa_server.models.transform import IMAGENET_MEAN, IMAGENET_STD, to_pixels
+
+_BLOCKS = (Block, AdaLNBlock, CausalAttention, FeedForward)  # what is compiled
 
 
 @dataclass(frozen=True)
@@ -156,14 +164,27 @@ class NativeModel:
         digest: sha256 of the weights, hex.
         device: a torch device.
         limits: what one request may hold.
+        execution: cast and compiled accordingly.
         published: further fields of the spec, e.g. `planner`.
     """
 
     def __init__(
-        self, module: Jepa, *, name: str, source: str, digest: str, device: str, limits: Limits, **published: Any
+        self,
+        module: Jepa,
+        *,
+        name: str,
+        source: str,
+        digest: str,
+        device: str,
+        limits: Limits,
+        execution: Execution = FLOAT32,
+        **published: Any,
     ) -> None:
         self.module = module.to(device).eval().requires_grad_(False)
-        self._spec = replace(_spec(module, name, source, digest, device, limits), **published)
+        execution.cast(module)
+        execution.compile(part for part in module.modules() if isinstance(part, _BLOCKS))
+        spec = _spec(module, name, source, digest, device, limits)
+        self._spec = replace(spec, dtype=execution.precision, compiled=execution.compiled, **published)
 
     @property
     def spec(self) -> ModelSpec:
@@ -205,10 +226,10 @@ def _spec(module: Jepa, name: str, source: str, digest: str, device: str, limits
         normalization=config.normalization,
         limits=limits,
         device=device,
-        dtype=str(module.encoder.cls_token.dtype).removeprefix("torch."),
+        dtype="float32",
         parameter_count=sum(parameter.numel() for parameter in module.parameters()),
         checkpoint_digest=f"sha256:{digest}" if digest else "",
-        memory=MemoryUse(_bytes(module), _bytes_per_sample(config)),
+        memory=MemoryUse(_bytes(module), _bytes_per_sample(config, module.encoder.cls_token.element_size())),
     )
 
 
@@ -216,10 +237,10 @@ def _bytes(module: nn.Module) -> int:
     return sum(parameter.numel() * parameter.element_size() for parameter in module.parameters())
 
 
-def _bytes_per_sample(config: ModelConfig) -> int:
-    """Three times the widest moment of a block, the window's tokens in float32 and their hidden layer around GELU.
+def _bytes_per_sample(config: ModelConfig, element: int) -> int:
+    """Three times the widest moment of a block, the window's tokens and their hidden layer around GELU.
 
     Three is measured: an allocator holds on to what it had to give out in other sizes.
     """
     tokens = config.context_window * config.encoder.grid**2
-    return 3 * 4 * tokens * (4 * config.predictor.width + 2 * config.predictor.hidden)
+    return 3 * element * tokens * (4 * config.predictor.width + 2 * config.predictor.hidden)

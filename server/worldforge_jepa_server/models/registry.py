@@ -10,6 +10,8 @@ import torch
 from worldforge_jepa_server.config import ModelSource
 from worldforge_jepa_server.models import official, tiny
 from worldforge_jepa_server.models.contract import ModelLoadError, WorldModel
+from worldforge_jepa_server.models.execution import OPTIONS as EXECUTION_OPTIONS
+from worldforge_jepa_server.models.execution import Execution
 
 __all__ = ["SOURCES", "ModelLoadError", "load_model"]
 
@@ -18,8 +20,8 @@ __all__ = ["SOURCES", "ModelLoadError", "load_model"]
 class SourceKind:
     """How to load from one kind of source.
 
-    `load` gets the keywords `device`, `name` and the options that were given; before them, where the kind has a
-    `target`, what stands behind `KIND:`.
+    `load` gets the keywords `device`, `name`, `execution` and the options that were given; before them, where the kind
+    has a `target`, what stands behind `KIND:`.
     """
 
     load: Callable[..., WorldModel]
@@ -42,7 +44,9 @@ def load_model(source: ModelSource, device: str) -> WorldModel:
     try:
         load, target = _choose(source)
         torch.empty(0, device=device)
-        return load(*target, device=device, name=source.name, **source.options)
+        options = {key: value for key, value in source.options.items() if key not in EXECUTION_OPTIONS}
+        execution = Execution.parse(source.options, device)
+        return load(*target, device=device, name=source.name, execution=execution, **options)
     except (ModelLoadError, OSError, ValueError, RuntimeError, AssertionError) as error:
         raise ModelLoadError(f"model {source.name}: {error}") from error
 
@@ -54,10 +58,10 @@ def _choose(source: ModelSource) -> tuple[Callable[..., WorldModel], tuple[str, 
     chosen = SOURCES[kind]
     if bool(target) != bool(chosen.target):
         raise ModelLoadError(f"{source.source!r} is not {_usage(kind)}")
-    unknown = ", ".join(key for key in source.options if key not in chosen.options)
+    known = (*chosen.options, *EXECUTION_OPTIONS)
+    unknown = ", ".join(key for key in source.options if key not in known)
     if unknown:
-        known = f"only the options {', '.join(chosen.options)}" if chosen.options else "no options"
-        raise ModelLoadError(f"{kind} takes {known}, got {unknown}")
+        raise ModelLoadError(f"{kind} takes only the options {', '.join(known)}, got {unknown}")
     return chosen.load, (target,) if target else ()
 
 
