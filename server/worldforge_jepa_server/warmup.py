@@ -11,6 +11,7 @@ from worldforge_jepa_client.spec import FREE
 from worldforge_jepa_server.contexts import Cache
 from worldforge_jepa_server.encoding import Encoder
 from worldforge_jepa_server.models.contract import ModelLoadError, SelfScoringModel, ServedModel, WorldModel
+from worldforge_jepa_server.models.execution import end_compiling
 from worldforge_jepa_server.scoring import score, to_actions
 
 _PIXELS = 224  # also where an encoder takes no other size
@@ -18,7 +19,9 @@ _SAMPLES = 8
 
 
 def warm_up(model: ServedModel) -> None:
-    """Score zeros once. A model that cannot score what its own spec allows fails here, before the server is ready.
+    """Score zeros once, until the window has filled and slid: what is compiled has then met its shapes.
+
+    A model that cannot score what its own spec allows fails here, before the server is ready.
 
     One that scores by itself, or does not say what actions it takes, is left alone: zeros might be no scene to it.
 
@@ -44,3 +47,5 @@ def _score_zeros(model: WorldModel) -> None:
     scene = Encoder(Cache(max_bytes=0, ttl=0)).encode_scene(model, Scene(frames, frames))
     actions = np.zeros((_SAMPLES, spec.context_window + 1, spec.action_dim), np.float32)
     score(model, scene, to_actions(model, actions, True), ScoreOptions(), _SAMPLES, Event())
+    if spec.compiled:
+        end_compiling()
