@@ -24,6 +24,7 @@ ARROWS = {
     "errors": set(),
     "runtime": {"config", "contexts", "encoding", "engine", "jobs", "models", "planning", "scenes"},
     "engine": set(),
+    "scheduler": set(),
     "contexts": set(),
     "scenes": {"contexts", "encoding", "models"},
     "jobs": {"device", "encoding", "models", "scenes", "scoring"},
