@@ -19,11 +19,20 @@ from worldforge_jepa_server.models.contract import Latents, Observation, WorldMo
 
 @dataclass(frozen=True)
 class EncodedScene:
-    """A scene in latent space: `start` T frames, `goal` one or None, `action_history` (1, T-1, A) or None, as sent."""
+    """A scene in latent space.
+
+    `start` has the T frames that the model looks back on, `goal` one or is None, `action_history` is (1, T-1, A), in
+    the units it was sent in, or None where T is 1.
+    """
 
     start: Latents
     goal: Latents | None
     action_history: NDArray[Any] | None
+
+    @property
+    def frames(self) -> int:
+        """T."""
+        return len(self.start.visual[0])
 
     @property
     def size(self) -> int:
@@ -44,11 +53,13 @@ class Encoder:
 
     @torch.inference_mode()
     def encode_scene(self, model: WorldModel, scene: Scene) -> EncodedScene:
-        """Encode a checked scene; of the goal's frames only the last counts."""
+        """Encode what counts of a checked scene: the frames of the model's window, and the goal's last."""
         assert scene.observation is not None
-        start = self.encode(model, scene.observation)
-        goal = None if scene.goal is None else self.encode(model, _last_frame(scene.goal))
-        return EncodedScene(start, goal, scene.action_history)
+        frames = frames_kept(model, scene)
+        start = self.encode(model, _newest(scene.observation, frames))
+        goal = None if scene.goal is None else self.encode(model, _newest(scene.goal, 1))
+        history = scene.action_history
+        return EncodedScene(start, goal, None if history is None or frames == 1 else history[:, 1 - frames :])
 
     @torch.inference_mode()
     def encode(self, model: WorldModel, frames: ObservationArrays) -> Latents:
@@ -61,9 +72,15 @@ class Encoder:
         return latents
 
 
-def _last_frame(frames: ObservationArrays) -> ObservationArrays:
+def frames_kept(model: WorldModel, scene: Scene) -> int:
+    """How many of a scene's frames count: those that the model looks back on."""
+    assert scene.observation is not None
+    return min(len(scene.observation.visual[0]), model.spec.context_window)
+
+
+def _newest(frames: ObservationArrays, count: int) -> ObservationArrays:
     proprio = frames.proprio
-    return ObservationArrays(frames.visual[:, -1:], None if proprio is None else proprio[:, -1:])
+    return ObservationArrays(frames.visual[:, -count:], None if proprio is None else proprio[:, -count:])
 
 
 def _digest(frames: ObservationArrays) -> bytes:

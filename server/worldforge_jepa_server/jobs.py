@@ -4,42 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from threading import Event
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from worldforge_jepa_client.calls import LatentFrames, Observation, PlanCall, ScoreCall, ScoreOptions, UnrollCall
-from worldforge_jepa_client.checks import check_goal_proprio
+from worldforge_jepa_client.calls import LatentFrames, Observation, PlanCall, ScoreCall, UnrollCall
 from worldforge_jepa_client.errors import OutOfRangeError
 from worldforge_jepa_client.planning import Planner
-from worldforge_jepa_server.device import Clock, device_memory
+from worldforge_jepa_server.deployment import Deployment
 from worldforge_jepa_server.encoding import Encoder
+from worldforge_jepa_server.memory import device_memory
 from worldforge_jepa_server.models.contract import Latents, WorldModel
-from worldforge_jepa_server.scenes import Encode
-from worldforge_jepa_server.scoring import Scored, score, to_actions, unroll
+from worldforge_jepa_server.scenes import OpenScene
+from worldforge_jepa_server.score_jobs import Scoring, Step
+from worldforge_jepa_server.scoring import to_actions, unroll
+
+_NEVER = Event()
 
 
-@dataclass(frozen=True)
-class Step:
-    """What one piece of work gave, beside its costs on the host: float32 [S]."""
-
-    costs: NDArray[np.float32]
-    scored: Scored
-    encode_seconds: float
-
-
-def score_candidates(model: WorldModel, encode: Encode, call: ScoreCall, chunk_size: int, abandoned: Event) -> Step:
-    """Score a call's candidates in its scene."""
-    return _score(
-        model,
-        encode,
-        to_actions(model, call.action_candidates[0], call.options.actions_are_normalized),
-        call.options,
-        chunk_size,
-        abandoned,
-    )
+def score_candidates(deployment: Deployment, scene: OpenScene, call: ScoreCall) -> Scoring[Step]:
+    """Score a call's candidates in a scene."""
+    candidates = call.action_candidates[0]
+    ask = partial(to_actions, deployment.model, candidates, call.options.actions_are_normalized)
+    return Scoring(deployment, scene, call.options, candidates.shape[:2], ask, lambda step: step)
 
 
 @dataclass(frozen=True)
@@ -52,28 +42,21 @@ class PlanStep(Step):
     spread: float
 
 
-def improve_plan(
-    model: WorldModel, encode: Encode, planner: Planner, call: PlanCall, chunk_size: int, abandoned: Event
-) -> PlanStep:
+def improve_plan(deployment: Deployment, scene: OpenScene, planner: Planner, call: PlanCall) -> Scoring[PlanStep]:
     """One iteration: ask the planner, score in the scene, tell the planner."""
-    candidates = planner.ask()[0]
-    actions = candidates if call.on_device else to_actions(model, candidates, True)
-    step = _score(model, encode, actions, call.options, chunk_size, abandoned)
-    planner.tell(step.scored.scores if call.on_device else step.costs)
-    mean, best = (_array(actions) for actions in (planner.mean, planner.best_actions))
-    return PlanStep(**vars(step), mean=mean, best_actions=best, best_score=planner.best_score, spread=planner.spread)
 
+    def ask() -> Any:
+        candidates = planner.ask()[0]
+        return candidates if call.on_device else to_actions(deployment.model, candidates, True)
 
-def _score(
-    model: WorldModel, encode: Encode, actions: Any, options: ScoreOptions, chunk_size: int, abandoned: Event
-) -> Step:
-    clock = Clock(model.spec.device)
-    with device_memory():
-        scene = encode()
-    encode_seconds = clock.lap()
-    check_goal_proprio(scene.goal, options, model.spec)
-    scored = score(model, scene, actions, options, chunk_size, abandoned)
-    return Step(scored.scores.cpu().numpy(), scored, encode_seconds)
+    def tell(step: Step) -> PlanStep:
+        planner.tell(step.scored.scores if call.on_device else step.scores)
+        mean, best = (_array(actions) for actions in (planner.mean, planner.best_actions))
+        return PlanStep(
+            **vars(step), mean=mean, best_actions=best, best_score=planner.best_score, spread=planner.spread
+        )
+
+    return Scoring(deployment, scene, call.options, (planner.samples, planner.horizon), ask, tell)
 
 
 def encode_frames(model: WorldModel, encoder: Encoder, observation: Observation, _: Event) -> LatentFrames:
@@ -82,20 +65,24 @@ def encode_frames(model: WorldModel, encoder: Encoder, observation: Observation,
         return _to_host(encoder.encode(model, observation))
 
 
-def predictions(model: WorldModel, encode: Encode, call: UnrollCall, max_bytes: int) -> Iterator[LatentFrames | None]:
+def predictions(
+    deployment: Deployment, scene: OpenScene, call: UnrollCall, max_bytes: int
+) -> Iterator[LatentFrames | None]:
     """Unroll the chosen candidates step by step; None stands for a step that was not asked for.
 
     Raises:
         OutOfRangeError: one step is larger than `max_bytes`.
     """
-    scene = encode()
+    model, where = deployment.model, scene.encoded()
     candidates = call.action_candidates[0]
     chosen = candidates[list(call.samples)] if call.samples else candidates
+    _check_size(len(chosen), where.start, max_bytes)
     actions = to_actions(model, chosen, call.actions_are_normalized)
-    for step, latents in enumerate(unroll(model, scene, actions, call.actions_are_normalized, Event()), start=1):
-        if step == 1:
-            _check_size(latents, max_bytes)
-        yield _to_host(latents) if not call.steps or step in call.steps else None
+    chunks = [
+        unroll(model, where, chunk, call.actions_are_normalized, _NEVER) for chunk in actions.split(deployment.chunk)
+    ]
+    for step, latents in enumerate(zip(*chunks, strict=True), start=1):
+        yield _joined([_to_host(each) for each in latents]) if not call.steps or step in call.steps else None
 
 
 def next_step(steps: Iterator[LatentFrames | None], _: Event) -> LatentFrames | None:
@@ -104,12 +91,13 @@ def next_step(steps: Iterator[LatentFrames | None], _: Event) -> LatentFrames | 
         return next(steps)
 
 
-def _check_size(latents: Latents, max_bytes: int) -> None:
-    tensors = [tensor for tensor in (latents.visual, latents.proprio) if tensor is not None]
-    size = sum(tensor.numel() * 4 for tensor in tensors)
+def _check_size(samples: int, frame: Latents, max_bytes: int) -> None:
+    """Refuse a step too large for a message; a step's latents are as large as those of an encoded frame."""
+    tensors = [tensor[:, -1] for tensor in (frame.visual, frame.proprio) if tensor is not None]
+    size = samples * sum(tensor.numel() * 4 for tensor in tensors)
     if size > max_bytes:
         raise OutOfRangeError(
-            f"one step of {len(latents.visual)} candidates is {size} bytes of latents; the limit is {max_bytes}",
+            f"one step of {samples} candidates is {size} bytes of latents; the limit is {max_bytes}",
             reason="LIMIT_EXCEEDED",
             field="samples",
         )
@@ -125,3 +113,10 @@ def _to_host(latents: Latents) -> LatentFrames:
     return LatentFrames(
         latents.visual.float().cpu().numpy(), None if proprio is None else proprio.float().cpu().numpy()
     )
+
+
+def _joined(parts: list[LatentFrames]) -> LatentFrames:
+    if len(parts) == 1:
+        return parts[0]
+    proprio = [part.proprio for part in parts if part.proprio is not None]
+    return LatentFrames(np.concatenate([part.visual for part in parts]), np.concatenate(proprio) if proprio else None)

@@ -13,6 +13,7 @@ from bisect import insort
 from collections.abc import Hashable
 from dataclasses import dataclass
 from itertools import count
+from typing import Generic, TypeVar
 
 
 @dataclass(eq=False)
@@ -32,11 +33,14 @@ class Task:
     taken: int = 0
 
 
+_T = TypeVar("_T", bound=Task)
+
+
 @dataclass(frozen=True)
-class Share:
+class Share(Generic[_T]):
     """The candidates of a task, from `start` to `stop` - 1, that are in a batch."""
 
-    task: Task
+    task: _T
     start: int
     stop: int
 
@@ -70,23 +74,23 @@ class FairShares:
         self._used[name] = self.used(name) + cost
 
 
-class Scheduler:
+class Scheduler(Generic[_T]):
     """Tasks that wait, and the order in which they go."""
 
     def __init__(self) -> None:
-        self._queues: dict[Hashable, _Queue] = {}
+        self._queues: dict[Hashable, _Queue[_T]] = {}
         self._seconds = FairShares()
 
-    def add(self, task: Task) -> None:
+    def add(self, task: _T) -> None:
         """Let a task wait."""
         self._queues.setdefault(task.queue, _Queue()).add(task)
 
-    def discard(self, task: Task) -> None:
+    def discard(self, task: _T) -> None:
         """Take a task out, if it waits: what has not been taken of it never will be."""
         if task.queue in self._queues:
             self._queues[task.queue].discard(task)
 
-    def take(self) -> list[Share]:
+    def take(self) -> list[Share[_T]]:
         """The next batch; empty where nothing waits."""
         waiting = [name for name, queue in self._queues.items() if queue.flows]
         if not waiting:
@@ -100,28 +104,28 @@ class Scheduler:
         self._seconds.charge(queue, seconds)
 
 
-class _Queue:
+class _Queue(Generic[_T]):
     """The tasks of one model: by flow, each flow in the order of deadlines."""
 
     def __init__(self) -> None:
-        self.flows: dict[Hashable, list[tuple[float, int, Task]]] = {}
+        self.flows: dict[Hashable, list[tuple[float, int, _T]]] = {}
         self._costs = FairShares()
         self._arrivals = count()
 
-    def add(self, task: Task) -> None:
+    def add(self, task: _T) -> None:
         insort(self.flows.setdefault(task.flow, []), (task.deadline, next(self._arrivals), task))
 
-    def discard(self, task: Task) -> None:
+    def discard(self, task: _T) -> None:
         rest = [entry for entry in self.flows.pop(task.flow, []) if entry[-1] is not task]
         if rest:
             self.flows[task.flow] = rest
 
-    def take(self) -> list[Share]:
+    def take(self) -> list[Share[_T]]:
         turns = [(self._costs.used(flow), number, flow) for number, flow in enumerate(self.flows)]
         heapq.heapify(turns)
         lead = self._next(turns[0][-1])
         self._costs.begin(lead.flow)
-        shares: list[Share] = []
+        shares: list[Share[_T]] = []
         room = lead.chunk
         while turns and room > 0:
             _, number, flow = heapq.heappop(turns)
@@ -133,14 +137,14 @@ class _Queue:
             room -= size
             if lead.batch is None:
                 break
-            if flow in self.flows:
+            if shares[-1].last and flow in self.flows:  # of each task at most one piece
                 heapq.heappush(turns, (self._costs.used(flow), number, flow))
         return shares
 
-    def _next(self, flow: Hashable) -> Task:
+    def _next(self, flow: Hashable) -> _T:
         return self.flows[flow][0][-1]
 
-    def _cut(self, task: Task, size: int) -> Share:
+    def _cut(self, task: _T, size: int) -> Share[_T]:
         share = Share(task, task.taken, task.taken + size)
         task.taken = share.stop
         self._costs.charge(task.flow, size * task.unit)
