@@ -30,7 +30,7 @@ ARROWS = {
     "contexts": set(),
     "scenes": {"contexts", "encoding", "models"},
     "deployment": {"config", "models"},
-    "jobs": {"deployment", "encoding", "memory", "models", "scenes", "score_jobs", "scoring"},
+    "jobs": {"deployment", "device", "encoding", "engine", "memory", "models", "scenes", "score_jobs", "scoring"},
     "score_jobs": {"batching", "deployment", "device", "engine", "memory", "scenes", "scoring"},
     "warmup": {"contexts", "encoding", "memory", "models", "scoring"},
     "scoring": {"batching", "device", "encoding", "memory", "models"},
@@ -41,7 +41,7 @@ ARROWS = {
     "memory": set(),
     "models": {"config", "models"},
 }  # fmt: skip
-TORCH = {"batching", "device", "encoding", "memory", "models", "planning", "score_jobs", "scoring", "warmup"}
+TORCH = {"batching", "device", "encoding", "jobs", "memory", "models", "planning", "score_jobs", "scoring", "warmup"}
 PROTOBUF = {"servicer", "errors", "streams"}
 CLIENT_PROTOBUF = {"tensors", "messages", "session_messages", "errors", "client", "aio_client", "steps"}
 

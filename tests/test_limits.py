@@ -13,7 +13,9 @@ from worldforge_jepa_server.warmup import warm_up
 TEXT = (Path(__file__).parent.parent / "docs" / "limits.md").read_text()
 TABLE = {
     cells[0]: dict(zip(COLUMNS, cells, strict=True))
-    for cells in ([cell.strip() for cell in line.strip("|").split("|")] for line in TEXT.splitlines() if line[:2] == "| ")
+    for cells in (
+        [cell.strip() for cell in line.strip("|").split("|")] for line in TEXT.splitlines() if line[:2] == "| "
+    )
 }
 LIMITS = ("S", "H", "S x H", "T")
 

@@ -53,8 +53,15 @@ def planner_for(call: PlanCall, spec: ModelSpec, arrays: Callable[..., Arrays] =
     Raises:
         InvalidArgumentError: there is no such planner; the message names the option at fault.
         OutOfRangeError: it would ask for more than the model's limits.
+        FailedPreconditionError: the model does not say what actions it takes.
     """
     told = call.planner
+    if spec.action_dim == FREE:
+        raise FailedPreconditionError(
+            f"{spec.name} does not say how many entries an action has; score candidates of your own",
+            reason="NO_ACTION_DIM",
+            field="model",
+        )
     try:
         # Before the planner, because it allocates what it is told to.
         _check_plan_limits(told.samples or 0, told.horizon, spec)

@@ -93,7 +93,8 @@ class ModelSpec:
     Tensors on the wire: visual (1, T, 3, height, width), proprio (1, T, P) raw, action_history (1, T-1, A),
     action_candidates (1, S, H, A). An action packs `frameskip` raw actions, frame-major:
     A = `action_dim` = `frameskip` * `raw_action_dim`, `FREE` where the model does not say. `proprio` is None where the
-    model takes none. What is not known of a model is empty or None.
+    model takes none. The central square of a frame is resized to `image_size` px. What is not known of a model is
+    empty, 0 or None.
     """
 
     name: str
@@ -116,6 +117,7 @@ class ModelSpec:
     encoder: str = ""
     planner: PlannerDefaults | None = None
     memory: MemoryUse | None = None
+    image_size: int = 0
 
     @property
     def action_dim(self) -> int:

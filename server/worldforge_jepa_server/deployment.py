@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, replace
 
+from worldforge_jepa_client.errors import FailedPreconditionError
 from worldforge_jepa_client.spec import MemoryUse, ModelSpec
 from worldforge_jepa_server.config import ServerConfig
-from worldforge_jepa_server.models.contract import ModelLoadError, WorldModel
+from worldforge_jepa_server.models.contract import ModelLoadError, SelfScoringModel, ServedModel, WorldModel
 
 _log = logging.getLogger(__name__)
 
@@ -20,10 +21,23 @@ _COPIES = 8
 class Deployment:
     """A model, its published spec, how many candidates it takes at a time, and whether those of several requests."""
 
-    model: WorldModel
+    model: ServedModel
     spec: ModelSpec
     chunk: int
     batching: bool
+
+    @property
+    def world(self) -> WorldModel:
+        """The model, to be asked for latents.
+
+        Raises:
+            FailedPreconditionError: it scores by itself.
+        """
+        if isinstance(self.model, SelfScoringModel):
+            raise FailedPreconditionError(
+                f"{self.spec.name} scores by itself, and has no latents to give", reason="NO_LATENTS", field="model"
+            )
+        return self.model
 
     def halve(self, candidates: int) -> None:
         """Take fewer from now on: `candidates` at a time were too many."""
@@ -31,7 +45,7 @@ class Deployment:
         _log.warning("model %s: out of memory, from now on %d candidates at a time", self.spec.name, self.chunk)
 
 
-def deploy(model: WorldModel, memory: MemoryUse | None, config: ServerConfig) -> Deployment:
+def deploy(model: ServedModel, memory: MemoryUse | None, config: ServerConfig) -> Deployment:
     """Put a model into service within the server's limits; `memory` is what it was measured to need.
 
     Raises:

@@ -14,12 +14,12 @@ from torch import Tensor
 from worldforge_jepa_client.calls import Observation as ObservationArrays
 from worldforge_jepa_client.calls import Scene
 from worldforge_jepa_server.contexts import Cache
-from worldforge_jepa_server.models.contract import Latents, Observation, WorldModel
+from worldforge_jepa_server.models.contract import Latents, Observation, SelfScoringModel, ServedModel
 
 
 @dataclass(frozen=True)
 class EncodedScene:
-    """A scene in latent space.
+    """A scene as its model keeps it.
 
     `start` has the T frames that the model looks back on, `goal` one or is None, `action_history` is (1, T-1, A), in
     the units it was sent in, or None where T is 1.
@@ -52,7 +52,7 @@ class Encoder:
         self._cache = cache
 
     @torch.inference_mode()
-    def encode_scene(self, model: WorldModel, scene: Scene) -> EncodedScene:
+    def encode_scene(self, model: ServedModel, scene: Scene) -> EncodedScene:
         """Encode what counts of a checked scene: the frames of the model's window, and the goal's last."""
         assert scene.observation is not None
         frames = frames_kept(model, scene)
@@ -62,7 +62,7 @@ class Encoder:
         return EncodedScene(start, goal, None if history is None or frames == 1 else history[:, 1 - frames :])
 
     @torch.inference_mode()
-    def encode(self, model: WorldModel, frames: ObservationArrays) -> Latents:
+    def encode(self, model: ServedModel, frames: ObservationArrays) -> Latents:
         """Encode frames, or return what they were encoded to."""
         key = (model.spec.name, _digest(frames))
         latents = self._cache.get(key)
@@ -72,10 +72,11 @@ class Encoder:
         return latents
 
 
-def frames_kept(model: WorldModel, scene: Scene) -> int:
-    """How many of a scene's frames count: those that the model looks back on."""
+def frames_kept(model: ServedModel, scene: Scene) -> int:
+    """How many of a scene's frames count: those that the model looks back on, or may, if it scores by itself."""
     assert scene.observation is not None
-    return min(len(scene.observation.visual[0]), model.spec.context_window)
+    frames = len(scene.observation.visual[0])
+    return frames if isinstance(model, SelfScoringModel) else min(frames, model.spec.context_window)
 
 
 def _newest(frames: ObservationArrays, count: int) -> ObservationArrays:

@@ -2,34 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from threading import Event
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
-from worldforge_jepa_client.calls import LatentFrames, Observation, PlanCall, ScoreCall, UnrollCall
+from worldforge_jepa_client.calls import LatentFrames, Observation, PlanCall, ScoreCall, ScoreOptions, UnrollCall
+from worldforge_jepa_client.checks import check_goal_proprio
 from worldforge_jepa_client.errors import OutOfRangeError
 from worldforge_jepa_client.planning import Planner
 from worldforge_jepa_server.deployment import Deployment
+from worldforge_jepa_server.device import Clock
 from worldforge_jepa_server.encoding import Encoder
+from worldforge_jepa_server.engine import Call, Job
 from worldforge_jepa_server.memory import device_memory
-from worldforge_jepa_server.models.contract import Latents, WorldModel
+from worldforge_jepa_server.models.contract import Latents, SelfScoringModel, WorldModel
 from worldforge_jepa_server.scenes import OpenScene
 from worldforge_jepa_server.score_jobs import Scoring, Step
-from worldforge_jepa_server.scoring import to_actions, unroll
+from worldforge_jepa_server.scoring import own_scores, to_actions, unroll
 
+_R = TypeVar("_R")
 _NEVER = Event()
 
 
-def score_candidates(deployment: Deployment, scene: OpenScene, call: ScoreCall) -> Scoring[Step]:
+def score_candidates(deployment: Deployment, scene: OpenScene, call: ScoreCall) -> Job[Step]:
     """Score a call's candidates in a scene."""
     candidates = call.action_candidates[0]
     ask = partial(to_actions, deployment.model, candidates, call.options.actions_are_normalized)
-    return Scoring(deployment, scene, call.options, candidates.shape[:2], ask, lambda step: step)
+    return _scoring(deployment, scene, call.options, candidates.shape, ask, lambda step: step, call.extra_info)
 
 
 @dataclass(frozen=True)
@@ -42,21 +47,49 @@ class PlanStep(Step):
     spread: float
 
 
-def improve_plan(deployment: Deployment, scene: OpenScene, planner: Planner, call: PlanCall) -> Scoring[PlanStep]:
-    """One iteration: ask the planner, score in the scene, tell the planner."""
+def improve_plan(deployment: Deployment, scene: OpenScene, planner: Planner, call: PlanCall) -> Job[PlanStep]:
+    """One iteration: ask the planner, score in the scene, tell the planner, to which lower is better."""
 
     def ask() -> Any:
         candidates = planner.ask()[0]
         return candidates if call.on_device else to_actions(deployment.model, candidates, True)
 
     def tell(step: Step) -> PlanStep:
-        planner.tell(step.scored.scores if call.on_device else step.scores)
+        sign = 1 if step.scored.lower_is_better else -1
+        planner.tell(sign * (step.scored.scores if call.on_device else step.scores))
         mean, best = (_array(actions) for actions in (planner.mean, planner.best_actions))
         return PlanStep(
-            **vars(step), mean=mean, best_actions=best, best_score=planner.best_score, spread=planner.spread
+            **vars(step), mean=mean, best_actions=best, best_score=sign * planner.best_score, spread=planner.spread
         )
 
-    return Scoring(deployment, scene, call.options, (planner.samples, planner.horizon), ask, tell)
+    shape = (planner.samples, planner.horizon, planner.action_dim)
+    return _scoring(deployment, scene, call.options, shape, ask, tell, {})
+
+
+def _scoring(
+    deployment: Deployment,
+    scene: OpenScene,
+    options: ScoreOptions,
+    shape: tuple[int, int, int],
+    ask: Callable[[], Tensor],
+    tell: Callable[[Step], _R],
+    extra_info: Mapping[str, Any],
+) -> Job[_R]:
+    """The job that `Scoring` describes; a model that scores by itself does it in one go, and alone."""
+    model = deployment.model
+    if not isinstance(model, SelfScoringModel):
+        return Scoring(deployment, scene, options, shape, ask, tell)
+
+    def score(_: Event) -> _R:
+        clock = Clock(model.spec.device)
+        with device_memory():
+            encoded = scene.encoded()
+        encode_seconds = clock.lap()
+        check_goal_proprio(encoded.goal, options, model.spec)
+        scored = own_scores(model, encoded, ask(), options, extra_info)
+        return tell(Step(scored.scores.cpu().numpy(), scored, encode_seconds))
+
+    return Call(score, shape[0] * shape[1])
 
 
 def encode_frames(model: WorldModel, encoder: Encoder, observation: Observation, _: Event) -> LatentFrames:
@@ -73,7 +106,7 @@ def predictions(
     Raises:
         OutOfRangeError: one step is larger than `max_bytes`.
     """
-    model, where = deployment.model, scene.encoded()
+    model, where = deployment.world, scene.encoded()
     candidates = call.action_candidates[0]
     chosen = candidates[list(call.samples)] if call.samples else candidates
     _check_size(len(chosen), where.start, max_bytes)

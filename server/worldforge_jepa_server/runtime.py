@@ -37,7 +37,7 @@ from worldforge_jepa_server.contexts import Cache
 from worldforge_jepa_server.deployment import Deployment, deploy
 from worldforge_jepa_server.encoding import EncodedScene, Encoder
 from worldforge_jepa_server.engine import Call, Caller, Engine
-from worldforge_jepa_server.models.contract import Latents, WorldModel
+from worldforge_jepa_server.models.contract import Latents, ServedModel
 from worldforge_jepa_server.planning import DeviceArrays
 from worldforge_jepa_server.scenes import OpenScene, Scenes, StoredScene
 from worldforge_jepa_server.score_jobs import Step
@@ -57,7 +57,9 @@ class Runtime:
         self._encoder = Encoder(self._latents)
         self._scenes = Scenes(self._encoder, self._contexts)
 
-    def serve(self, models: Mapping[str, WorldModel], memory: Mapping[str, MemoryUse] = MappingProxyType({})) -> None:
+    def serve(
+        self, models: Mapping[str, ServedModel], memory: Mapping[str, MemoryUse | None] = MappingProxyType({})
+    ) -> None:
         """Answer for these models from now on, the first one being the default; `memory` is what they need.
 
         Raises:
@@ -105,7 +107,7 @@ class Runtime:
             "device": spec.device,
         }
         timing = _timing(step, caller.arrived, decoded, waited)
-        return ScoreResult(step.scores, step.best_index, True, metadata, timing)
+        return ScoreResult(step.scores, step.best_index, step.scored.lower_is_better, metadata, timing)
 
     def hold(self, scene: Scene, model: str) -> OpenScene:
         """Open a whole scene for as long as it is held."""
@@ -139,9 +141,10 @@ class Runtime:
     async def encode(self, observation: Observation, model_name: str, caller: Caller) -> LatentFrames:
         """Encode an observation."""
         deployed = self._model(model_name)
+        model = deployed.world
         check_observation(observation, deployed.spec, "observation", needs_proprio=False)
         frames = observation.visual.shape[1]
-        job = Call(partial(jobs.encode_frames, deployed.model, self._encoder, observation), frames)
+        job = Call(partial(jobs.encode_frames, model, self._encoder, observation), frames)
         with self._engine.accepted(frames):
             latents, _ = await self._engine.run(job, deployed.spec.name, caller)
         return latents
@@ -149,13 +152,14 @@ class Runtime:
     async def unroll(self, call: UnrollCall, caller: Caller) -> AsyncGenerator[tuple[int, LatentFrames], None]:
         """Yield (step, latents); each step waits its turn, so others score in between."""
         deployed = self._model_for(call.scene, call.model)
+        model = deployed.world
         check_candidates(call.action_candidates, deployed.spec)
         check_normalizable(call.actions_are_normalized, deployed.spec)
         check_selection(call)
         _, samples, horizon, _ = call.action_candidates.shape
         samples = len(call.samples) or samples
         with (
-            self._scenes.opened(call.scene, deployed.model, needs_goal=False) as scene,
+            self._scenes.opened(call.scene, model, needs_goal=False) as scene,
             self._engine.accepted(samples * horizon),
         ):
             steps = jobs.predictions(deployed, scene, call, self._config.max_message_bytes)

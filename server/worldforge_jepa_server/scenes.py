@@ -14,7 +14,7 @@ from worldforge_jepa_client.checks import check_scene
 from worldforge_jepa_client.errors import FailedPreconditionError, NotFoundError
 from worldforge_jepa_server.contexts import Cache
 from worldforge_jepa_server.encoding import EncodedScene, Encoder, frames_kept
-from worldforge_jepa_server.models.contract import WorldModel
+from worldforge_jepa_server.models.contract import ServedModel
 
 _ID_BYTES = 16
 _OVERHEAD = 1024  # bytes that the smallest context costs beside its latents
@@ -55,7 +55,7 @@ class Scenes:
         self._encoder = encoder
         self._contexts = contexts
 
-    def keep(self, model: WorldModel, scene: EncodedScene) -> Context:
+    def keep(self, model: ServedModel, scene: EncodedScene) -> Context:
         """Keep a scene under a new, unguessable id."""
         name = secrets.token_urlsafe(_ID_BYTES)
         self._contexts.put(name, StoredScene(model.spec.name, scene), scene.size + _OVERHEAD)
@@ -86,7 +86,7 @@ class Scenes:
             )
         return stored.model
 
-    def whole(self, scene: Scene, model: WorldModel, *, needs_goal: bool = True) -> OpenScene:
+    def whole(self, scene: Scene, model: ServedModel, *, needs_goal: bool = True) -> OpenScene:
         """Open a scene that was sent whole.
 
         Raises:
@@ -96,7 +96,7 @@ class Scenes:
         return OpenScene(frames_kept(model, scene), partial(self._encoder.encode_scene, model, scene))
 
     @contextlib.contextmanager
-    def opened(self, scene: Scene | str, model: WorldModel, *, needs_goal: bool = True) -> Iterator[OpenScene]:
+    def opened(self, scene: Scene | str, model: ServedModel, *, needs_goal: bool = True) -> Iterator[OpenScene]:
         """Open a scene; a context stays as long as it is open.
 
         Raises:

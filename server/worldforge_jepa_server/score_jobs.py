@@ -38,8 +38,8 @@ class Step:
 
     @property
     def best_index(self) -> int:
-        """The first of the best."""
-        return int(self.scores.argmin())
+        """The first of the best, or the model's own choice."""
+        return int(self.scores.argmin()) if self.scored.best_index is None else self.scored.best_index
 
 
 class Scoring(Generic[_R]):
@@ -49,7 +49,7 @@ class Scoring(Generic[_R]):
         deployment: scores.
         scene: with a goal.
         options: how to measure.
-        shape: S and H of the candidates.
+        shape: S, H and A of the candidates.
         ask: gives them when the job begins, normalized [S, H, A] on the device.
         tell: makes the result of their scores.
     """
@@ -59,13 +59,13 @@ class Scoring(Generic[_R]):
         deployment: Deployment,
         scene: OpenScene,
         options: ScoreOptions,
-        shape: tuple[int, int],
+        shape: tuple[int, int, int],
         ask: Callable[[], Tensor],
         tell: Callable[[Step], _R],
     ) -> None:
-        self.size, self.unit = shape
+        self.size, self.unit, actions = shape
         self.chunk = deployment.chunk
-        self.batch: Hashable = (self.unit, scene.frames) if deployment.batching else None
+        self.batch: Hashable = (self.unit, actions, scene.frames) if deployment.batching else None
         self._deployment, self._scene, self._options = deployment, scene, options
         self._ask, self._tell = ask, tell
         self._whole: Rollout | None = None
@@ -93,7 +93,7 @@ class Scoring(Generic[_R]):
             with device_memory():
                 scene = self._scene.encoded()
                 check_goal_proprio(scene.goal, self._options, self._deployment.spec)
-                self._whole = rollout(self._deployment.model, scene, self._ask(), self._options)
+                self._whole = rollout(self._deployment.world, scene, self._ask(), self._options)
         return replace(self._whole, actions=self._whole.actions[piece.start : piece.stop])
 
     def end(self, piece: Piece, scored: Scored, encode_seconds: float) -> _R | None:
@@ -147,7 +147,7 @@ def _score_each(deployment: Deployment, rollouts: Sequence[Rollout], abandoned: 
 def _score_in_memory(deployment: Deployment, rollouts: Sequence[Rollout], abandoned: _All) -> Sequence[Scored]:
     """Score together; where the device's memory does not do, once more with chunks of half the size."""
     try:
-        return score_together(deployment.model, rollouts, deployment.chunk, abandoned)
+        return score_together(deployment.world, rollouts, deployment.chunk, abandoned)
     except Exception as error:
         if not is_out_of_memory(error):
             raise
@@ -155,4 +155,4 @@ def _score_in_memory(deployment: Deployment, rollouts: Sequence[Rollout], abando
     release(deployment.spec.device)
     deployment.halve(sum(len(each.actions) for each in rollouts))
     with device_memory():
-        return score_together(deployment.model, rollouts, deployment.chunk, abandoned)
+        return score_together(deployment.world, rollouts, deployment.chunk, abandoned)

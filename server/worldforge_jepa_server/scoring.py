@@ -20,7 +20,7 @@ from worldforge_jepa_server.batching import Rollout, chunks, gather, split
 from worldforge_jepa_server.device import Clock
 from worldforge_jepa_server.encoding import EncodedScene
 from worldforge_jepa_server.memory import device_memory
-from worldforge_jepa_server.models.contract import Latents, WorldModel
+from worldforge_jepa_server.models.contract import Latents, Question, SelfScoringModel, ServedModel, WorldModel
 
 
 class Flag(Protocol):
@@ -32,12 +32,17 @@ class Flag(Protocol):
 
 @dataclass(frozen=True)
 class Scored:
-    """Scores [S] on the device, what the caller is told of them, and the seconds each part took."""
+    """Scores [S] on the device, what the caller is told of them, and the seconds each part took.
+
+    `best_index` is None where it is the first of the best.
+    """
 
     scores: Tensor
     metadata: Mapping[str, Any]
     unroll_seconds: float
     distance_seconds: float
+    lower_is_better: bool = True
+    best_index: int | None = None
 
 
 def score(
@@ -118,6 +123,26 @@ def check_finite(scores: Tensor) -> None:
         )
 
 
+def own_scores(
+    model: SelfScoringModel, scene: EncodedScene, actions: Tensor, options: ScoreOptions, extra_info: Mapping[str, Any]
+) -> Scored:
+    """Ask a model for its own scores of normalized `actions` [S, H, A], all at once; the scene has its goal.
+
+    Raises:
+        ResourceExhaustedError: the device is out of memory.
+        InternalError: the model failed, or what it answered is not what was asked.
+    """
+    assert scene.goal is not None
+    clock = Clock(model.spec.device)
+    history = None
+    if scene.action_history is not None:
+        history = to_actions(model, scene.action_history, options.actions_are_normalized)
+    with device_memory():
+        own = model.score(Question(scene.start, scene.goal, history, actions.unsqueeze(0), options, extra_info))
+    metadata = {"score_units": "model_score", **own.metadata}
+    return Scored(torch.from_numpy(own.scores), metadata, clock.lap(), 0.0, own.lower_is_better, own.best_index)
+
+
 @torch.inference_mode()
 def unroll(
     model: WorldModel, scene: EncodedScene, actions: Tensor, history_is_normalized: bool, abandoned: Flag
@@ -146,7 +171,7 @@ def _history(model: WorldModel, scene: EncodedScene, is_normalized: bool) -> Ten
     return None if history is None else to_actions(model, history, is_normalized).transpose(0, 1)
 
 
-def to_actions(model: WorldModel, actions: NDArray[Any], are_normalized: bool) -> Tensor:
+def to_actions(model: ServedModel, actions: NDArray[Any], are_normalized: bool) -> Tensor:
     """Actions [..., A] of a request to normalized ones on the model's device."""
     tensor = torch.tensor(actions, device=model.spec.device, dtype=torch.float32)
     return tensor if are_normalized else model.normalize_actions(tensor)

@@ -18,7 +18,7 @@ from worldforge_jepa_client.spec import MemoryUse
 from worldforge_jepa_server.config import ServerConfig
 from worldforge_jepa_server.device import use_threads
 from worldforge_jepa_server.engine import Call, Engine
-from worldforge_jepa_server.models.contract import WorldModel
+from worldforge_jepa_server.models.contract import ServedModel
 from worldforge_jepa_server.models.registry import load_model
 from worldforge_jepa_server.runtime import Runtime
 from worldforge_jepa_server.servicer import SERVICE_NAME, WorldModelServicer, generic_handler
@@ -104,7 +104,7 @@ def _bind(server: grpc.aio.Server, listen: str) -> str:
     return listen if listen.startswith("unix:") else f"{listen.rpartition(':')[0]}:{port}"
 
 
-def _load(config: ServerConfig, _: Event) -> tuple[dict[str, WorldModel], dict[str, MemoryUse]]:
+def _load(config: ServerConfig, _: Event) -> tuple[dict[str, ServedModel], dict[str, MemoryUse | None]]:
     models, memory = {}, {}
     for source in config.model:
         model = load_model(source, config.device)

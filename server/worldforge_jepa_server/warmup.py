@@ -14,18 +14,33 @@ from worldforge_jepa_client.spec import FREE, MemoryUse
 from worldforge_jepa_server.contexts import Cache
 from worldforge_jepa_server.encoding import EncodedScene, Encoder
 from worldforge_jepa_server.memory import peak_bytes
-from worldforge_jepa_server.models.contract import Latents, WorldModel
+from worldforge_jepa_server.models.contract import Latents, ModelLoadError, SelfScoringModel, ServedModel, WorldModel
 from worldforge_jepa_server.scoring import rollout, score_together
 
-_PIXELS = 64
+_PIXELS = 224  # also where an encoder takes no other size
 _FEW, _MANY = 2, 6
 
 
-def warm_up(model: WorldModel) -> MemoryUse:
+def warm_up(model: ServedModel) -> MemoryUse | None:
     """Score zeros; return what the model needs of its device's memory.
 
-    A model that cannot score what its own spec allows fails here, before the server is ready.
+    A model that cannot score what its own spec allows fails here, before the server is ready. One that scores by
+    itself, or does not say what actions it takes, is left alone: zeros might be no scene to it.
+
+    Raises:
+        ModelLoadError: it failed.
     """
+    if isinstance(model, SelfScoringModel) or model.spec.action_dim == FREE:
+        return model.spec.memory
+    try:
+        return _measure(model)
+    except Exception as error:
+        raise ModelLoadError(
+            f"model {model.spec.name} was loaded, but cannot score zeros: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _measure(model: WorldModel) -> MemoryUse:
     scene = _zeros(model)
     _score(model, scene, _MANY)
     few, many = (peak_bytes(model.spec.device, partial(_score, model, scene, samples)) for samples in (_FEW, _MANY))
