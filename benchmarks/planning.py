@@ -15,11 +15,11 @@ from threading import Event
 import numpy as np
 import numpy.typing as npt
 
-from examples.two_room.demo import running_server
 from examples.two_room.env import Layout, observe
 from worldforge_jepa_client import Client
 from worldforge_jepa_client.arguments import build_scene
 from worldforge_jepa_client.calls import ScoreOptions
+from worldforge_jepa_client.local_server import running_server
 from worldforge_jepa_client.planning import CEM, plan
 from worldforge_jepa_server.contexts import Cache
 from worldforge_jepa_server.device import use_threads

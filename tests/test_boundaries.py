@@ -18,6 +18,7 @@ ARROWS = {
     "cli": {"config", "models", "serve"},
     "config": set(),
     "convert": {"models"},
+    "parity": {"config", "contexts", "encoding", "models", "scoring"},
     "serve": {"config", "device", "engine", "models", "runtime", "servicer", "warmup"},
     "servicer": {"engine", "errors", "runtime", "streams"},
     "streams": {"engine", "errors", "runtime", "scenes"},
@@ -82,6 +83,16 @@ def test_the_client_never_imports_the_server_or_torch(path):
         assert name.split(".")[0] not in {"worldforge_jepa_server", "torch"}, name
         if name.startswith(("google.protobuf", "worldforge_jepa_client.v1")):
             assert path.stem in CLIENT_PROTOBUF, f"{path.name} imports protobuf"
+
+
+BY_NAME = {"cli.py", "local_server.py"}  # the command that the server's package adds, and the process that is started
+
+
+@pytest.mark.parametrize("path", sorted(CLIENT.glob("*.py")), ids=lambda path: path.name)
+def test_only_what_starts_it_knows_the_server_by_name(path):
+    texts = {node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)}
+    named = any(str(text).startswith("worldforge_jepa_server") for text in texts)
+    assert named == (path.name in BY_NAME)
 
 
 def loaded_after(statement):

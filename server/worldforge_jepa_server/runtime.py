@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import AsyncGenerator, Mapping
 from functools import partial
+from importlib.metadata import version
 from types import MappingProxyType
 
 from worldforge_jepa_client.calls import (
@@ -43,6 +44,8 @@ from worldforge_jepa_server.scenes import OpenScene, Scenes, StoredScene
 from worldforge_jepa_server.score_jobs import Step
 
 _log = logging.getLogger(__name__)
+
+_TORCH = version("torch")
 
 
 class Runtime:
@@ -105,6 +108,8 @@ class Runtime:
             "model": spec.name,
             "actions_are_normalized": call.options.actions_are_normalized,
             "device": spec.device,
+            "model_class": type(deployed.model).__name__,
+            "torch": _TORCH,
         }
         timing = _timing(step, caller.arrived, decoded, waited)
         return ScoreResult(step.scores, step.best_index, step.scored.lower_is_better, metadata, timing)
