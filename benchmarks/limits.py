@@ -42,7 +42,7 @@ def row(deployment: Deployment) -> list[str]:
     assert spec.memory is not None
     return [
         spec.name,
-        spec.environment or "two rooms",
+        spec.environment,
         _checkpoint(spec),
         f"{spec.memory.weights_bytes / MIB:.1f} MiB",
         f"{spec.memory.bytes_per_sample / MIB:.2f} MiB",

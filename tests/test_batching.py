@@ -153,6 +153,26 @@ async def test_other_horizons_and_frame_counts_go_by_themselves(server, client):
     assert steps == 3 * H + 1
 
 
+async def test_a_small_call_beside_a_huge_one_waits_for_one_piece():
+    async with running(chunk_size=10) as server, AsyncClient(server.target, timeout=DEADLINE) as client:
+        ran, inner = [], server.model._model.unroll
+
+        def noted(latents, actions, history):
+            ran.append(actions.shape[1])
+            return inner(latents, actions, history)
+
+        async with client.session(**scene()) as session:
+            server.model._model.unroll, stop = noted, Stop(server.model)
+            huge = asyncio.create_task(client.score(**scene(), **raw_candidates(45, H)))
+            await stop.reached()
+            small = asyncio.create_task(session.score(raw_candidates(3, H)["action_candidates"]))
+            await waiting(server, 2)
+            stop.go_on()
+            assert len((await small).scores) == 3
+            assert len((await huge).scores) == 45
+        assert ran == [10, 3, 10, 10, 10, 5]
+
+
 async def test_plans_on_the_server_share_calls_with_scores(server, client):
     options = {"horizon": H, "samples": 8, "iterations": 1, "elites": 2}
     where = scene()
