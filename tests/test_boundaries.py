@@ -18,7 +18,7 @@ ARROWS = {
     "cli": {"config", "models", "serve"},
     "config": set(),
     "convert": {"models"},
-    "parity": {"config", "contexts", "encoding", "models", "scoring"},
+    "parity": {"config", "contexts", "deployment", "encoding", "engine", "jobs", "models", "scenes"},
     "serve": {"config", "device", "engine", "models", "runtime", "servicer", "warmup"},
     "servicer": {"engine", "errors", "runtime", "streams"},
     "streams": {"engine", "errors", "runtime", "scenes"},

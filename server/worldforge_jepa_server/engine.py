@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 from worldforge_jepa_client.errors import ResourceExhaustedError
 from worldforge_jepa_server.scheduler import Scheduler, Share, Task
@@ -57,7 +57,7 @@ class Entry(Task):
     """A job in the queue; `abandoned` is set once nobody waits for its result any more."""
 
     job: Any
-    done: asyncio.Future[Any]
+    done: asyncio.Future[Any] = field(init=False)
     abandoned: threading.Event = field(default_factory=threading.Event)
     device_seconds: float = 0.0
 
@@ -126,17 +126,8 @@ class Engine:
 
         Cancelling the awaiting task takes the job off the queue, or tells it to stop by setting its event.
         """
-        entry = Entry(
-            queue,
-            caller.client,
-            job.size,
-            job.unit,
-            caller.deadline,
-            job.batch,
-            job.chunk,
-            job=job,
-            done=asyncio.get_running_loop().create_future(),
-        )
+        entry = _entry(job, queue, caller)
+        entry.done = asyncio.get_running_loop().create_future()
         began = time.perf_counter()
         self.pending += 1
         self._scheduler.add(entry)
@@ -188,6 +179,22 @@ class Engine:
             entry.done.set_exception(outcome)
         elif piece.last:
             entry.done.set_result(outcome)
+
+
+def run_here(job: Job[_R]) -> _R:
+    """Run a job by itself in this thread, without an engine."""
+    scheduler: Scheduler[Entry] = Scheduler()
+    scheduler.add(_entry(job))
+    result: Any = None
+    while pieces := scheduler.take():
+        ((result,), _) = _run(pieces)
+        if isinstance(result, Exception):
+            raise result
+    return cast(_R, result)
+
+
+def _entry(job: Job[Any], queue: Hashable = None, caller: Caller = NOBODY) -> Entry:
+    return Entry(queue, caller.client, job.size, job.unit, caller.deadline, job.batch, job.chunk, job=job)
 
 
 def _run(pieces: list[Piece]) -> tuple[Sequence[Any], float]:

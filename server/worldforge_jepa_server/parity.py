@@ -9,7 +9,6 @@ import argparse
 import os
 import sys
 from dataclasses import dataclass
-from threading import Event
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -121,19 +120,16 @@ def _score_here(
     model: ServedModel, scene: Scene, candidates: NDArray[np.float32], objective: str | None
 ) -> NDArray[np.float32]:
     from worldforge_jepa_server.contexts import Cache
+    from worldforge_jepa_server.deployment import deploy
     from worldforge_jepa_server.encoding import Encoder
-    from worldforge_jepa_server.models.contract import SelfScoringModel
-    from worldforge_jepa_server.scoring import own_scores, score, to_actions
+    from worldforge_jepa_server.engine import run_here
+    from worldforge_jepa_server.jobs import score_candidates
+    from worldforge_jepa_server.scenes import Scenes
 
-    encoded = Encoder(Cache(max_bytes=0, ttl=0)).encode_scene(model, scene)
-    actions = to_actions(model, candidates[0], True)
-    options = build_score_call(scene, candidates, {"objective": objective}).options
-    if isinstance(model, SelfScoringModel):
-        scored = own_scores(model, encoded, actions, options, {})
-    else:
-        scored = score(model, encoded, actions, options, ServerConfig.chunk_size, Event())
-    local: NDArray[np.float32] = scored.scores.cpu().numpy()
-    return local
+    scenes = Scenes(Encoder(Cache(max_bytes=0, ttl=0)), Cache(max_bytes=0, ttl=0))
+    call = build_score_call(scene, candidates, {"objective": objective})
+    job = score_candidates(deploy(model, None, ServerConfig()), scenes.whole(scene, model), call)
+    return run_here(job).scores
 
 
 def _ranks(scores: NDArray[np.float32]) -> NDArray[np.int64]:
