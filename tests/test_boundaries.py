@@ -19,7 +19,9 @@ ARROWS = {
     "config": set(),
     "convert": {"models"},
     "parity": {"config", "contexts", "deployment", "encoding", "engine", "jobs", "models", "scenes"},
-    "serve": {"config", "device", "engine", "models", "runtime", "servicer", "warmup"},
+    "serve": {"allocator", "config", "device", "engine", "models", "reflection", "runtime", "servicer", "warmup"},
+    "allocator": set(),
+    "reflection": set(),
     "servicer": {"engine", "errors", "runtime", "streams"},
     "streams": {"engine", "errors", "runtime", "scenes"},
     "errors": set(),
@@ -43,8 +45,8 @@ ARROWS = {
     "models": {"config", "models"},
 }  # fmt: skip
 TORCH = {"batching", "device", "encoding", "jobs", "memory", "models", "planning", "score_jobs", "scoring", "warmup"}
-PROTOBUF = {"servicer", "errors", "streams"}
-CLIENT_PROTOBUF = {"tensors", "messages", "session_messages", "errors", "client", "aio_client", "steps"}
+PROTOBUF = {"servicer", "errors", "reflection", "streams"}
+CLIENT_PROTOBUF = {"calldata", "tensors", "messages", "session_messages", "errors", "client", "aio_client", "steps"}
 
 
 def imports(path):

@@ -20,6 +20,7 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "smoke": Command("worldforge_jepa_client.smoke", "score a synthetic scene on a server and keep the evidence"),
+    "calldata": Command("worldforge_jepa_client.calldata", "write requests for ghz and other load generators"),
     "parity": Command("worldforge_jepa_server.parity", "compare a server's scores with the same model in this process"),
 }
 """What the server's package adds is known here by name alone: only choosing it imports torch and the server."""
