@@ -2,7 +2,6 @@
 
 import math
 from contextlib import asynccontextmanager
-from threading import Event
 
 import numpy as np
 import pytest
@@ -16,12 +15,15 @@ from worldforge_jepa_client.checks import check_score_call
 from worldforge_jepa_client.errors import FailedPreconditionError, InternalError, InvalidArgumentError, OutOfRangeError
 from worldforge_jepa_client.spec import FREE
 from worldforge_jepa_server import jobs
-from worldforge_jepa_server.config import ModelSource
+from worldforge_jepa_server.config import ModelSource, ServerConfig
 from worldforge_jepa_server.contexts import Cache
+from worldforge_jepa_server.deployment import deploy
 from worldforge_jepa_server.encoding import Encoder
+from worldforge_jepa_server.engine import run_here
 from worldforge_jepa_server.models.contract import ModelLoadError
 from worldforge_jepa_server.models.foreign import adapt
 from worldforge_jepa_server.models.registry import load_model
+from worldforge_jepa_server.scenes import Scenes
 from worldforge_jepa_server.warmup import warm_up
 
 S, H, A = 3, 2, 2
@@ -48,10 +50,11 @@ def call(candidates=CANDIDATES, history=None, frames=1, **changes):
 def ask(model, request=None):
     request = request or call()
     check_score_call(request, model.spec)
-    encoder = Encoder(Cache(max_bytes=2**20, ttl=60))
-    return jobs.score_candidates(
-        model, lambda: encoder.encode_scene(model, request.scene), request, chunk_size=512, abandoned=Event()
-    )
+    return score_here(model, Scenes(Encoder(Cache(2**20, 60)), Cache(0, 0)).whole(request.scene, model), request)
+
+
+def score_here(model, scene, request):
+    return run_here(jobs.score_candidates(deploy(model, None, ServerConfig()), scene, request))
 
 
 def answered(answer):
@@ -103,8 +106,8 @@ def test_direction_best_index_and_metadata_are_the_models():
 
 def test_what_a_model_writes_into_its_frames_is_not_kept():
     model = served(python_models.Overwriting())
-    scene = Encoder(Cache(max_bytes=2**20, ttl=60)).encode_scene(model, call().scene)
-    scores = [jobs.score_candidates(model, lambda: scene, call(), 512, Event()).scores.tolist() for _ in range(2)]
+    scene = Scenes(Encoder(Cache(2**20, 60)), Cache(0, 0)).whole(call().scene, model)
+    scores = [score_here(model, scene, call()).scores.tolist() for _ in range(2)]
     assert scores == [[9, 9, 9]] * 2
 
 

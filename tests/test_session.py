@@ -313,7 +313,7 @@ async def test_a_hundred_sessions_at_once_each_get_their_own_scores():
     def own(seed):
         return scene(start=(10.0 + seed / 10, 20.0))
 
-    async with running(queue_size=128) as server, AsyncClient(server.target, timeout=DEADLINE) as client:
+    async with running() as server, AsyncClient(server.target, timeout=DEADLINE) as client:
         expected = [await client.score(**own(seed), **raw_candidates(seed=seed)) for seed in range(100)]
         encoded = server.model.encoded
 

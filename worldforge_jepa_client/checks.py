@@ -119,11 +119,19 @@ def check_candidates(candidates: NDArray[Any], spec: ModelSpec) -> None:
     _, samples, horizon, _ = candidates.shape
     check_limit("action_candidates", "samples", samples, spec.limits.max_samples)
     check_limit("action_candidates", "steps of horizon", horizon, spec.limits.max_horizon)
+    _check_product("action_candidates", samples, horizon, spec)
 
 
 def _check_plan_limits(samples: int, horizon: int, spec: ModelSpec) -> None:
     check_limit("planner.samples", "samples", samples, spec.limits.max_samples)
     check_limit("planner.horizon", "steps of horizon", horizon, spec.limits.max_horizon)
+    _check_product("planner.samples", samples, horizon, spec)
+
+
+def _check_product(field: str, samples: int, horizon: int, spec: ModelSpec) -> None:
+    most = spec.limits.max_candidate_steps
+    if most:
+        check_limit(field, "samples x horizon", samples * horizon, most)
 
 
 def check_selection(call: UnrollCall) -> None:

@@ -378,16 +378,18 @@ class Normalization(_message.Message):
     def __init__(self, action_mean: _Optional[_Iterable[float]] = ..., action_std: _Optional[_Iterable[float]] = ..., proprio_mean: _Optional[_Iterable[float]] = ..., proprio_std: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class Limits(_message.Message):
-    __slots__ = ("max_samples", "max_horizon", "max_context_frames", "max_message_bytes")
+    __slots__ = ("max_samples", "max_horizon", "max_context_frames", "max_message_bytes", "max_candidate_steps")
     MAX_SAMPLES_FIELD_NUMBER: _ClassVar[int]
     MAX_HORIZON_FIELD_NUMBER: _ClassVar[int]
     MAX_CONTEXT_FRAMES_FIELD_NUMBER: _ClassVar[int]
     MAX_MESSAGE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    MAX_CANDIDATE_STEPS_FIELD_NUMBER: _ClassVar[int]
     max_samples: int
     max_horizon: int
     max_context_frames: int
     max_message_bytes: int
-    def __init__(self, max_samples: _Optional[int] = ..., max_horizon: _Optional[int] = ..., max_context_frames: _Optional[int] = ..., max_message_bytes: _Optional[int] = ...) -> None: ...
+    max_candidate_steps: int
+    def __init__(self, max_samples: _Optional[int] = ..., max_horizon: _Optional[int] = ..., max_context_frames: _Optional[int] = ..., max_message_bytes: _Optional[int] = ..., max_candidate_steps: _Optional[int] = ...) -> None: ...
 
 class Model(_message.Message):
     __slots__ = ("name", "source", "visual", "proprio", "action_candidates", "action_history", "raw_action_dim", "frameskip", "action_dim", "proprio_dim", "context_window", "default_objective", "default_proprio_weight", "normalization", "limits", "device", "dtype", "parameter_count", "checkpoint_digest", "family", "environment", "encoder", "planner", "memory", "image_size", "compiled")

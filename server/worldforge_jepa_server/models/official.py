@@ -27,7 +27,7 @@ from worldforge_jepa_server.models.predictor import PredictorConfig
 NATIVE = {name: entry for name, entry in CATALOG.items() if entry.encoder is DINOV2_S and entry.proprio_embed_dim}
 """The models that this implementation covers."""
 
-LIMITS = Limits(max_samples=4096, max_horizon=64, max_context_frames=16)
+LIMITS = Limits(max_samples=65536, max_horizon=64, max_context_frames=16)
 
 _PATCH, _TRAINED_GRID, _DEPTH, _HEADS = 14, 37, 6, 16
 _PARTS = ("predictor", "action_encoder", "proprio_encoder", "state_encoder")

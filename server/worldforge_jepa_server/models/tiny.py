@@ -15,7 +15,7 @@ from worldforge_jepa_server.models.native import Jepa, ModelConfig, NativeModel
 from worldforge_jepa_server.models.predictor import PredictorConfig
 
 WEIGHTS = Path(__file__).parent / "weights" / "tiny.safetensors"
-LIMITS = Limits(max_samples=4096, max_horizon=64, max_context_frames=16)
+LIMITS = Limits(max_samples=65536, max_horizon=64, max_context_frames=16)
 
 CONFIG = ModelConfig(
     EncoderConfig(
