@@ -44,8 +44,12 @@ def warm_up(model: ServedModel) -> MemoryUse | None:
 
 def _measure(model: WorldModel) -> MemoryUse:
     scene = _zeros(model)
-    _score(model, scene, _MANY)
-    few, many = (peak_bytes(model.spec.device, partial(_score, model, scene, samples)) for samples in (_FEW, _MANY))
+    _score(model, [scene], _MANY)
+    few, many = (
+        # One candidate in each of as many scenes takes the most memory.
+        peak_bytes(model.spec.device, partial(_score, model, [_copy(scene) for _ in range(scenes)], 1))
+        for scenes in (_FEW, _MANY)
+    )
     if model.spec.compiled:
         end_compiling()
     per_sample = max(0, many - few) // (_MANY - _FEW)
@@ -61,14 +65,14 @@ def _zeros(model: WorldModel) -> EncodedScene:
     return Encoder(Cache(max_bytes=0, ttl=0)).encode_scene(model, Scene(frames, frames))
 
 
-def _score(model: WorldModel, scene: EncodedScene, samples: int) -> None:
-    """Score one candidate in each of as many scenes, which takes the most memory, until the window has slid."""
-    actions = torch.zeros(samples, model.spec.context_window + 1, model.spec.action_dim, device=model.spec.device)
-    rollouts = [
-        rollout(model, replace(scene, start=_copy(scene.start)), each, ScoreOptions()) for each in actions.split(1)
-    ]
-    score_together(model, rollouts, samples, Event())
+def _score(model: WorldModel, scenes: list[EncodedScene], samples: int) -> None:
+    """Score as many candidates in each scene, until the window has slid."""
+    spec = model.spec
+    actions = torch.zeros(samples, spec.context_window + 1, spec.action_dim, device=spec.device)
+    rollouts = [rollout(model, scene, actions, ScoreOptions()) for scene in scenes]
+    score_together(model, rollouts, samples * len(scenes), Event())
 
 
-def _copy(latents: Latents) -> Latents:
-    return Latents(latents.visual.clone(), None if latents.proprio is None else latents.proprio.clone())
+def _copy(scene: EncodedScene) -> EncodedScene:
+    visual, proprio = scene.start.visual.clone(), scene.start.proprio
+    return replace(scene, start=Latents(visual, None if proprio is None else proprio.clone()))
