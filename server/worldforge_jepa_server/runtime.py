@@ -22,6 +22,7 @@ from worldforge_jepa_client.calls import (
 )
 from worldforge_jepa_client.checks import (
     check_candidates,
+    check_extra_info,
     check_normalizable,
     check_observation,
     check_options,
@@ -81,6 +82,7 @@ class Runtime:
         model = self._model(call.model)
         check_options(call.options, model.spec)
         check_candidates(call.action_candidates, model.spec)
+        check_extra_info(call.extra_info)
         _log.debug("score on %s: %d candidates, horizon %d", model.spec.name, *call.action_candidates.shape[1:3])
         decoded = time.perf_counter()
         job = partial(jobs.score_candidates, model, encode, call, self._config.chunk_size)
