@@ -47,8 +47,10 @@ def load_model(source: ModelSource, device: str) -> ServedModel:
         load, target = _choose(source)
         torch.empty(0, device=device)
         return load(*target, device=device, name=source.name, **source.options)
-    except (ModelLoadError, OSError, ValueError, RuntimeError, AssertionError) as error:
+    except ModelLoadError as error:
         raise ModelLoadError(f"model {source.name}: {error}") from error
+    except Exception as error:  # an object of foreign code fails in ways of its own
+        raise ModelLoadError(f"model {source.name}: {type(error).__name__}: {error}") from error
 
 
 def _choose(source: ModelSource) -> tuple[Callable[..., ServedModel], tuple[str, ...]]:
