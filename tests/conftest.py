@@ -87,11 +87,11 @@ def server(start_server: Callable[..., ServerProcess]) -> ServerProcess:
 
 @pytest.fixture(scope="session")
 def faulty_server(start_server: Callable[..., ServerProcess]) -> ServerProcess:
-    """The embedded model, under two names, beside a model for each case of tests/fixtures/models.json."""
+    """The embedded model beside a model for each case of tests/fixtures/models.json."""
     makers = {name: f"faulty,case={name}" for name in failures.read("models")}
     makers |= {"no-statistics": "faulty,case=none", "no-proprio": "Plain"}
     named = [f"--model={name}=python:tests.python_models:{maker}" for name, maker in makers.items()]
-    return start_server("--model", "tiny", "--model", "other=tiny", *named, "--threads", "1")
+    return start_server("--model", "tiny", *named, "--threads", "1")
 
 
 @pytest.fixture

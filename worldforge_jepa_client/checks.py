@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from worldforge_jepa_client.arrays import dtype_name
 from worldforge_jepa_client.calls import Observation, PlanCall, Scene, ScoreCall, ScoreOptions, UnrollCall
 from worldforge_jepa_client.errors import FailedPreconditionError, InvalidArgumentError, OutOfRangeError
 from worldforge_jepa_client.planning import Arrays, HostArrays, Planner, make_planner
@@ -206,8 +207,9 @@ def _check_history(history: NDArray[Any] | None, frames: int, spec: ModelSpec) -
 
 
 def _check_tensor(array: NDArray[Any], spec: TensorSpec, field: str) -> None:
-    if array.dtype.name not in spec.dtypes:
-        raise _invalid(field, f"has dtype {array.dtype.name}; expected {' or '.join(spec.dtypes)}", "INVALID_DTYPE")
+    name = dtype_name(array.dtype)
+    if name not in spec.dtypes:
+        raise _invalid(field, f"has dtype {name}; expected {' or '.join(spec.dtypes)}", "INVALID_DTYPE")
     fits = len(array.shape) == len(spec.shape) and all(
         got > 0 if expected == FREE else got == expected for got, expected in zip(array.shape, spec.shape, strict=True)
     )
@@ -215,11 +217,15 @@ def _check_tensor(array: NDArray[Any], spec: TensorSpec, field: str) -> None:
         raise _invalid(field, f"has shape {array.shape}; expected {_shape_text(spec.shape)}", "INVALID_SHAPE")
     if array.dtype.kind != "f":
         return
-    with np.errstate(over="ignore"):  # a float64 that models, which compute in float32, would take for infinite
-        low, high = (float(np.float32(value)) for value in (array.min(), array.max()))
-    if not (math.isfinite(low) and math.isfinite(high)):
+    if name == "float64":
+        with np.errstate(over="ignore"):
+            array = array.astype(np.float32)  # as models compute, to whom more than that is infinite
+    if not np.isfinite(array).all():
         raise _invalid(field, "holds NaN or infinite values; expected finite numbers", "NON_FINITE")
-    least, most = spec.value_range or (-math.inf, math.inf)
+    if spec.value_range is None:
+        return
+    least, most = spec.value_range
+    low, high = float(array.min()), float(array.max())
     if low < least or high > most:
         raise _invalid(field, f"has values from {low:g} to {high:g}; expected {least:g} to {most:g}", "INVALID_VALUE")
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import replace
 from functools import partial
+from importlib.metadata import version
 
 from worldforge_jepa_client.calls import (
     Context,
@@ -43,6 +44,8 @@ from worldforge_jepa_server.planning import DeviceArrays
 from worldforge_jepa_server.scenes import Encode, Scenes, StoredScene
 
 _log = logging.getLogger(__name__)
+
+_TORCH = version("torch")
 
 
 class Runtime:
@@ -92,6 +95,8 @@ class Runtime:
             "model": model.spec.name,
             "actions_are_normalized": call.options.actions_are_normalized,
             "device": model.spec.device,
+            "model_class": type(model).__name__,
+            "torch": _TORCH,
         }
         timing = _timing(step, arrived, decoded, queued)
         return ScoreResult(step.scores, step.best_index, step.scored.lower_is_better, metadata, timing)

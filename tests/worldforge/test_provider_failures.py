@@ -25,8 +25,8 @@ def arguments(values):
 
 
 @pytest.fixture(scope="module")
-def healthy(target):
-    with closing(make_provider(target=target, timeout=PATIENCE)) as provider:
+def healthy(faulty_target):
+    with closing(make_provider(target=faulty_target, timeout=PATIENCE)) as provider:
         yield provider
 
 
@@ -44,19 +44,19 @@ def assert_works(provider):
 
 
 @pytest.mark.parametrize("name", [name for name, case in REQUESTS["failures"].items() if "provider" in case])
-def test_a_bad_request(healthy, target, name):
+def test_a_bad_request(healthy, faulty_target, name):
     case = REQUESTS["failures"][name]
     values = sent(REQUESTS["good"], case)
-    with closing(make_provider(target=target, model=values.get("model"), timeout=PATIENCE)) as provider:
+    with closing(make_provider(target=faulty_target, model=values.get("model"), timeout=PATIENCE)) as provider:
         assert_fails(provider, case["provider"], **arguments(values))
     assert_works(healthy)
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_a_model_at_fault(healthy, target, name):
+def test_a_model_at_fault(healthy, faulty_target, name):
     _, reason, _ = MODELS[name]["error"]
     expected = f"JEPA-WMS runtime returned {reason.lower()}: {MODELS[name]['message']}"
-    with closing(make_provider(target=target, model=name, timeout=PATIENCE)) as provider:
+    with closing(make_provider(target=faulty_target, model=name, timeout=PATIENCE)) as provider:
         assert_fails(provider, expected, **arguments(GOOD))
     assert_works(healthy)
 
@@ -68,8 +68,8 @@ def test_info_that_is_no_object(healthy, case):
 
 
 @pytest.mark.parametrize("case", PROVIDER["unconfigured"].values(), ids=PROVIDER["unconfigured"])
-def test_a_provider_without_model_path_or_runtime(target, case):
-    with GrpcRuntime(target) as runtime:
+def test_a_provider_without_model_path_or_runtime(faulty_target, case):
+    with GrpcRuntime(faulty_target) as runtime:
         provider = JEPAWMSProvider(model_path=case["model_path"], runtime=runtime if case["runtime"] else None)
         assert (provider.configured(), provider.health().healthy) == (False, False)
         assert provider.health().details == case["health"]

@@ -56,4 +56,12 @@ def load(device: str, name: str, weights: Path = WEIGHTS) -> NativeModel:
     tensors, digest = read_safetensors(weights, sha256=expected)
     module = Jepa(CONFIG)
     load_weights(module, tensors)
-    return NativeModel(module, name=name, source="embedded", digest=digest, device=device, limits=LIMITS)
+    return NativeModel(
+        module,
+        name=name,
+        source="embedded",
+        digest=digest,
+        device=device,
+        limits=LIMITS,
+        environment="two_room",
+    )
