@@ -58,8 +58,10 @@ def load_model(source: ModelSource, device: str) -> ServedModel:
             given = {key: options.pop(key) for key in EXECUTION_OPTIONS if key in options}
             options["execution"] = Execution.parse(given, device)
         return kind.load(*target, device=device, name=source.name, **options)
-    except (ModelLoadError, OSError, ValueError, RuntimeError, AssertionError) as error:
+    except ModelLoadError as error:
         raise ModelLoadError(f"model {source.name}: {error}") from error
+    except Exception as error:  # an object of foreign code fails in ways of its own
+        raise ModelLoadError(f"model {source.name}: {type(error).__name__}: {error}") from error
 
 
 def _choose(source: ModelSource) -> tuple[SourceKind, tuple[str, ...]]:
