@@ -3,12 +3,13 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PYTHON313 ?= $(shell for python in python3.13 $$(pyenv root 2>/dev/null)/versions/3.13*/bin/python; do \
   "$$python" -c '' 2>/dev/null && echo "$$python" && break; done)
 BIN := .venv/bin
+DURATION ?= 30s
 PROTO := protos/worldforge/jepa/v1
 STUBS := worldforge_jepa_client/v1
 # Mapping the proto's folder onto the package's gives the stubs imports that work, with nothing to rewrite.
 PROTOC = $(BIN)/python -m grpc_tools.protoc -I$(STUBS)=$(PROTO) $(PROTO)/jepa.proto
 
-.PHONY: help setup proto lint type test demo serve train evaluate clean
+.PHONY: help setup proto lint type test demo serve bench load train evaluate clean
 
 help:
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -47,6 +48,12 @@ serve: .venv/ready ## serve the embedded model on 127.0.0.1:50051
 
 demo: .venv/ready ## a server and a planner in two processes; writes build/demo.png
 	$(BIN)/python -m examples.two_room.demo
+
+bench: .venv/ready ## measure speed, memory and responsiveness; writes benchmarks/results/
+	$(BIN)/python -m benchmarks
+
+load: .venv/ready ## load a server, with ghz if it is installed; DURATION=600s soaks, TARGET=host:port names the server
+	$(BIN)/python -m benchmarks.load --duration $(DURATION) $(if $(TARGET),--target $(TARGET))
 
 train: .venv/ready ## retrain the embedded model from nothing and write its weights and card
 	$(BIN)/python -m examples.two_room.train

@@ -1,25 +1,26 @@
-"""What the wire costs a planner: `python -m benchmarks.planning`.
+"""(b) What the wire costs a planner.
 
-One CEM plan on the embedded model, five ways, interleaved in one run: in this process without any server (the
-reference), and through a server process by unary calls, a context, a session, and the server's own planner. All five
-plans must be equal bit by bit. Prints the median time of each, and of its ratio to the reference of the same round.
+One CEM plan on the embedded model, five ways: in this process without any server (the reference), and through a server
+process by unary calls, a context, a session, and the server's own planner. All five plans must be equal bit by bit.
 """
 
 from __future__ import annotations
 
-import argparse
-import time
 from collections.abc import Callable
 from threading import Event
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib.axes import Axes
 
-from examples.two_room.demo import running_server
-from examples.two_room.env import Layout, observe
+from benchmarks.harness import Seconds, calling, interleave, median, p99
+from benchmarks.report import Table, Target
+from benchmarks.scene import two_rooms
+from benchmarks.servers import serving
 from worldforge_jepa_client import Client
 from worldforge_jepa_client.arguments import build_scene
-from worldforge_jepa_client.calls import ScoreOptions
+from worldforge_jepa_client.calls import ScoreOptions, Timing
 from worldforge_jepa_client.planning import CEM, plan
 from worldforge_jepa_server.contexts import Cache
 from worldforge_jepa_server.device import use_threads
@@ -27,97 +28,104 @@ from worldforge_jepa_server.encoding import Encoder
 from worldforge_jepa_server.models import tiny
 from worldforge_jepa_server.scoring import score, to_actions
 
-HORIZON, ACTION_DIM, SEED, CHUNK = 6, 10, 0, 512
+SECONDS, THREADS = 50, 2
+SAMPLES, ITERATIONS, HORIZON, ACTION_DIM, SEED, CHUNK = 300, 30, 6, 10, 0, 512
+REFERENCE = "in process"
 
 Plan = npt.NDArray[np.float32]
+ScoreCandidates = Callable[[Plan], Plan]
 
 
-def main() -> None:
-    """Measure and print."""
-    arguments = _arguments()
-    layout = Layout(wall_x=32, door_y=32)
-    now, goal = (_frame(x, layout) for x in (12.0, 52.0))
-    use_threads(arguments.threads)
-    with running_server("--threads", str(arguments.threads)) as target, Client(target, timeout=120) as client:
-        ways = _ways(client, now, goal, arguments.samples, arguments.iterations)
-        plans = {name: way() for name, way in ways.items()}  # also warms everything up
-        seconds: dict[str, list[float]] = {name: [] for name in ways}
-        for _ in range(arguments.rounds):
-            for name, way in ways.items():
-                began = time.perf_counter()
-                way()
-                seconds[name].append(time.perf_counter() - began)
-    _print(seconds, plans, arguments)
-    if len({result.tobytes() for result in plans.values()}) > 1:
-        raise SystemExit("the plans differ")
+def measure(effort: float) -> Table:
+    """Plan in turns."""
+    scene = two_rooms()
+    use_threads(THREADS)
+    timings: list[Timing] = []
+    with serving("--threads", str(THREADS)) as server, Client(server.target, timeout=120) as client:
+        ways = {REFERENCE: _in_process(scene), **_by_server(client, scene, timings)}
+        plans = {name: way() for name, way in ways.items()}
+        timings.clear()
+        taken = interleave({name: calling(way) for name, way in ways.items()}, SECONDS * effort)
+    equal = {name: np.array_equal(result, plans[REFERENCE]) for name, result in plans.items()}
+    return _table(taken, equal, timings)
 
 
-def _ways(client: Client, now: object, goal: object, samples: int, iterations: int) -> dict[str, Callable[[], Plan]]:
-    def by(score_candidates: Callable[[Plan], Plan]) -> Plan:
-        planner = CEM(horizon=HORIZON, action_dim=ACTION_DIM, rng=SEED, samples=samples)
-        return plan(planner, score_candidates, iterations)
+def _by(score_candidates: ScoreCandidates) -> Plan:
+    return plan(CEM(horizon=HORIZON, action_dim=ACTION_DIM, rng=SEED, samples=SAMPLES), score_candidates, ITERATIONS)
 
-    def in_process() -> Plan:
-        model = tiny_model
-        scene = Encoder(Cache(2**20, 60.0)).encode_scene(model, build_scene(now, goal, None))
+
+def _in_process(scene: dict[str, Any]) -> Callable[[], Plan]:
+    model = tiny.load("cpu", "tiny")
+
+    def way() -> Plan:
+        encoded = Encoder(Cache(2**20, 60.0)).encode_scene(model, build_scene(**scene))
 
         def score_here(candidates: Plan) -> Plan:
             actions = to_actions(model, candidates[0], True)
-            costs: Plan = score(model, scene, actions, ScoreOptions(), CHUNK, Event()).scores.numpy()
+            costs: Plan = score(model, encoded, actions, ScoreOptions(), CHUNK, Event()).scores.numpy()
             return costs
 
-        return by(score_here)
+        return _by(score_here)
+
+    return way
+
+
+def _by_server(client: Client, scene: dict[str, Any], timings: list[Timing]) -> dict[str, Callable[[], Plan]]:
+    """The ways through a server; `timings` collects what it says of each of the session's calls."""
 
     def unary() -> Plan:
-        return by(lambda it: client.score(observation=now, goal=goal, action_candidates=it).scores)
+        return _by(lambda it: client.score(**scene, action_candidates=it).scores)
 
     def context() -> Plan:
-        kept = client.create_context(observation=now, goal=goal)
-        return by(lambda it: client.score(context=kept, action_candidates=it).scores)
+        kept = client.create_context(**scene)
+        return _by(lambda it: client.score(context=kept, action_candidates=it).scores)
 
     def session() -> Plan:
-        with client.session(observation=now, goal=goal) as session:
-            return by(lambda it: session.score(it).scores)
+        with client.session(**scene) as session:
+
+            def score_there(candidates: Plan) -> Plan:
+                result = session.score(candidates)
+                timings.append(result.timing)
+                return result.scores
+
+            return _by(score_there)
 
     def server() -> Plan:
-        planning = client.plan(
-            observation=now, goal=goal, horizon=HORIZON, samples=samples, iterations=iterations, seed=SEED
-        )
+        planning = client.plan(**scene, horizon=HORIZON, samples=SAMPLES, iterations=ITERATIONS, seed=SEED)
         return planning.result().actions
 
-    tiny_model = tiny.load("cpu", "tiny")
-    ways = (in_process, unary, context, session, server)
-    return {way.__name__.replace("_", " "): way for way in ways}
+    return {"unary": unary, "context": context, "stream": session, "Plan": server}
 
 
-def _frame(x: float, layout: Layout) -> dict[str, npt.NDArray[np.generic]]:
-    seen = observe(np.array([x, 32.0], np.float32), layout)
-    return {"visual": seen["image"], "proprio": seen["proprio"]}
+def _table(taken: dict[str, Seconds], equal: dict[str, bool], timings: list[Timing]) -> Table:
+    ratios = {name: seconds / taken[REFERENCE] for name, seconds in taken.items()}
+    rows = [
+        (name, median(seconds) * 1e3, p99(seconds) * 1e3, median(ratios[name]), "yes" if equal[name] else "NO")
+        for name, seconds in taken.items()
+    ]
 
+    def draw(axes: Axes) -> None:
+        axes.boxplot([ratios[name] for name in taken], orientation="horizontal", tick_labels=list(taken))
+        axes.set_xlabel(f"time of a plan, in times of {REFERENCE}")
 
-def _print(seconds: dict[str, list[float]], plans: dict[str, Plan], arguments: argparse.Namespace) -> None:
-    reference = np.array(seconds["in process"])
-    print(
-        f"CEM, {arguments.iterations} iterations of {arguments.samples} candidates, horizon {HORIZON}, "
-        f"{arguments.threads} threads, {arguments.rounds} rounds"
+    return Table(
+        "planning",
+        f"A CEM plan on the embedded model: {ITERATIONS} iterations of {SAMPLES} candidates, horizon {HORIZON}",
+        ("way", "p50 ms", "p99 ms", "x in process", "plan equal"),
+        rows,
+        draw,
+        [
+            Target("ways whose plan differs from the one made in process", sum(not same for same in equal.values()), 0),
+            Target(
+                "part of the server's time that a stream's timing fields account for",
+                median([_accounted(timing) for timing in timings]),
+                0.9,
+                at_least=True,
+            ),
+        ],
     )
-    print(f"{'':12}{'median ms':>12}{'x in process':>15}  equal")
-    for name, values in seconds.items():
-        times = np.array(values)
-        equal = np.array_equal(plans[name], plans["in process"])
-        print(
-            f"{name:12}{np.median(times) * 1e3:12.1f}{np.median(times / reference):15.3f}  {'yes' if equal else 'NO'}"
-        )
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--samples", type=int, default=300)
-    parser.add_argument("--iterations", type=int, default=30)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--threads", type=int, default=2)
-    return parser.parse_args()
-
-
-if __name__ == "__main__":
-    main()
+def _accounted(timing: Timing) -> float:
+    parts = timing.queue_us + timing.decode_us + timing.encode_us + timing.unroll_us + timing.distance_us
+    return parts / timing.total_us

@@ -24,7 +24,7 @@ from worldforge_jepa_client.spec import FREE
 from worldforge_jepa_server.config import ModelSource
 from worldforge_jepa_server.device import use_threads
 from worldforge_jepa_server.models.catalog import CATALOG
-from worldforge_jepa_server.models.contract import Latents, Observation, WorldModel
+from worldforge_jepa_server.models.contract import Latents, Observation, SelfScoringModel, WorldModel
 from worldforge_jepa_server.models.execution import Execution
 from worldforge_jepa_server.models.native import Jepa, NativeModel
 from worldforge_jepa_server.models.official import LIMITS, model_config
@@ -72,7 +72,10 @@ def _load(arguments: argparse.Namespace, options: dict[str, str]) -> WorldModel:
     source: ModelSource | None = arguments.model
     if source is None:
         return _synthetic(options)
-    return load_model(replace(source, options=source.options | options), arguments.device)
+    model = load_model(replace(source, options=source.options | options), arguments.device)
+    if isinstance(model, SelfScoringModel):
+        raise SystemExit(f"{source.name} scores by itself: it chooses its own precision")
+    return model
 
 
 def _synthetic(options: dict[str, str]) -> NativeModel:

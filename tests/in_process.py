@@ -57,8 +57,8 @@ class Running:
 
 
 @contextlib.asynccontextmanager
-async def running(names=("tiny",), **settings) -> AsyncIterator[Running]:
-    """Serve counting models on a free port."""
+async def running(names=("tiny",), models=None, **settings) -> AsyncIterator[Running]:
+    """Serve these models by name, or counting ones, on a free port."""
     config = replace(ServerConfig(), **settings)
     engine = Engine(config.queue_size, lambda: None)
     runtime = Runtime(engine, config)
@@ -67,7 +67,7 @@ async def running(names=("tiny",), **settings) -> AsyncIterator[Running]:
     server.add_generic_rpc_handlers((generic_handler(servicer),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    models = {name: CountingModel(name) for name in names}
+    models = models or {name: CountingModel(name) for name in names}
     runtime.serve(models)
     try:
         yield Running(f"127.0.0.1:{port}", models, engine, runtime, servicer)

@@ -18,7 +18,10 @@ ARROWS = {
     "cli": {"config", "models", "serve"},
     "config": set(),
     "convert": {"models"},
-    "serve": {"config", "device", "engine", "models", "runtime", "servicer", "warmup"},
+    "parity": {"config", "contexts", "encoding", "jobs", "models"},
+    "serve": {"allocator", "config", "device", "engine", "models", "reflection", "runtime", "servicer", "warmup"},
+    "allocator": set(),
+    "reflection": set(),
     "servicer": {"errors", "runtime", "streams"},
     "streams": {"errors", "runtime", "scenes"},
     "errors": set(),
@@ -35,8 +38,8 @@ ARROWS = {
     "models": {"config", "models"},
 }
 TORCH = {"device", "encoding", "models", "planning", "scoring"}
-PROTOBUF = {"servicer", "errors", "streams"}
-CLIENT_PROTOBUF = {"tensors", "messages", "session_messages", "errors", "client", "aio_client", "steps"}
+PROTOBUF = {"servicer", "errors", "reflection", "streams"}
+CLIENT_PROTOBUF = {"calldata", "tensors", "messages", "session_messages", "errors", "client", "aio_client", "steps"}
 
 
 def imports(path):
@@ -75,6 +78,16 @@ def test_the_client_never_imports_the_server_or_torch(path):
         assert name.split(".")[0] not in {"worldforge_jepa_server", "torch"}, name
         if name.startswith(("google.protobuf", "worldforge_jepa_client.v1")):
             assert path.stem in CLIENT_PROTOBUF, f"{path.name} imports protobuf"
+
+
+BY_NAME = {"cli.py", "local_server.py"}  # the command that the server's package adds, and the process that is started
+
+
+@pytest.mark.parametrize("path", sorted(CLIENT.glob("*.py")), ids=lambda path: path.name)
+def test_only_what_starts_it_knows_the_server_by_name(path):
+    texts = {node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)}
+    named = any(str(text).startswith("worldforge_jepa_server") for text in texts)
+    assert named == (path.name in BY_NAME)
 
 
 def loaded_after(statement):

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests import hub
 from tests.test_model_contract import actions, rollout, scene
 from worldforge_jepa_client import messages
 from worldforge_jepa_client.spec import Objective
@@ -71,6 +72,15 @@ def test_foreign_code_runs_under_autocast_and_float32_is_left_alone():
     assert linear.weight.dtype == torch.float32
 
 
+def test_a_model_from_torch_hub_has_a_precision_too():
+    plain, half = (hub.load("jepa_wm_pusht", precision=precision) for precision in ("float32", "bfloat16"))
+    exact, rounded = (model.encode(hub.frames()).visual for model in (plain, half))
+    assert (half.spec.dtype, plain.spec.dtype) == ("bfloat16", "float32")
+    assert not torch.equal(rounded.float(), exact)
+    torch.testing.assert_close(rounded.float(), exact, rtol=0, atol=0.05 * float(exact.abs().max()))
+    assert len(rollout(half, half.encode(hub.frames()), hub.random_actions())) == hub.H
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -108,6 +118,7 @@ def test_a_published_precision_travels():
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, of what its compiler imports
+@pytest.mark.timeout(300)  # a compiler on a busy machine
 def test_once_warm_a_compiled_model_meets_nothing_new(monkeypatch):
     # Traced and guarded as ever, but run by torch: C++ for every block would take minutes.
     monkeypatch.setattr(nn.Module, "compile", partialmethod(nn.Module.compile, backend="eager"))

@@ -63,6 +63,7 @@ PUBLISHED = dataclasses.replace(
     encoder="n",
     planner=PlannerDefaults(300, 10, 30, 6, 3, 0.5, (-1.0,) * 4, (1.0,) * 4),
     memory=MemoryUse(1, 2),
+    image_size=224,
 )
 
 

@@ -117,6 +117,7 @@ def test_the_spec_says_what_is_published(model, files):
     assert (spec.planner, spec.source) == (CATALOG[JEPA].environment.planner, "native:jepa_wm_pusht")
     assert spec.checkpoint_digest.startswith("sha256:")
     assert spec.memory.weights_bytes == 4 * spec.parameter_count
+    assert spec.image_size == 224
 
 
 def test_dino_wm_loads_with_its_separate_action_encoder_and_masks(tmp_path):

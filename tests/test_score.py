@@ -5,6 +5,7 @@ import threading
 import grpc
 import numpy as np
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -85,6 +86,8 @@ def test_a_result_says_what_was_computed_and_where_the_time_went(client):
         "proprio_weight": 0.5,
         "actions_are_normalized": False,
         "device": "cpu",
+        "model_class": "NativeModel",
+        "torch": torch.__version__,
     }
     timing = result.timing
     parts = (timing.queue_us, timing.decode_us, timing.encode_us, timing.unroll_us, timing.distance_us)

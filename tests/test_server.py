@@ -1,5 +1,6 @@
 """The server process: it says when it is ready, tells its health, drains, and names what keeps it from starting."""
 
+import platform
 import socket
 import subprocess
 import sys
@@ -11,6 +12,8 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
+from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 
 from tests.scenes import raw_candidates, scene
 from worldforge_jepa_client import Client
@@ -53,6 +56,24 @@ def test_reflection_shows_the_service_to_grpcurl_and_ghz(server):
     with grpc.insecure_channel(server.target) as channel:
         database = ProtoReflectionDescriptorDatabase(channel)
         assert SERVICE in database.get_services()
+
+
+@pytest.mark.parametrize(
+    ("symbol", "known"),
+    [(SERVICE, True), (f"{SERVICE}.Score", True), (f"{SERVICE}.Dance", False), ("Dance", False), ("", False)],
+)
+def test_reflection_finds_methods_too_as_ghz_asks_for_them(server, symbol, known):
+    asked = ServerReflectionRequest(file_containing_symbol=symbol)
+    with grpc.insecure_channel(server.target) as channel:
+        (answer,) = ServerReflectionStub(channel).ServerReflectionInfo(iter([asked]), timeout=DEADLINE)
+    assert answer.HasField("file_descriptor_response") == known
+    assert (answer.error_response.error_code == grpc.StatusCode.NOT_FOUND.value[0]) == (not known)
+
+
+def test_its_log_says_how_memory_is_kept(server):
+    assert "malloc: " in server.log
+    if platform.libc_ver()[0] == "glibc":
+        assert "malloc: glibc's, keeps 1024 MiB" in server.log
 
 
 def test_reflection_can_be_switched_off(start_server):

@@ -6,8 +6,10 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
+from worldforge_jepa_client.arrays import dtype_name
 from worldforge_jepa_client.calls import Observation, PlanCall, Scene, ScoreCall, ScoreOptions, UnrollCall
 from worldforge_jepa_client.errors import FailedPreconditionError, InvalidArgumentError, OutOfRangeError
 from worldforge_jepa_client.planning import Arrays, HostArrays, Planner, make_planner
@@ -53,8 +55,15 @@ def planner_for(call: PlanCall, spec: ModelSpec, arrays: Callable[..., Arrays] =
     Raises:
         InvalidArgumentError: there is no such planner; the message names the option at fault.
         OutOfRangeError: it would ask for more than the model's limits.
+        FailedPreconditionError: the model does not say what actions it takes.
     """
     told = call.planner
+    if spec.action_dim == FREE:
+        raise FailedPreconditionError(
+            f"{spec.name} does not say how many entries an action has; score candidates of your own",
+            reason="NO_ACTION_DIM",
+            field="model",
+        )
     try:
         # Before the planner, because it allocates what it is told to.
         _check_plan_limits(told.samples or 0, told.horizon, spec)
@@ -184,8 +193,9 @@ def _check_history(history: NDArray[Any] | None, frames: int, spec: ModelSpec) -
 
 
 def _check_tensor(array: NDArray[Any], spec: TensorSpec, field: str) -> None:
-    if array.dtype.name not in spec.dtypes:
-        raise _invalid(field, f"has dtype {array.dtype.name}; expected {' or '.join(spec.dtypes)}", "INVALID_DTYPE")
+    name = dtype_name(array.dtype)
+    if name not in spec.dtypes:
+        raise _invalid(field, f"has dtype {name}; expected {' or '.join(spec.dtypes)}", "INVALID_DTYPE")
     fits = len(array.shape) == len(spec.shape) and all(
         got > 0 if expected == FREE else got == expected for got, expected in zip(array.shape, spec.shape, strict=True)
     )
@@ -193,10 +203,12 @@ def _check_tensor(array: NDArray[Any], spec: TensorSpec, field: str) -> None:
         raise _invalid(field, f"has shape {array.shape}; expected {_shape_text(spec.shape)}", "INVALID_SHAPE")
     if array.dtype.kind != "f":
         return
-    low, high = float(array.min()), float(array.max())
-    if not (math.isfinite(low) and math.isfinite(high)):
+    if not np.isfinite(array).all():
         raise _invalid(field, "holds NaN or infinite values; expected finite numbers", "NON_FINITE")
-    least, most = spec.value_range or (-math.inf, math.inf)
+    if spec.value_range is None:
+        return
+    least, most = spec.value_range
+    low, high = float(array.min()), float(array.max())
     if low < least or high > most:
         raise _invalid(field, f"has values from {low:g} to {high:g}; expected {least:g} to {most:g}", "INVALID_VALUE")
 

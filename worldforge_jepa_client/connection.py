@@ -5,6 +5,9 @@ from __future__ import annotations
 import time
 
 DEFAULT_TARGET = "127.0.0.1:50051"
+TARGET_VARIABLE = "WORLDFORGE_JEPA_TARGET"
+"""The environment variable that names the server to commands and providers."""
+
 READY_POLL_SECONDS = 0.05
 
 CHANNEL_OPTIONS = (

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from worldforge_jepa_client.arguments import build_scene
 from worldforge_jepa_client.calls import Scene, ScoreResult
 from worldforge_jepa_client.client import Client
-from worldforge_jepa_client.connection import DEFAULT_TARGET
+from worldforge_jepa_client.connection import DEFAULT_TARGET, TARGET_VARIABLE
 from worldforge_jepa_client.errors import InvalidArgumentError, JepaError, NotFoundError
 from worldforge_jepa_client.scene_memory import UNSEEN, SceneMemory, scene_digest
 
@@ -56,7 +56,7 @@ class GrpcRuntime:
 
     def __init__(self, target: str | None = None, *, model: str | None = None, timeout: float = 10.0) -> None:
         self.model = model or _environment("JEPA_WMS_MODEL_NAME")
-        self.client = Client(target or _environment("WORLDFORGE_JEPA_TARGET") or DEFAULT_TARGET, timeout=timeout)
+        self.client = Client(target or _environment(TARGET_VARIABLE) or DEFAULT_TARGET, timeout=timeout)
         self.contexts_created = 0
         """How often the server was asked to keep a scene."""
         self._scenes = SceneMemory(_SCENES)
@@ -126,6 +126,8 @@ def make_provider(
     timeout: float = 10.0,
     health_timeout: float = 2.0,
     event_handler: Callable[[Any], None] | None = None,
+    name: str = "jepa-wms",
+    required_env_vars: Sequence[str] = (),
 ) -> GrpcJEPAWMSProvider:
     """Return a WorldForge provider that scores on a worldforge-jepa server; the server need not run yet.
 
@@ -137,6 +139,8 @@ def make_provider(
         timeout: seconds one `score_actions` may take.
         health_timeout: seconds `health` may take.
         event_handler: called with the `ProviderEvent` of every operation.
+        name: the provider's, in WorldForge's registry, results and events.
+        required_env_vars: without these in the environment the provider is not configured.
 
     Raises:
         ImportError: WorldForge is not installed.
@@ -150,7 +154,23 @@ def make_provider(
 
     runtime = GrpcRuntime(target, model=model, timeout=timeout)
     label = model_path or _environment("JEPA_WMS_MODEL_PATH") or runtime.model or "default"
-    return GrpcJEPAWMSProvider(runtime, model_path=label, health_timeout=health_timeout, event_handler=event_handler)
+    return GrpcJEPAWMSProvider(
+        runtime,
+        name=name,
+        model_path=label,
+        health_timeout=health_timeout,
+        event_handler=event_handler,
+        required_env_vars=required_env_vars,
+    )
+
+
+def entry_point(event_handler: Callable[[Any], None] | None = None) -> GrpcJEPAWMSProvider:
+    """The provider that WorldForge finds by itself as `jepa-wms-grpc`, in its entry point group `worldforge.providers`.
+
+    It is configured, and so registered, only where the environment's WORLDFORGE_JEPA_TARGET names a server. Raises as
+    `make_provider` does.
+    """
+    return make_provider(name="jepa-wms-grpc", required_env_vars=[TARGET_VARIABLE], event_handler=event_handler)
 
 
 def _environment(name: str) -> str:

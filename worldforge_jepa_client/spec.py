@@ -76,7 +76,7 @@ class PlannerDefaults:
 
 @dataclass(frozen=True)
 class MemoryUse:
-    """Bytes of the weights, and an estimate of the bytes that one candidate needs while it is unrolled."""
+    """Bytes of the weights, and an estimate of those that one candidate needs while it is unrolled, 0 if not known."""
 
     weights_bytes: int
     bytes_per_sample: int
@@ -89,7 +89,8 @@ class ModelSpec:
     Tensors on the wire: visual (1, T, 3, height, width), proprio (1, T, P) raw, action_history (1, T-1, A),
     action_candidates (1, S, H, A). An action packs `frameskip` raw actions, frame-major:
     A = `action_dim` = `frameskip` * `raw_action_dim`, `FREE` where the model does not say. `proprio` is None where the
-    model takes none. What is not known of a model is empty or None.
+    model takes none. The central square of a frame is resized to `image_size` px. What is not known of a model is
+    empty, 0 or None.
     """
 
     name: str
@@ -112,6 +113,7 @@ class ModelSpec:
     encoder: str = ""
     planner: PlannerDefaults | None = None
     memory: MemoryUse | None = None
+    image_size: int = 0
     compiled: bool = False
 
     @property

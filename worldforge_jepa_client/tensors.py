@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from worldforge_jepa_client import arrays
 from worldforge_jepa_client.errors import InvalidArgumentError
 from worldforge_jepa_client.v1 import jepa_pb2
 
@@ -50,7 +51,7 @@ def encode(array: NDArray[Any], message: jepa_pb2.Tensor, *, field: str = "tenso
     Raises:
         InvalidArgumentError: the array's dtype has no counterpart on the wire.
     """
-    name = dtype or array.dtype.name
+    name = dtype or arrays.dtype_name(array.dtype)
     if name not in _CODES:
         raise InvalidArgumentError(
             f"dtype {name} cannot be sent; expected one of {', '.join(_CODES)}",
@@ -95,12 +96,14 @@ def decode(message: jepa_pb2.Tensor, *, field: str = "tensor") -> NDArray[Any]:
 
 
 def _checked_shape(message: jepa_pb2.Tensor, field: str) -> tuple[int, ...]:
-    if len(message.shape) > _MAX_RANK:
-        problem = f"has {len(message.shape)} dimensions; expected at most {_MAX_RANK}"
-    elif any(not 0 <= size <= _MAX_DIM for size in message.shape):
-        problem = f"is {list(message.shape)}; every dimension must be from 0 to {_MAX_DIM}"
+    rank = len(message.shape)
+    shape = tuple(message.shape[:_MAX_RANK])
+    if rank > _MAX_RANK:
+        problem = f"has {rank} dimensions; expected at most {_MAX_RANK}"
+    elif not all(0 <= size <= _MAX_DIM for size in shape):
+        problem = f"is {list(shape)}; every dimension must be from 0 to {_MAX_DIM}"
     else:
-        return tuple(message.shape)
+        return shape
     raise InvalidArgumentError(f"shape {problem}", reason="INVALID_SHAPE", field=field)
 
 

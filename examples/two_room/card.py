@@ -42,8 +42,9 @@ are a drift that persists more or less, plus noise. First {joint_frames:,} frame
 
 Together, {joint_steps} steps: {prediction} times the squared error of the visual and proprio latents predicted up to
 {horizon} steps ahead, without stop-gradient, + {variance} variance + {covariance} covariance (VICReg's, within each
-layout) + {smoothness} smoothness + {inverse} linear inverse dynamics + {contrast} InfoNCE within each layout. Then
-{predictor_steps} steps of the prediction error alone, the encoder frozen, up to each of {horizons} steps ahead.
+layout) + {smoothness} smoothness + {inverse} linear inverse dynamics + {contrast} InfoNCE within each layout +
+{layout_contrast} InfoNCE between layouts. Then {predictor_steps} steps of the prediction error alone, the encoder
+frozen, up to each of {horizons} steps ahead.
 
 ## Collapse check
 
@@ -54,7 +55,7 @@ On unseen trajectories; training stops with an error when the spread within layo
 
 LIMITS = """
 The model knows nothing but these two rooms. It predicts from the last two frames, and was trained to predict
-{horizon} packed actions ahead: scores of longer plans are extrapolations. The default score adds the distance of
+{furthest} packed actions ahead: scores of longer plans are extrapolations. The default score adds the distance of
 proprio latents with weight {weight}; both tables above say what the pixels alone achieve.
 """
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -27,6 +26,7 @@ from tqdm import tqdm
 from examples.two_room.control import INITIAL_STD, Planning, Segment, drive, pack, to_raw
 from examples.two_room.env import FRAMESKIP, REACHED, Episode, Observation, observe, roll_batch, sample_episode
 from worldforge_jepa_client import Client, ModelSpec, Session
+from worldforge_jepa_client.local_server import running_server
 from worldforge_jepa_client.planning import Score, shift_plan
 
 mpl.use("Agg")
@@ -89,22 +89,6 @@ def main() -> int:
     draw(outcomes, arguments.picture)
     print(f"picture: {arguments.picture}")
     return 0 if 2 * reached > len(outcomes) else 1
-
-
-@contextlib.contextmanager
-def running_server(*flags: str) -> Iterator[str]:
-    """Start a server process on a free port; yield its address, and stop it at the end."""
-    arguments = ("--listen", "127.0.0.1:0", "--log-level", "warning", *flags)
-    command = [sys.executable, "-m", "worldforge_jepa_server", *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            ready = process.stdout.readline()
-            if not ready:
-                raise SystemExit("the server did not start; see its message above")
-            yield ready.removeprefix("serving on ").strip()
-        finally:
-            process.terminate()
 
 
 def run(client: Client, model: ModelSpec, arguments: argparse.Namespace, latencies: Latencies) -> Iterator[Outcome]:

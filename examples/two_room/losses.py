@@ -47,6 +47,17 @@ def contrast(features: Tensor, lag: int, scale: float = 3.0) -> Tensor:
     return F.cross_entropy(logits.flatten(0, 1), target.flatten())
 
 
+def layout_contrast(features: Tensor, scale: float = 10.0) -> Tensor:
+    """InfoNCE between layouts: half of a layout's trajectories, averaged, find the other half; [G, R, T, F].
+
+    Without it walls and door, which prediction within a layout does not tell apart from any other constant, fade from
+    the latents, and the predictor no longer knows where the agent is stopped.
+    """
+    first, second = (half.mean((1, 2)) for half in features.chunk(2, dim=1))
+    logits = -scale * torch.cdist(first, second).square() / features.shape[-1]
+    return F.cross_entropy(logits, torch.arange(len(logits)))
+
+
 def effective_rank(centred: Tensor) -> float:
     """exp(entropy of the normalized eigenvalues of the covariance) (Roy & Vetterli 2007); `centred` [M, F]."""
     eigenvalues = torch.linalg.svdvals(centred).square()

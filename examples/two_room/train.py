@@ -34,8 +34,8 @@ class Recipe:
     seed: int = 0
     threads: int = 2
     joint_steps: int = 1200
-    layouts: int = 4
-    trajectories: int = 16
+    layouts: int = 8
+    trajectories: int = 8
     horizon: int = 5
     joint_rate: float = 1.5e-3
     joint_near_door: float = 0.4
@@ -45,6 +45,7 @@ class Recipe:
     smoothness: float = 0.3
     inverse: float = 1.0
     contrast: float = 0.5
+    layout_contrast: float = 0.5
     predictor_horizons: tuple[int, ...] = (3, 6)
     predictor_steps: int = 1600
     predictor_batch: int = 128
@@ -146,6 +147,7 @@ def train_together(model: Jepa, recipe: Recipe, rng: np.random.Generator) -> Non
                 + recipe.smoothness * losses.smoothness(features)
                 + recipe.inverse * inverse.loss(features, actions)
                 + recipe.contrast * losses.contrast(features, lag=int(rng.integers(2, 5)))
+                + recipe.layout_contrast * losses.layout_contrast(features)
             )
             optimizer.step(loss)
             bar.set_postfix(
@@ -250,6 +252,7 @@ def facts(recipe: Recipe, model: Jepa, seconds: float) -> dict[str, object]:
         "held_out_layouts": len(layouts(held_out=True)),
         "joint_frames": recipe.joint_steps * frames,
         "pool_frames": len(recipe.predictor_horizons) * recipe.pool_size * (recipe.pool_length + 1),
+        "furthest": max(recipe.predictor_horizons),
         "horizons": ", then ".join(map(str, recipe.predictor_horizons)),
     }
 

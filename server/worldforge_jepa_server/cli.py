@@ -41,6 +41,7 @@ def main() -> int:
     logging.basicConfig(
         level=config.log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # torch has its own threads; idle ones of numpy's BLAS spin
     from worldforge_jepa_server.models.registry import ModelLoadError
     from worldforge_jepa_server.serve import BindError, serve
 

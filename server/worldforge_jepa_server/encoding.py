@@ -14,12 +14,15 @@ from torch import Tensor
 from worldforge_jepa_client.calls import Observation as ObservationArrays
 from worldforge_jepa_client.calls import Scene
 from worldforge_jepa_server.contexts import Cache
-from worldforge_jepa_server.models.contract import Latents, Observation, WorldModel
+from worldforge_jepa_server.models.contract import Latents, Observation, ServedModel
 
 
 @dataclass(frozen=True)
 class EncodedScene:
-    """A scene in latent space: `start` T frames, `goal` one or None, `action_history` (1, T-1, A) or None, as sent."""
+    """A scene as its model keeps it: `start` T frames, `goal` one or None.
+
+    `action_history` is (1, T-1, A) as it was sent, or None.
+    """
 
     start: Latents
     goal: Latents | None
@@ -43,7 +46,7 @@ class Encoder:
         self._cache = cache
 
     @torch.inference_mode()
-    def encode_scene(self, model: WorldModel, scene: Scene) -> EncodedScene:
+    def encode_scene(self, model: ServedModel, scene: Scene) -> EncodedScene:
         """Encode a checked scene; of the goal's frames only the last counts."""
         assert scene.observation is not None
         start = self.encode(model, scene.observation)
@@ -51,7 +54,7 @@ class Encoder:
         return EncodedScene(start, goal, scene.action_history)
 
     @torch.inference_mode()
-    def encode(self, model: WorldModel, frames: ObservationArrays) -> Latents:
+    def encode(self, model: ServedModel, frames: ObservationArrays) -> Latents:
         """Encode frames, or return what they were encoded to."""
         key = (model.spec.name, _digest(frames))
         latents = self._cache.get(key)

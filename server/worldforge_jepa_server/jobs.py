@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from threading import Event
 from typing import Any
@@ -16,30 +16,29 @@ from worldforge_jepa_client.errors import OutOfRangeError
 from worldforge_jepa_client.planning import Planner
 from worldforge_jepa_server.device import Clock, device_memory
 from worldforge_jepa_server.encoding import Encoder
-from worldforge_jepa_server.models.contract import Latents, WorldModel
+from worldforge_jepa_server.models.contract import Latents, SelfScoringModel, ServedModel, WorldModel
 from worldforge_jepa_server.scenes import Encode
-from worldforge_jepa_server.scoring import Scored, score, to_actions, unroll
+from worldforge_jepa_server.scoring import Scored, own_scores, score, to_actions, unroll
 
 
 @dataclass(frozen=True)
 class Step:
-    """What one piece of work gave, beside its costs on the host: float32 [S]."""
+    """What one piece of work gave, beside its scores on the host: float32 [S]."""
 
-    costs: NDArray[np.float32]
+    scores: NDArray[np.float32]
     scored: Scored
     encode_seconds: float
 
+    @property
+    def best_index(self) -> int:
+        """The first of the best, or the model's own choice."""
+        return int(self.scores.argmin()) if self.scored.best_index is None else self.scored.best_index
 
-def score_candidates(model: WorldModel, encode: Encode, call: ScoreCall, chunk_size: int, abandoned: Event) -> Step:
+
+def score_candidates(model: ServedModel, encode: Encode, call: ScoreCall, chunk_size: int, abandoned: Event) -> Step:
     """Score a call's candidates in its scene."""
-    return _score(
-        model,
-        encode,
-        to_actions(model, call.action_candidates[0], call.options.actions_are_normalized),
-        call.options,
-        chunk_size,
-        abandoned,
-    )
+    actions = to_actions(model, call.action_candidates[0], call.options.actions_are_normalized)
+    return _score(model, encode, actions, call.options, call.extra_info, chunk_size, abandoned)
 
 
 @dataclass(frozen=True)
@@ -53,26 +52,38 @@ class PlanStep(Step):
 
 
 def improve_plan(
-    model: WorldModel, encode: Encode, planner: Planner, call: PlanCall, chunk_size: int, abandoned: Event
+    model: ServedModel, encode: Encode, planner: Planner, call: PlanCall, chunk_size: int, abandoned: Event
 ) -> PlanStep:
-    """One iteration: ask the planner, score in the scene, tell the planner."""
+    """One iteration: ask the planner, score in the scene, tell the planner, to which lower is better."""
     candidates = planner.ask()[0]
     actions = candidates if call.on_device else to_actions(model, candidates, True)
-    step = _score(model, encode, actions, call.options, chunk_size, abandoned)
-    planner.tell(step.scored.scores if call.on_device else step.costs)
+    step = _score(model, encode, actions, call.options, {}, chunk_size, abandoned)
+    sign = 1 if step.scored.lower_is_better else -1
+    planner.tell(sign * (step.scored.scores if call.on_device else step.scores))
     mean, best = (_array(actions) for actions in (planner.mean, planner.best_actions))
-    return PlanStep(**vars(step), mean=mean, best_actions=best, best_score=planner.best_score, spread=planner.spread)
+    return PlanStep(
+        **vars(step), mean=mean, best_actions=best, best_score=sign * planner.best_score, spread=planner.spread
+    )
 
 
 def _score(
-    model: WorldModel, encode: Encode, actions: Any, options: ScoreOptions, chunk_size: int, abandoned: Event
+    model: ServedModel,
+    encode: Encode,
+    actions: Any,
+    options: ScoreOptions,
+    extra_info: Mapping[str, Any],
+    chunk_size: int,
+    abandoned: Event,
 ) -> Step:
     clock = Clock(model.spec.device)
     with device_memory():
         scene = encode()
     encode_seconds = clock.lap()
     check_goal_proprio(scene.goal, options, model.spec)
-    scored = score(model, scene, actions, options, chunk_size, abandoned)
+    if isinstance(model, SelfScoringModel):
+        scored = own_scores(model, scene, actions, options, extra_info)
+    else:
+        scored = score(model, scene, actions, options, chunk_size, abandoned)
     return Step(scored.scores.cpu().numpy(), scored, encode_seconds)
 
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import replace
 from functools import partial
+from importlib.metadata import version
 
 from worldforge_jepa_client.calls import (
     Context,
@@ -29,7 +30,7 @@ from worldforge_jepa_client.checks import (
     check_selection,
     planner_for,
 )
-from worldforge_jepa_client.errors import NotFoundError, UnavailableError
+from worldforge_jepa_client.errors import FailedPreconditionError, NotFoundError, UnavailableError
 from worldforge_jepa_client.sampling import HostArrays
 from worldforge_jepa_client.spec import ModelSpec
 from worldforge_jepa_server import jobs
@@ -37,11 +38,13 @@ from worldforge_jepa_server.config import ServerConfig
 from worldforge_jepa_server.contexts import Cache
 from worldforge_jepa_server.encoding import EncodedScene, Encoder
 from worldforge_jepa_server.engine import Engine
-from worldforge_jepa_server.models.contract import Latents, WorldModel
+from worldforge_jepa_server.models.contract import Latents, SelfScoringModel, ServedModel, WorldModel
 from worldforge_jepa_server.planning import DeviceArrays
 from worldforge_jepa_server.scenes import Encode, Scenes, StoredScene
 
 _log = logging.getLogger(__name__)
+
+_TORCH = version("torch")
 
 
 class Runtime:
@@ -50,13 +53,13 @@ class Runtime:
     def __init__(self, engine: Engine, config: ServerConfig) -> None:
         self._engine = engine
         self._config = config
-        self._models: Mapping[str, WorldModel] = {}
+        self._models: Mapping[str, ServedModel] = {}
         self._latents: Cache[Latents] = Cache(config.cache_bytes, config.context_ttl)
         self._contexts: Cache[StoredScene] = Cache(config.cache_bytes, config.context_ttl)
         self._encoder = Encoder(self._latents)
         self._scenes = Scenes(self._encoder, self._contexts)
 
-    def serve(self, models: Mapping[str, WorldModel]) -> None:
+    def serve(self, models: Mapping[str, ServedModel]) -> None:
         """Answer for these models from now on; the first one is the default."""
         self._models = models
 
@@ -86,15 +89,15 @@ class Runtime:
         job = partial(jobs.score_candidates, model, encode, call, self._config.chunk_size)
         step, queued = await self._engine.run(job)
         metadata = {
-            "score_units": "latent_cost",
+            **step.scored.metadata,
             "model": model.spec.name,
-            "objective": step.scored.objective.value,
-            "proprio_weight": step.scored.proprio_weight,
             "actions_are_normalized": call.options.actions_are_normalized,
             "device": model.spec.device,
+            "model_class": type(model).__name__,
+            "torch": _TORCH,
         }
         timing = _timing(step, arrived, decoded, queued)
-        return ScoreResult(step.costs, int(step.costs.argmin()), True, metadata, timing)
+        return ScoreResult(step.scores, step.best_index, step.scored.lower_is_better, metadata, timing)
 
     def hold(self, scene: Scene, model: str) -> Encode:
         """Return what encodes a whole scene once, when first called on the device thread."""
@@ -128,14 +131,14 @@ class Runtime:
 
     async def encode(self, observation: Observation, model_name: str) -> LatentFrames:
         """Encode an observation."""
-        model = self._model(model_name)
+        model = _with_latents(self._model(model_name))
         check_observation(observation, model.spec, "observation", needs_proprio=False)
         latents, _ = await self._engine.run(partial(jobs.encode_frames, model, self._encoder, observation))
         return latents
 
     async def unroll(self, call: UnrollCall) -> AsyncGenerator[tuple[int, LatentFrames], None]:
         """Yield (step, latents); each step waits its turn, so others score in between."""
-        model = self._model_for(call.scene, call.model)
+        model = _with_latents(self._model_for(call.scene, call.model))
         check_candidates(call.action_candidates, model.spec)
         check_normalizable(call.actions_are_normalized, model.spec)
         check_selection(call)
@@ -166,16 +169,16 @@ class Runtime:
                     mean=step.mean,
                     best_actions=step.best_actions,
                     best_score=step.best_score,
-                    mean_score=float(step.costs.mean()),
+                    mean_score=float(step.scores.mean()),
                     spread=step.spread,
                     timing=_timing(step, arrived, decoded, queued),
                 )
                 arrived = decoded = time.perf_counter()
 
-    def _model_for(self, scene: Scene | str, name: str) -> WorldModel:
+    def _model_for(self, scene: Scene | str, name: str) -> ServedModel:
         return self._model(self._scenes.model_of(scene, name))
 
-    def _model(self, name: str) -> WorldModel:
+    def _model(self, name: str) -> ServedModel:
         if not self._models:
             raise UnavailableError("the server is loading its models", reason="MODEL_LOADING", retry_after=1.0)
         try:
@@ -185,6 +188,14 @@ class Runtime:
             raise NotFoundError(
                 f"{name!r} is not served; served: {served}", reason="MODEL_NOT_FOUND", field="model"
             ) from None
+
+
+def _with_latents(model: ServedModel) -> WorldModel:
+    if isinstance(model, SelfScoringModel):
+        raise FailedPreconditionError(
+            f"{model.spec.name} scores by itself, and has no latents to give", reason="NO_LATENTS", field="model"
+        )
+    return model
 
 
 class _Once:

@@ -14,7 +14,7 @@ from worldforge_jepa_client.checks import check_scene
 from worldforge_jepa_client.errors import FailedPreconditionError, NotFoundError
 from worldforge_jepa_server.contexts import Cache
 from worldforge_jepa_server.encoding import EncodedScene, Encoder
-from worldforge_jepa_server.models.contract import WorldModel
+from worldforge_jepa_server.models.contract import ServedModel
 
 _ID_BYTES = 16
 _OVERHEAD = 1024  # bytes that the smallest context costs beside its latents
@@ -43,7 +43,7 @@ class Scenes:
         self._encoder = encoder
         self._contexts = contexts
 
-    def keep(self, model: WorldModel, scene: EncodedScene) -> Context:
+    def keep(self, model: ServedModel, scene: EncodedScene) -> Context:
         """Keep a scene under a new, unguessable id."""
         name = secrets.token_urlsafe(_ID_BYTES)
         self._contexts.put(name, StoredScene(model.spec.name, scene), scene.size + _OVERHEAD)
@@ -75,7 +75,7 @@ class Scenes:
         return stored.model
 
     @contextlib.contextmanager
-    def opened(self, scene: Scene | str, model: WorldModel, *, needs_goal: bool = True) -> Iterator[Encode]:
+    def opened(self, scene: Scene | str, model: ServedModel, *, needs_goal: bool = True) -> Iterator[Encode]:
         """Yield what gives the encoded scene; a context stays as long as it is open.
 
         Raises:

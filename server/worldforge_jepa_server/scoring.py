@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from threading import Event
 from typing import Any
@@ -19,18 +19,22 @@ from worldforge_jepa_client.errors import CallCancelledError, InternalError
 from worldforge_jepa_client.spec import Objective
 from worldforge_jepa_server.device import Clock, device_memory
 from worldforge_jepa_server.encoding import EncodedScene
-from worldforge_jepa_server.models.contract import Latents, WorldModel
+from worldforge_jepa_server.models.contract import Latents, Question, SelfScoringModel, ServedModel, WorldModel
 
 
 @dataclass(frozen=True)
 class Scored:
-    """Costs [S] on the device, what they were measured with, and the seconds each part took."""
+    """Scores [S] on the device, what the caller is told of them, and the seconds each part took.
+
+    `best_index` is None where it is the first of the best.
+    """
 
     scores: Tensor
-    objective: Objective
-    proprio_weight: float
+    metadata: Mapping[str, Any]
     unroll_seconds: float
     distance_seconds: float
+    lower_is_better: bool = True
+    best_index: int | None = None
 
 
 @torch.inference_mode()
@@ -69,7 +73,28 @@ def score(
         raise InternalError(
             f"the model gave {broken} of {len(scores)} scores as NaN or infinite", reason="NON_FINITE_SCORES"
         )
-    return Scored(scores, objective, weight, unroll_seconds, distance_seconds + clock.lap())
+    metadata = {"score_units": "latent_cost", "objective": objective.value, "proprio_weight": weight}
+    return Scored(scores, metadata, unroll_seconds, distance_seconds + clock.lap())
+
+
+def own_scores(
+    model: SelfScoringModel, scene: EncodedScene, actions: Tensor, options: ScoreOptions, extra_info: Mapping[str, Any]
+) -> Scored:
+    """Ask a model for its own scores of normalized `actions` [S, H, A], all at once; the scene has its goal.
+
+    Raises:
+        ResourceExhaustedError: the device is out of memory.
+        InternalError: the model failed, or what it answered is not what was asked.
+    """
+    assert scene.goal is not None
+    clock = Clock(model.spec.device)
+    history = None
+    if scene.action_history is not None:
+        history = to_actions(model, scene.action_history, options.actions_are_normalized)
+    with device_memory():
+        own = model.score(Question(scene.start, scene.goal, history, actions.unsqueeze(0), options, extra_info))
+    metadata = {"score_units": "model_score", **own.metadata}
+    return Scored(torch.from_numpy(own.scores), metadata, clock.lap(), 0.0, own.lower_is_better, own.best_index)
 
 
 @torch.inference_mode()
@@ -90,7 +115,7 @@ def unroll(
         yield predicted
 
 
-def to_actions(model: WorldModel, actions: NDArray[Any], are_normalized: bool) -> Tensor:
+def to_actions(model: ServedModel, actions: NDArray[Any], are_normalized: bool) -> Tensor:
     """Actions [..., A] of a request to normalized ones on the model's device."""
     tensor = torch.tensor(actions, device=model.spec.device, dtype=torch.float32)
     return tensor if are_normalized else model.normalize_actions(tensor)

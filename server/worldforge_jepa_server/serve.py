@@ -12,12 +12,13 @@ from threading import Event
 import grpc.aio
 from grpc_health.v1 import health, health_pb2_grpc
 from grpc_health.v1.health_pb2 import HealthCheckResponse
-from grpc_reflection.v1alpha import reflection
 
+from worldforge_jepa_server import reflection
+from worldforge_jepa_server.allocator import tune_malloc
 from worldforge_jepa_server.config import ServerConfig
 from worldforge_jepa_server.device import use_threads
 from worldforge_jepa_server.engine import Engine
-from worldforge_jepa_server.models.contract import WorldModel
+from worldforge_jepa_server.models.contract import ServedModel
 from worldforge_jepa_server.models.registry import load_model
 from worldforge_jepa_server.runtime import Runtime
 from worldforge_jepa_server.servicer import SERVICE_NAME, WorldModelServicer, generic_handler
@@ -42,6 +43,7 @@ async def serve(config: ServerConfig) -> None:
         ModelLoadError: a model cannot be loaded.
     """
     stopping = _on_signals()
+    _log.info("malloc: %s", tune_malloc())
     engine = Engine(config.queue_size, partial(use_threads, config.threads))
     runtime, healthy = Runtime(engine, config), health.aio.HealthServicer()
     servicer = WorldModelServicer(runtime)
@@ -83,7 +85,7 @@ def _build(config: ServerConfig, servicer: WorldModelServicer, healthy: health.a
     server = grpc.aio.server(
         options=(
             ("grpc.max_receive_message_length", config.max_message_bytes),
-            ("grpc.max_send_message_length", -1),
+            ("grpc.max_send_message_length", config.max_message_bytes),
             # With port reuse, which is gRPC's default, two servers would share an address without a word.
             ("grpc.so_reuseport", 0),
         )
@@ -91,7 +93,7 @@ def _build(config: ServerConfig, servicer: WorldModelServicer, healthy: health.a
     server.add_generic_rpc_handlers((generic_handler(servicer),))
     health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
     if config.reflection:
-        reflection.enable_server_reflection((SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+        reflection.enable(server, (SERVICE_NAME, health.SERVICE_NAME))
     return server
 
 
@@ -103,7 +105,7 @@ def _bind(server: grpc.aio.Server, listen: str) -> str:
     return listen if listen.startswith("unix:") else f"{listen.rpartition(':')[0]}:{port}"
 
 
-def _load(config: ServerConfig, _: Event) -> dict[str, WorldModel]:
+def _load(config: ServerConfig, _: Event) -> dict[str, ServedModel]:
     models = {}
     for source in config.model:
         model = load_model(source, config.device)

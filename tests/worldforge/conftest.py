@@ -10,7 +10,7 @@ import pytest
 try:
     import worldforge.providers.jepa_wms  # noqa: F401
 except ImportError:
-    collect_ignore = ["test_provider.py"]
+    collect_ignore_glob = ["test_*.py"]
 
 SCENE = Path(__file__).parents[1] / "data" / "two_room_scene.npz"
 
@@ -24,7 +24,7 @@ def bare_environment(monkeypatch):
 
 @pytest.fixture(scope="session")
 def target():
-    """The address of a running server whose default model is `tiny`."""
+    """The address of a running server of `tiny`, the default, and `other`."""
     address = os.environ.get("WORLDFORGE_JEPA_TARGET")
     if not address:
         pytest.skip("WORLDFORGE_JEPA_TARGET is not set: tests/test_worldforge.py starts a server and sets it")

@@ -110,7 +110,8 @@ class WorldModelServiceServicer(object):
 
     def Score(self, request, context):
         """Scores candidates in one scene: encode observation and goal, unroll every candidate, measure the distance from
-        the last predicted latent to the goal latent. Stateless, deterministic, safe to repeat.
+        the last predicted latent to the goal latent. Stateless, deterministic, safe to repeat. A model with a scoring
+        method of its own is asked for its scores instead.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -141,7 +142,8 @@ class WorldModelServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Encode(self, request, context):
-        """Returns the latents of an observation, for planners with an objective of their own.
+        """Returns the latents of an observation, for planners with an objective of their own. FAILED_PRECONDITION where the
+        model scores by itself; so is Unroll.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

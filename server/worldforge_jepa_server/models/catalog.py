@@ -148,7 +148,7 @@ DROID = Environment(
 
 DINOV2_S = Encoder("dinov2_vits14", latent_dim=384, image_size=224)
 DINOV3_L = Encoder("dinov3_vitl16", latent_dim=1024, image_size=256)
-VJEPA2_G = Encoder("vjepa2_vitg16", latent_dim=1408, image_size=256)
+VJEPA2_G = Encoder("vjepa2_vit_giant", latent_dim=1408, image_size=256)
 
 CATALOG: dict[str, CatalogEntry] = {
     entry.name: entry

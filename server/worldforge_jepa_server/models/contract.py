@@ -5,12 +5,15 @@ Letters: B batch, T frames, H horizon, A packed action dim, N tokens, D latent d
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
+from worldforge_jepa_client.calls import ScoreOptions
 from worldforge_jepa_client.spec import ModelSpec
 
 
@@ -31,7 +34,10 @@ class Observation:
 
 @dataclass(frozen=True)
 class Latents:
-    """Encoded or predicted frames: `visual` [B, T, N, D], `proprio` [B, T, N, D_proprio] or None."""
+    """Encoded or predicted frames: `visual` [B, T, N, D], `proprio` [B, T, N, D_proprio] or None.
+
+    Whatever stands after B and T is the model's own affair: a distance takes all of it as features.
+    """
 
     visual: Tensor
     proprio: Tensor | None = None
@@ -69,3 +75,54 @@ class WorldModel(Protocol):
 
     def normalize_actions(self, actions: Tensor) -> Tensor:
         """Raw packed actions [..., A] to the units `unroll` expects."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a model that scores by itself is asked; tensors on its device, actions normalized.
+
+    `observation` and `goal`, its last frame, are as `encode` kept them; `action_history` is [1, T-1, A] or None,
+    `candidates` [1, S, H, A].
+    """
+
+    observation: Latents
+    goal: Latents
+    action_history: Tensor | None
+    candidates: Tensor
+    options: ScoreOptions
+    extra_info: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class OwnScores:
+    """What a model's own scoring method answered, checked: scores float32[S] and which way they point."""
+
+    scores: NDArray[np.float32]
+    best_index: int
+    lower_is_better: bool
+    metadata: Mapping[str, Any]
+
+
+@runtime_checkable
+class SelfScoringModel(Protocol):
+    """A model with a scoring method of its own: its latents, if it has any, are its own affair."""
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What the model publishes about itself."""
+
+    def encode(self, observation: Observation) -> Latents:
+        """What is kept of a scene: its frames as they are."""
+
+    def normalize_actions(self, actions: Tensor) -> Tensor:
+        """Raw packed actions [..., A] to the units the model was trained with."""
+
+    def score(self, question: Question) -> OwnScores:
+        """Ask the model.
+
+        Raises:
+            InternalError: it failed, or what it answered is not what was asked.
+        """
+
+
+ServedModel = WorldModel | SelfScoringModel

@@ -230,6 +230,7 @@ def _spec(module: Jepa, name: str, source: str, digest: str, device: str, limits
         parameter_count=sum(parameter.numel() for parameter in module.parameters()),
         checkpoint_digest=f"sha256:{digest}" if digest else "",
         memory=MemoryUse(_bytes(module), _bytes_per_sample(config, module.encoder.cls_token.element_size())),
+        image_size=config.encoder.image_size,
     )
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 
 from worldforge_jepa_server.config import ModelSource
-from worldforge_jepa_server.models import official, tiny
-from worldforge_jepa_server.models.contract import ModelLoadError, WorldModel
+from worldforge_jepa_server.models import hub, official, python_source, tiny
+from worldforge_jepa_server.models.contract import ModelLoadError, ServedModel
 from worldforge_jepa_server.models.execution import OPTIONS as EXECUTION_OPTIONS
 from worldforge_jepa_server.models.execution import Execution
+
+_RESERVED = ("target", "device", "name", "execution")  # what every source is told anyway
 
 __all__ = ["SOURCES", "ModelLoadError", "load_model"]
 
@@ -21,21 +23,23 @@ class SourceKind:
     """How to load from one kind of source.
 
     `load` gets the keywords `device`, `name`, `execution` and the options that were given; before them, where the kind
-    has a `target`, what stands behind `KIND:`.
+    has a `target`, what stands behind `KIND:`. With `options` None it knows itself which ones it takes.
     """
 
-    load: Callable[..., WorldModel]
+    load: Callable[..., ServedModel]
     target: str = ""
-    options: tuple[str, ...] = ()
+    options: tuple[str, ...] | None = ()
 
 
 SOURCES = {
     "tiny": SourceKind(tiny.load),
     "native": SourceKind(official.load, "NAME", ("checkpoint", "encoder", "download")),
+    "hub": SourceKind(hub.load, "NAME", ("repo", "source", "pretrained", "trust_repo", "heads")),
+    "python": SourceKind(python_source.load, "package.module:factory", None),
 }
 
 
-def load_model(source: ModelSource, device: str) -> WorldModel:
+def load_model(source: ModelSource, device: str) -> ServedModel:
     """Load one model onto `device`.
 
     Raises:
@@ -51,18 +55,25 @@ def load_model(source: ModelSource, device: str) -> WorldModel:
         raise ModelLoadError(f"model {source.name}: {error}") from error
 
 
-def _choose(source: ModelSource) -> tuple[Callable[..., WorldModel], tuple[str, ...]]:
+def _choose(source: ModelSource) -> tuple[Callable[..., ServedModel], tuple[str, ...]]:
     kind, _, target = source.source.partition(":")
     if kind not in SOURCES:
         raise ModelLoadError(f"unknown source {source.source!r}; known: {', '.join(map(_usage, SOURCES))}")
     chosen = SOURCES[kind]
     if bool(target) != bool(chosen.target):
         raise ModelLoadError(f"{source.source!r} is not {_usage(kind)}")
-    known = (*chosen.options, *EXECUTION_OPTIONS)
-    unknown = ", ".join(key for key in source.options if key not in known)
-    if unknown:
-        raise ModelLoadError(f"{kind} takes only the options {', '.join(known)}, got {unknown}")
+    _check_options(kind, chosen.options, source.options)
     return chosen.load, (target,) if target else ()
+
+
+def _check_options(kind: str, own: tuple[str, ...] | None, given: Mapping[str, str]) -> None:
+    if own is None:
+        unknown, takes = [key for key in given if key in _RESERVED], "its own options"
+    else:
+        known = (*own, *EXECUTION_OPTIONS)
+        unknown, takes = [key for key in given if key not in known], f"only the options {', '.join(known)}"
+    if unknown:
+        raise ModelLoadError(f"{kind} takes {takes}, got {', '.join(unknown)}")
 
 
 def _usage(kind: str) -> str:

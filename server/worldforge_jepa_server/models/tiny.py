@@ -58,5 +58,12 @@ def load(device: str, name: str, weights: Path = WEIGHTS, execution: Execution =
     module = Jepa(CONFIG)
     load_weights(module, tensors)
     return NativeModel(
-        module, name=name, source="embedded", digest=digest, device=device, limits=LIMITS, execution=execution
+        module,
+        name=name,
+        source="embedded",
+        digest=digest,
+        device=device,
+        limits=LIMITS,
+        environment="two_room",
+        execution=execution,
     )

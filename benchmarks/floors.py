@@ -1,0 +1,94 @@
+"""What a call costs without a service: `python -m benchmarks.floors SOCKET` echoes on a Unix socket and by grpc.aio.
+
+It takes what the service takes and answers one float per candidate. The gRPC methods use the same messages and codec
+as the service, and nothing else of it; the raw socket is sent bare arrays behind their length.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+import sys
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+import numpy as np
+import numpy.typing as npt
+
+from worldforge_jepa_client import tensors
+from worldforge_jepa_client.v1 import jepa_pb2
+
+SHAPE = (1, 300, 6, 10)
+"""Of the candidates, with which every payload begins."""
+
+SERVICE = "Floor"
+LENGTH = struct.Struct("<I")
+
+
+def receive(connection: socket.socket, size: int) -> bytearray | None:
+    """Read exactly so many bytes; None where the connection has ended."""
+    buffer = bytearray(size)
+    rest = memoryview(buffer)
+    while rest:
+        count = connection.recv_into(rest)
+        if not count:
+            return None
+        rest = rest[count:]
+    return buffer
+
+
+def main() -> None:
+    """Serve, and say the gRPC address."""
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(sys.argv[1])
+    listening.listen()
+    threading.Thread(target=_serve_socket, args=(listening,), daemon=True).start()
+    asyncio.run(_serve_grpc())
+
+
+def _serve_socket(listening: socket.socket) -> None:
+    connection, _ = listening.accept()
+    while (header := receive(connection, LENGTH.size)) is not None:
+        payload = receive(connection, LENGTH.unpack(header)[0])
+        if payload is None:
+            return
+        candidates = np.frombuffer(payload, np.float32, count=int(np.prod(SHAPE))).reshape(SHAPE)
+        connection.sendall(_scores(candidates).tobytes())
+
+
+async def _serve_grpc() -> None:
+    server = grpc.aio.server(options=[("grpc.max_receive_message_length", -1)])
+    codec = (jepa_pb2.ScoreRequest.FromString, jepa_pb2.ScoreResponse.SerializeToString)
+    handlers = {
+        "Unary": grpc.unary_unary_rpc_method_handler(_unary, *codec),
+        "Bidi": grpc.stream_stream_rpc_method_handler(_bidi, *codec),
+    }
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    print(f"serving on 127.0.0.1:{port}", flush=True)
+    await server.wait_for_termination()
+
+
+async def _unary(request: jepa_pb2.ScoreRequest, _: Any) -> jepa_pb2.ScoreResponse:
+    candidates = tensors.decode(request.action_candidates)
+    return jepa_pb2.ScoreResponse(scores=_scores(candidates).tolist())
+
+
+async def _bidi(requests: AsyncIterator[jepa_pb2.ScoreRequest], _: Any) -> AsyncIterator[jepa_pb2.ScoreResponse]:
+    async for request in requests:
+        yield await _unary(request, None)
+
+
+def _scores(candidates: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    return candidates[0, :, -1, 0].copy()
+
+
+if __name__ == "__main__":
+    Path(sys.argv[1]).unlink(missing_ok=True)
+    main()

@@ -1,0 +1,66 @@
+"""Timing on a machine that is never quiet: every way of doing a thing takes its turn, again and again, in one run."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+Seconds = npt.NDArray[np.float64]
+Way = Callable[[int], list[float]]
+"""Does a thing so many times, one after the other; returns the seconds that each took."""
+
+
+def calling(call: Callable[[], object]) -> Way:
+    """Time a function."""
+
+    def way(times: int) -> list[float]:
+        return [_timed(call) for _ in range(times)]
+
+    return way
+
+
+def awaiting(loop: asyncio.AbstractEventLoop, call: Callable[[], Awaitable[object]]) -> Way:
+    """Time what a coroutine function does, without the cost of entering the loop."""
+
+    async def repeat(times: int) -> list[float]:
+        seconds = []
+        for _ in range(times):
+            began = time.perf_counter()
+            await call()
+            seconds.append(time.perf_counter() - began)
+        return seconds
+
+    return lambda times: loop.run_until_complete(repeat(times))
+
+
+def interleave(ways: Mapping[str, Way], seconds: float, *, calls: int = 1) -> dict[str, Seconds]:
+    """Go round all ways, `calls` at a time, for so long and at least twice; a first round only warms them up."""
+    for way in ways.values():
+        way(calls)
+    taken: dict[str, list[float]] = {name: [] for name in ways}
+    deadline, rounds = time.perf_counter() + seconds, 0
+    while rounds < 2 or time.perf_counter() < deadline:
+        for name, way in ways.items():
+            taken[name] += way(calls)
+        rounds += 1
+    return {name: np.array(values) for name, values in taken.items()}
+
+
+def median(values: Sequence[float] | Seconds) -> float:
+    """The 50th percentile."""
+    return float(np.median(values))
+
+
+def p99(values: Sequence[float] | Seconds) -> float:
+    """The 99th percentile."""
+    return float(np.percentile(values, 99))
+
+
+def _timed(call: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began

@@ -1,0 +1,1 @@
+"""Load: as much as a server takes, for as long as one likes."""

@@ -1,0 +1,60 @@
+"""Server processes to measure, with what the system knows of them (Linux)."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+MIB = 2**20
+
+
+@dataclass(frozen=True)
+class Server:
+    """A process that serves on `target`, `ready_seconds` after it was started."""
+
+    target: str
+    process: subprocess.Popen[str]
+    ready_seconds: float
+
+    @property
+    def resident(self) -> int:
+        """Bytes of memory that the process holds now."""
+        return self._memory("VmRSS")
+
+    @property
+    def peak(self) -> int:
+        """Bytes of memory that the process has held at most since `forget_peak`."""
+        return self._memory("VmHWM")
+
+    def forget_peak(self) -> None:
+        """Begin anew to look for the peak (man 5 proc, clear_refs)."""
+        Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
+
+    def _memory(self, name: str) -> int:
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.partition(f"{name}:")[2].split()[0]) * 1024
+
+
+def serving(*flags: str, module: str = "worldforge_jepa_server") -> contextlib.AbstractContextManager[Server]:
+    """Start a server with these flags on a free port."""
+    return started(module, "--listen", "127.0.0.1:0", "--log-level", "warning", *flags)
+
+
+@contextlib.contextmanager
+def started(module: str, *arguments: str) -> Iterator[Server]:
+    """Start `python -m module` and wait until it says `serving on <target>`; end it afterwards."""
+    began = time.perf_counter()
+    with subprocess.Popen([sys.executable, "-m", module, *arguments], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            ready = process.stdout.readline()
+            if not ready:
+                raise SystemExit(f"{module} did not start; see its message above")
+            yield Server(ready.removeprefix("serving on ").strip(), process, time.perf_counter() - began)
+        finally:
+            process.terminate()

@@ -1,0 +1,200 @@
+"""(a) What a call costs, and what that is in a raw socket's time, with a model that costs next to nothing.
+
+S is candidates (1, 300, 6, 10) float32, 72 KB; M is S with an observation and a goal of 224 x 224 x 3 uint8, 372 KB;
+L is S with the same two in float32, 1.28 MB.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+
+from benchmarks.floors import LENGTH, SERVICE, SHAPE, receive
+from benchmarks.harness import Seconds, Way, awaiting, calling, interleave, median, p99
+from benchmarks.report import Table, Target, grouped_bars
+from benchmarks.servers import serving, started
+from worldforge_jepa_client import AsyncClient, Client, tensors
+from worldforge_jepa_client.v1 import jepa_pb2
+
+SECONDS, CALLS = 90, 20
+RAW, UNARY, BIDI, STREAM = "raw Unix socket", "plain grpc.aio unary", "plain grpc.aio bidi", "stream"
+_SAMPLES, _HORIZON = SHAPE[1:3]
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Payload:
+    """Candidates, and a frame that is observation and goal; S comes with a frame of a few bytes."""
+
+    name: str
+    candidates: npt.NDArray[np.float32]
+    frame: Array
+
+    @property
+    def has_scene(self) -> bool:
+        """Whether the scene counts."""
+        return self.name != "S"
+
+
+def measure(effort: float) -> Table:
+    """Call each way with each payload, in turns."""
+    loop = asyncio.new_event_loop()
+    with contextlib.ExitStack() as stack:
+        ways: dict[str, Way] = {}
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        floor = stack.enter_context(started("benchmarks.floors", str(directory / "socket")))
+        server = stack.enter_context(serving("--model", "trivial", "--threads", "1", module="benchmarks.trivial"))
+        raw = stack.enter_context(contextlib.closing(_connect(directory / "socket")))
+        client = stack.enter_context(Client(server.target, timeout=60))
+        opened = loop.run_until_complete(_open(server.target, floor.target))
+        for payload in _payloads():
+            every = {
+                RAW: _raw(raw, payload),
+                **_plain(loop, opened.channel, payload),
+                **_blocking(stack, client, payload),
+                "stream, asyncio": _async_stream(loop, opened.client, payload),
+            }
+            ways |= {f"{name} {payload.name}": way for name, way in every.items()}
+        taken = interleave(ways, SECONDS * effort, calls=CALLS)
+        loop.run_until_complete(opened.close())
+    return _table(taken)
+
+
+def _payloads() -> list[Payload]:
+    rng = np.random.default_rng(0)
+    candidates = rng.standard_normal(SHAPE, np.float32)
+    image = rng.integers(0, 256, (1, 1, 3, 224, 224), np.uint8)
+    frames = {"S": image[..., :8, :8], "M": image, "L": image.astype(np.float32)}
+    return [Payload(name, candidates, frame) for name, frame in frames.items()]
+
+
+def _connect(path: Path) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX)
+    connection.connect(str(path))
+    return connection
+
+
+@dataclass(frozen=True)
+class _Opened:
+    client: AsyncClient
+    channel: grpc.aio.Channel
+
+    async def close(self) -> None:
+        await self.client.close()
+        await self.channel.close()
+
+
+async def _open(target: str, floor: str) -> _Opened:
+    channel = grpc.aio.insecure_channel(floor, options=[("grpc.max_send_message_length", -1)])
+    return _Opened(AsyncClient(target, timeout=60), channel)
+
+
+def _raw(connection: socket.socket, payload: Payload) -> Way:
+    def call() -> None:
+        frames = payload.frame.tobytes() * 2 if payload.has_scene else b""
+        content = payload.candidates.tobytes() + frames
+        connection.sendall(LENGTH.pack(len(content)))
+        connection.sendall(content)
+        scores = receive(connection, _SAMPLES * 4)
+        assert scores is not None
+        np.frombuffer(scores, np.float32)
+
+    return calling(call)
+
+
+def _plain(loop: asyncio.AbstractEventLoop, channel: grpc.aio.Channel, payload: Payload) -> dict[str, Way]:
+    """The same messages and codec as the service's, on gRPC alone."""
+    codec = (jepa_pb2.ScoreRequest.SerializeToString, jepa_pb2.ScoreResponse.FromString)
+    unary = channel.unary_unary(f"/{SERVICE}/Unary", *codec)
+    bidi = channel.stream_stream(f"/{SERVICE}/Bidi", *codec)
+    streams: list[Any] = []
+
+    async def call_bidi() -> Any:
+        if not streams:
+            streams.append(bidi())
+        await streams[0].write(_request(payload))
+        return await streams[0].read()
+
+    async def scored(call: Callable[[], Awaitable[Any]]) -> None:
+        np.array((await call()).scores, np.float32)
+
+    return {
+        UNARY: awaiting(loop, lambda: scored(lambda: unary(_request(payload)))),
+        BIDI: awaiting(loop, lambda: scored(call_bidi)),
+    }
+
+
+def _request(payload: Payload) -> jepa_pb2.ScoreRequest:
+    request = jepa_pb2.ScoreRequest()
+    tensors.encode(payload.candidates, request.action_candidates)
+    if payload.has_scene:
+        tensors.encode(payload.frame, request.context.observation.visual)
+        tensors.encode(payload.frame, request.context.goal.visual)
+    return request
+
+
+def _blocking(stack: contextlib.ExitStack, client: Client, payload: Payload) -> dict[str, Way]:
+    scene: dict[str, Any] = {"observation": payload.frame, "goal": payload.frame}
+    candidates = payload.candidates
+    context = client.create_context(**scene)
+    session = stack.enter_context(client.session(**scene))
+
+    def plan(iterations: int) -> list[float]:
+        progress = client.plan(context=context, samples=_SAMPLES, horizon=_HORIZON, iterations=iterations)
+        arrivals = [time.perf_counter(), *(time.perf_counter() for _ in progress)]
+        return np.diff(arrivals).tolist()
+
+    return {
+        "unary": calling(lambda: client.score(**scene, action_candidates=candidates)),
+        "context": calling(lambda: client.score(context=context, action_candidates=candidates)),
+        STREAM: calling(lambda: session.score(candidates)),
+        "Plan, an iteration": plan,
+    }
+
+
+def _async_stream(loop: asyncio.AbstractEventLoop, client: AsyncClient, payload: Payload) -> Way:
+    session = client.session(observation=payload.frame, goal=payload.frame)
+    return awaiting(loop, lambda: session.score(payload.candidates))
+
+
+def _table(taken: dict[str, Seconds]) -> Table:
+    names = list(dict.fromkeys(name[:-2] for name in taken))
+    columns = ["us per call", *(f"{size} {what}" for size in "SML" for what in ("p50", "p99", "x raw"))]
+    times = {name: median(seconds) * 1e6 for name, seconds in taken.items()}
+    rows = []
+    for name in names:
+        cells: list[str | float] = [name]
+        for size in "SML":
+            late = p99(taken[f"{name} {size}"]) * 1e6
+            cells += [times[f"{name} {size}"], late, times[f"{name} {size}"] / times[f"{RAW} {size}"]]
+        rows.append(cells)
+
+    def draw(axes: Axes) -> None:
+        grouped_bars(axes, names, {size: [times[f"{name} {size}"] for name in names] for size in "SML"})
+        axes.set_xlabel("median time of a call, us")
+
+    title = "What a call costs: trivial model, payloads of 72 KB (S), 372 KB (M) and 1.28 MB (L)"
+    return Table("wire", title, columns, rows, draw, _targets(times))
+
+
+def _targets(times: dict[str, float]) -> list[Target]:
+    stream = times[f"{STREAM} S"]
+    return [
+        Target("stream S, in times of plain grpc.aio unary S", stream / times[f"{UNARY} S"], 0.60),
+        Target("stream S, in times of the raw socket", stream / times[f"{RAW} S"], 9),
+        *(Target(f"stream {size}, in times of stream S", times[f"{STREAM} {size}"] / stream, 1.15) for size in "ML"),
+        Target("stream L, in times of plain grpc.aio unary L", times[f"{STREAM} L"] / times[f"{UNARY} L"], 0.15),
+    ]

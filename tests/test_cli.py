@@ -1,0 +1,33 @@
+"""`worldforge-jepa`: a table of commands, each loaded only when it is chosen."""
+
+import pytest
+
+from tests.test_boundaries import loaded_after
+from worldforge_jepa_client.cli import COMMANDS, main
+
+
+def test_help_lists_every_command_with_its_purpose(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
+    said = capsys.readouterr().out
+    for name, command in COMMANDS.items():
+        assert f"{name:10} {command.purpose}" in said
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_of_its_own(name, capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main([name, "--help"])
+    assert capsys.readouterr().out.startswith(f"usage: worldforge-jepa {name} ")
+
+
+@pytest.mark.parametrize("arguments", [[], ["dance"], ["smoke", "--dance"]])
+def test_anything_else_is_a_usage_error(arguments, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+    assert "usage: worldforge-jepa" in capsys.readouterr().err
+
+
+def test_the_command_loads_neither_torch_nor_the_server():
+    loaded = loaded_after("import worldforge_jepa_client.cli, worldforge_jepa_client.smoke")
+    assert not {"torch", "worldforge_jepa_server"} & loaded

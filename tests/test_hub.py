@@ -1,0 +1,191 @@
+"""`hub:NAME` loads, says what it loaded, and leaves the process as it was; whatever goes wrong is one clear error."""
+
+import logging
+import os
+import random
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from tests.hub import NAMES, STAND_IN, A, H, S, arrays, frames, join, load, options_of
+from worldforge_jepa_client import Client
+from worldforge_jepa_client.errors import InvalidArgumentError
+from worldforge_jepa_server.models.catalog import CATALOG
+from worldforge_jepa_server.models.contract import ModelLoadError, Observation
+
+
+@pytest.mark.parametrize("name", CATALOG)
+def test_every_published_name_is_known(name):
+    spec, entry = load(name).spec, CATALOG[name]
+    assert (spec.action_dim, spec.proprio_dim) == (entry.action_dim, entry.proprio_dim)
+    assert (spec.objective, spec.proprio_weight) == (entry.objective, entry.proprio_weight)
+    assert f"{spec.family}_{spec.environment}" == name.replace("_oss", "_droid")
+    assert (spec.encoder, spec.planner) == (entry.encoder.name, entry.environment.planner)
+
+
+def test_there_are_twelve_of_them():
+    assert len(CATALOG) == 12
+
+
+def test_a_model_that_is_not_what_is_published_under_its_name_is_refused(monkeypatch):
+    monkeypatch.setitem(CATALOG, "homemade", CATALOG["jepa_wm_wall"])
+    with pytest.raises(ModelLoadError, match="action_dim 6 and proprio_dim 4; the published jepa_wm_wall has 10 and 2"):
+        load("homemade")
+
+
+def test_a_model_without_proprio_takes_bare_images():
+    model = load("jepa_wm_droid")
+    assert (model.spec.proprio, model.spec.proprio_weight, model.spec.action_dim) == (None, 0.0, 7)
+    assert model.spec.planner.clip_high[-1] == 0.75
+    *_, last = model.unroll(model.encode(Observation(frames().visual)), torch.ones(2, 1, 7), None)
+    assert last.proprio is None
+
+
+def test_a_pose_that_the_predictor_takes_but_does_not_give_is_moved_by_the_action():
+    model = load("vjepa2_ac_oss")
+    assert (model.spec.proprio_dim, model.spec.proprio_weight) == (7, 0.0)
+    seen, actions = Observation(frames().visual, torch.ones(1, 1, 7)), torch.ones(H, S, 7)
+    context = model._model.encode({"visual": seen.visual, "proprio": seen.proprio})
+    expected = model._model.unroll(context, act_suffix=actions)
+    predicted = join(model.unroll(model.encode(seen), actions, None))
+    assert torch.equal(predicted.visual.transpose(0, 1), expected["visual"][1:])
+    assert torch.equal(predicted.proprio.transpose(0, 1), expected["proprio"][1:])
+
+
+def test_an_unpublished_name_is_known_by_what_its_object_says():
+    spec = load("homemade").spec
+    assert (spec.action_dim, spec.raw_action_dim, spec.frameskip, spec.proprio_dim) == (6, 2, 3, 4)
+    assert (spec.environment, spec.planner, spec.proprio_weight) == ("", None, 0.1)
+
+
+def test_heads_are_kept_where_asked_for():
+    assert "image_head" in load("homemade", heads="true")._model.heads
+
+
+@pytest.mark.parametrize("repo", ["stand-in", "upstream"])
+@pytest.mark.parametrize("name", NAMES)
+def test_loading_leaves_the_process_as_it_was(repo, name, capfd, monkeypatch):
+    options = options_of(repo)
+    for module in [key for key in sys.modules if key.split(".")[0] in ("hubconf", "app", "evals", "src")]:
+        monkeypatch.delitem(sys.modules, module)  # so that their import side effects happen again
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    random.seed(3), np.random.seed(3), torch.manual_seed(3)
+
+    def state():
+        root = logging.getLogger()
+        return (
+            *(random.getstate(), str(np.random.get_state()), torch.get_rng_state().tolist(), root.level),
+            *(root.handlers[:], os.environ["CUDA_VISIBLE_DEVICES"], torch.backends.cudnn.benchmark),
+            torch.hub._validate_not_a_forked_repo,
+        )
+
+    before = state()
+    load(name, **options)
+    assert state() == before
+    assert capfd.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        (
+            "needs_a_package",
+            {},
+            r"needs a Python package .*a_package_that_nobody_has.*pip install 'worldforge-jepa\[hub\]'",
+        ),
+        ("offline", {}, r"downloading failed .*no route to host.*repo=FOLDER, put encoder weights into .*checkpoints"),
+        ("jepa_wm_pusht", {"pretrained": "false"}, r"no file .*jepa-latest\.pth\.tar: put the weights there"),
+        ("unheard_of", {}, "loading from .* failed with .*unheard_of"),
+        ("empty", {}, r"expected a model or \(model, preprocessor\), got 0 objects"),
+        ("no_model", {}, "a Linear has neither encode and unroll nor a method to score with"),
+        ("exiting", {}, "SystemExit: upstream gave up"),
+        ("homemade", {"color": "blue"}, "hub takes only the options .*, got color"),
+        ("homemade", {"pretrained": "perhaps"}, "pretrained=perhaps: expected true or false"),
+        ("homemade", {"repo": "somebody/models"}, "add trust_repo=true if you trust it"),
+        ("homemade", {"repo": "/nowhere", "source": "local"}, "has no hubconf.py"),
+    ],
+)
+def test_each_failure_is_one_clear_error(name, options, message, monkeypatch):
+    monkeypatch.delenv("JEPAWM_LOGS", raising=False)
+    with pytest.raises(ModelLoadError, match=f"model m: .*{message}"):
+        load(name, **options)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA is here")
+def test_cuda_that_is_not_there_is_an_error_and_no_silent_cpu():
+    with pytest.raises(ModelLoadError, match="CUDA"):
+        load("jepa_wm_pusht", device="cuda")
+
+
+@pytest.fixture(scope="module")
+def client(start_server):
+    """Of a server with the stand-in's jepa_wm_pusht, called pusht."""
+    server = start_server("--model", f"pusht=hub:jepa_wm_pusht,repo={STAND_IN}")
+    with Client(server.target, timeout=30) as client:
+        yield client
+    assert server.terminate() == (0, "")  # nothing on stdout but its one line
+
+
+def score(client, now=None, goal=None, candidates=None, **keywords):
+    now, goal = (arrays(frames()) if each is None else each for each in (now, goal))
+    candidates = np.ones((1, S, H, A), np.float32) if candidates is None else candidates
+    return client.score(observation=now, goal=goal, action_candidates=candidates, **keywords)
+
+
+def test_the_server_publishes_upstreams_settings(client):
+    entry = CATALOG["jepa_wm_pusht"]
+    assert client.model().planner == entry.environment.planner
+    assert client.model().environment == "pusht"
+
+
+def test_of_a_goals_frames_the_last_counts(client):
+    goal = arrays(frames(3))
+    last = {name: array[:, -1:] for name, array in goal.items()}
+    np.testing.assert_array_equal(score(client, goal=goal).scores, score(client, goal=last).scores)
+
+
+def test_several_context_frames_need_the_actions_between_them(client):
+    history = np.ones((1, 2, A), np.float32)
+    with_history = score(client, now=arrays(frames(3)), action_history=history)
+    other = score(client, now=arrays(frames(3)), action_history=-history)
+    assert not np.array_equal(with_history.scores, other.scores)
+    with pytest.raises(
+        InvalidArgumentError, match="action_history: is missing; 3 observation frames need the 2 actions"
+    ):
+        score(client, now=arrays(frames(3)))
+
+
+def test_a_bare_image_is_told_what_to_add(client):
+    bare = {"visual": frames().visual.numpy()}
+    with pytest.raises(InvalidArgumentError, match=r"proprio: is missing; model pusht needs raw proprio \(1, any, 4\)"):
+        score(client, now=bare, goal=bare)
+
+
+def changed(**parts):
+    return {
+        name: part(array.astype(np.float32)) if (part := parts.get(name)) else array
+        for name, array in arrays(frames()).items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field"),
+    [
+        ({"now": changed(visual=lambda pixels: pixels / 255)}, "context.observation.visual"),
+        ({"goal": changed(visual=lambda pixels: pixels / 255)}, "context.goal.visual"),
+        ({"now": changed(visual=lambda pixels: pixels * np.nan)}, "context.observation.visual"),
+        ({"now": changed(proprio=lambda values: values * np.nan)}, "context.observation.proprio"),
+        ({"now": changed(proprio=lambda values: values[..., :1])}, "context.observation.proprio"),
+        ({"now": changed(proprio=lambda values: values.repeat(2, 1))}, "context.observation.proprio"),
+        ({"now": changed(visual=lambda pixels: pixels.repeat(2, 0))}, "context.observation.visual"),
+        ({"candidates": np.ones((1, S, 5, 2), np.float32)}, "action_candidates"),
+        ({"candidates": np.full((1, S, H, A), np.nan)}, "action_candidates"),
+        ({"candidates": np.ones((2, S, H, A), np.float32)}, "action_candidates"),
+    ],
+)
+def test_what_upstream_would_score_without_a_word_is_refused(client, arguments, field):
+    with pytest.raises(InvalidArgumentError) as caught:
+        score(client, **arguments)
+    assert caught.value.field == field

@@ -1,0 +1,302 @@
+"""`python:package.module:factory`: models with scores of their own, with latents, and with neither."""
+
+import math
+from contextlib import asynccontextmanager
+from threading import Event
+
+import numpy as np
+import pytest
+import torch
+
+from tests import python_models
+from tests.in_process import running
+from worldforge_jepa_client import AsyncClient, Client
+from worldforge_jepa_client.calls import Observation, Scene, ScoreCall, ScoreOptions
+from worldforge_jepa_client.checks import check_score_call
+from worldforge_jepa_client.errors import FailedPreconditionError, InternalError, InvalidArgumentError, OutOfRangeError
+from worldforge_jepa_client.spec import FREE
+from worldforge_jepa_server import jobs
+from worldforge_jepa_server.config import ModelSource
+from worldforge_jepa_server.contexts import Cache
+from worldforge_jepa_server.encoding import Encoder
+from worldforge_jepa_server.models.contract import ModelLoadError
+from worldforge_jepa_server.models.foreign import adapt
+from worldforge_jepa_server.models.registry import load_model
+from worldforge_jepa_server.warmup import warm_up
+
+S, H, A = 3, 2, 2
+CANDIDATES = np.zeros((1, S, H, A), np.float32)
+CANDIDATES[0, :, -1, 0] = [5, 1, 3]
+
+
+def load(factory, **options):
+    return load_model(ModelSource("m", f"python:tests.python_models:{factory}", options), "cpu")
+
+
+def served(model):
+    return adapt(model, name="m", source="test", device="cpu")
+
+
+def seen(value, count=1):
+    return Observation(np.full((1, count, 3, 4, 4), value, np.uint8))
+
+
+def call(candidates=CANDIDATES, history=None, frames=1, **changes):
+    return ScoreCall(Scene(seen(9, frames), seen(7, frames), history), candidates, **changes)
+
+
+def ask(model, request=None):
+    request = request or call()
+    check_score_call(request, model.spec)
+    encoder = Encoder(Cache(max_bytes=2**20, ttl=60))
+    return jobs.score_candidates(
+        model, lambda: encoder.encode_scene(model, request.scene), request, chunk_size=512, abandoned=Event()
+    )
+
+
+def answered(answer):
+    return ask(served(python_models.Answering(answer)))
+
+
+@pytest.mark.parametrize("factory", ["ScoreActions", "ScoreActionCandidates", "ComputeScores"])
+def test_a_models_own_scores_come_first(factory):
+    step = ask(load(factory))
+    assert step.scores.tolist() == [5, 1, 3]
+    assert (step.best_index, step.scored.lower_is_better) == (1, True)
+    assert step.scored.metadata == {"score_units": "model_score"}
+
+
+def test_a_scoring_method_is_told_everything():
+    model = python_models.ScoreActions()
+    history = np.full((1, 1, A), 2, np.float64)
+    options = ScoreOptions(proprio_weight=0.0)
+    ask(served(model), call(history=history, frames=2, options=options, extra_info={"note": [1]}))
+    info = model.told["info"]
+    assert model.told["model_path"] == "m"
+    assert info["observation"].shape == (1, 2, 3, 4, 4)
+    assert info["goal"].shape == (1, 1, 3, 4, 4)  # of a goal's frames the last counts
+    assert info["action_history"].tolist() == [[[2, 2]]]
+    assert (info["objective"], info["proprio_weight"], info["actions_are_normalized"]) == ("l2", 0.0, True)
+    assert info["note"] == [1]
+    assert torch.equal(model.told["action_candidates"], torch.from_numpy(CANDIDATES))
+
+
+def test_get_cost_gets_every_tensor_once_per_sample():
+    model = python_models.GetCost()
+    step = ask(served(model))
+    assert model.shapes["pixels"] == model.shapes["goal"] == (1, S, 1, 3, 4, 4)
+    assert model.shapes["action"] == (1, S, 1, A)
+    assert step.scores.tolist() == [7, 3, 5]
+
+
+def test_get_cost_gets_past_actions_before_the_candidates():
+    """For it pairs the first actions with the frames it sees."""
+    step = ask(served(python_models.GetCost()), call(history=np.full((1, 1, A), 100, np.float32), frames=2))
+    assert step.scores.tolist() == [107, 103, 105]
+
+
+def test_direction_best_index_and_metadata_are_the_models():
+    step = answered({"scores": torch.tensor([[1.0, 3.0, 3.0]]), "lower_is_better": False, "metadata": {"k": [1]}})
+    assert (step.best_index, step.scored.lower_is_better, step.scored.metadata["k"]) == (1, False, [1])
+    assert answered({"scores": [1, 2, 3], "best_index": 2}).best_index == 2
+
+
+def test_what_a_model_writes_into_its_frames_is_not_kept():
+    model = served(python_models.Overwriting())
+    scene = Encoder(Cache(max_bytes=2**20, ttl=60)).encode_scene(model, call().scene)
+    scores = [jobs.score_candidates(model, lambda: scene, call(), 512, Event()).scores.tolist() for _ in range(2)]
+    assert scores == [[9, 9, 9]] * 2
+
+
+def test_a_model_may_use_gradients():
+    assert ask(served(python_models.Gradients())).scores.tolist() == [5, 1, 3]
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason", "message"),
+    [
+        ([1, 2, 3], "RESPONSE_NOT_AN_OBJECT", "is a list; expected an object"),
+        (None, "RESPONSE_NOT_AN_OBJECT", "is a NoneType"),
+        ({}, "MISSING_SCORES", "has no scores"),
+        ({"scores": []}, "WRONG_SCORE_COUNT", "0 scores for 3 candidates"),
+        ({"scores": [1, 2]}, "WRONG_SCORE_COUNT", "2 scores for 3 candidates"),
+        ({"scores": ["a", "b", "c"]}, "INVALID_SCORES", "not numbers"),
+        ({"scores": [[1], [2, 3]]}, "INVALID_SCORES", "not numbers"),
+        ({"scores": [True, False, True]}, "INVALID_SCORES", "not numbers"),
+        ({"scores": [1, math.nan, 2]}, "NON_FINITE_SCORES", "NaN or infinite"),
+        ({"scores": [1, 1e300, 2]}, "NON_FINITE_SCORES", "NaN or infinite"),
+        ({"scores": [1, 2, 3], "best_index": 3}, "INVALID_BEST_INDEX", "best_index 3 for 3"),
+        ({"scores": [1, 2, 3], "best_index": -1}, "INVALID_BEST_INDEX", "best_index -1"),
+        ({"scores": [1, 2, 3], "best_index": True}, "INVALID_BEST_INDEX", "best_index True"),
+        ({"scores": [1, 2, 3], "lower_is_better": "yes"}, "INVALID_DIRECTION", "'yes'; expected true or false"),
+        ({"scores": [1, 2, 3], "metadata": [1]}, "INVALID_METADATA", "type list; expected an object"),
+        ({"scores": [1, 2, 3], "metadata": {"k": object()}}, "INVALID_METADATA", "not JSON"),
+        ({"scores": [1, 2, 3], "metadata": {"k": math.nan}}, "INVALID_METADATA", "not JSON"),
+        (
+            {"error": {"type": "checkpoint_expired", "message": "gone"}},
+            "CHECKPOINT_EXPIRED",
+            "checkpoint_expired: gone",
+        ),
+        ({"error": {}}, "MODEL_FAILED", "no message"),
+        ({"error": "broken"}, "INVALID_ERROR", "error of type str"),
+        (ZeroDivisionError("x / 0"), "MODEL_FAILED", "own scoring raised ZeroDivisionError: x / 0"),
+        (StopIteration(), "MODEL_FAILED", "raised StopIteration"),
+    ],
+)
+def test_a_bad_answer_is_an_error_with_a_stable_reason(answer, reason, message):
+    with pytest.raises(InternalError, match=message) as caught:
+        answered(answer)
+    assert caught.value.reason == reason
+
+
+def test_a_model_with_only_encode_and_unroll():
+    model = load("Plain")
+    actions = np.zeros((1, 2, 3, 4), np.float32)
+    actions[0, 1] = -1.0  # three steps of -4: from 9 to -3, where the goal is 7
+    assert ask(model, call(actions)).scores.tolist() == [4.0, 100.0]
+    with pytest.raises(OutOfRangeError, match="has 2 frames; the limit is 1"):
+        ask(model, call(actions, history=np.zeros((1, 1, 4), np.float32), frames=2))
+
+
+def test_unroll_is_given_the_kind_of_latents_that_encode_returns():
+    model = load("OnlyItsOwnKind")
+    scene = Scene(*(Observation(seen(value).visual, np.ones((1, 1, 2), np.float32)) for value in (9, 7)))
+    step = ask(model, ScoreCall(scene, np.zeros((1, 1, 3, 4), np.float32)))
+    assert step.scores.tolist() == [4.0]
+
+
+@pytest.mark.parametrize("factory", ["plain_with_preprocessor", "scorer_with_preprocessor"])
+def test_raw_actions_are_normalized_with_the_preprocessors_statistics(factory):
+    model = load(factory)
+    assert (model.spec.raw_action_dim, model.spec.frameskip) == (2, 2)
+    assert model.normalize_actions(torch.tensor([3.0, 6.0, 1.0, 2.0])).tolist() == [1, 1, 0, 0]
+
+
+def test_without_statistics_raw_actions_are_refused():
+    with pytest.raises(FailedPreconditionError, match="no action statistics"):
+        ask(load("ScoreActions"), call(options=ScoreOptions(actions_are_normalized=False)))
+
+
+def test_what_an_unknown_action_dim_means():
+    model = served(python_models.Answering({"scores": [0.0]}))
+    assert model.spec.action_dim == FREE
+    ask(model, call(np.zeros((1, 1, 2, 9), np.float32)))
+    with pytest.raises(InvalidArgumentError, match="expected"):
+        ask(load("ScoreActions"), call(np.zeros((1, 1, 2, 9), np.float32)))
+
+
+@pytest.mark.parametrize("model", ["ScoreActions", "PlainOfAnyActions"])
+def test_what_zeros_may_not_fit_is_not_warmed_up(model):
+    model = getattr(python_models, model)()
+    warm_up(served(model))
+    assert model.told is None
+
+
+def test_a_model_that_cannot_score_zeros_is_not_served():
+    with pytest.raises(ModelLoadError, match=r"m was loaded, but cannot score zeros: .*m\.encode raised RuntimeError"):
+        warm_up(load("Choosy"))
+
+
+@pytest.mark.parametrize(
+    ("factory", "options", "message"),
+    [
+        ("failing", {}, "failed with KeyError: 'no such checkpoint'"),
+        ("missing", {}, "importing it failed with AttributeError"),
+        ("not_callable", {}, "is a int, expected a callable"),
+        ("Normalizer", {}, "has neither encode and unroll nor a method"),
+        ("on_device", {"device": "cuda"}, "python takes its own options, got device"),
+        ("on_device", {"color": "blue"}, "cannot be called with device, color: .*'color'"),
+    ],
+)
+def test_a_factory_that_gives_no_model_is_one_clear_error(factory, options, message):
+    with pytest.raises(ModelLoadError, match=f"model m: .*{message}"):
+        load(factory, **options)
+
+
+@pytest.mark.parametrize("source", ["python:nowhere.to.be.found:make", "python:no_colon", "python::x"])
+def test_a_factory_that_cannot_be_found(source):
+    with pytest.raises(ModelLoadError, match=source):
+        load_model(ModelSource("m", source), "cpu")
+
+
+@asynccontextmanager
+async def a_client(*models):
+    """A client of a server with models called m, n."""
+    named = {
+        name: adapt(model, name=name, source="test", device="cpu") for name, model in zip("mn", models, strict=False)
+    }
+    async with running(models=named) as server, AsyncClient(server.target, timeout=30) as client:
+        yield client
+
+
+FRAMES = {"observation": seen(9).visual, "goal": seen(7).visual}
+
+
+async def test_a_model_that_scores_by_itself_is_asked_in_every_way():
+    async with a_client(python_models.ScoreActions()) as client:
+        context = await client.create_context(**FRAMES)
+        async with client.session(**FRAMES) as session:
+            for answer in (
+                await client.score(**FRAMES, action_candidates=CANDIDATES),
+                await client.score(context=context, action_candidates=CANDIDATES),
+                await session.score(CANDIDATES),
+            ):
+                assert (answer.scores.tolist(), answer.best_index) == ([5, 1, 3], 1)
+                assert answer.metadata["score_units"] == "model_score"
+
+
+async def test_its_answer_is_checked_in_every_way():
+    async with a_client(python_models.Answering({"scores": [1.0]})) as client:
+        context = await client.create_context(**FRAMES)
+        async with client.session(**FRAMES) as session:
+            for question in (
+                client.score(**FRAMES, action_candidates=CANDIDATES),
+                client.score(context=context, action_candidates=CANDIDATES),
+                session.score(CANDIDATES),
+            ):
+                with pytest.raises(InternalError, match="1 scores for 3 candidates") as caught:
+                    await question
+                assert caught.value.reason == "WRONG_SCORE_COUNT"
+
+
+@pytest.mark.parametrize(("lower_is_better", "towards"), [(True, -1), (False, 1)])
+async def test_it_is_planned_by_its_scores_whichever_way_they_point(lower_is_better, towards):
+    async with a_client(python_models.ScoreActions(lower_is_better=lower_is_better)) as client:
+        plan = await client.plan(**FRAMES, horizon=H, samples=64, iterations=4, elites=8).result()
+    assert towards * plan.actions[-1, 0] > 1  # zeros at first; the scores are each candidate's last first entry
+    assert plan.score == pytest.approx(plan.best_actions[-1, 0])
+
+
+async def test_it_has_no_latents_to_give():
+    async with a_client(python_models.ScoreActions()) as client:
+        with pytest.raises(FailedPreconditionError, match="model: m scores by itself") as caught:
+            await client.encode(observation=FRAMES["observation"])
+        assert caught.value.reason == "NO_LATENTS"
+        with pytest.raises(FailedPreconditionError, match="model: m scores by itself"):
+            await anext(aiter(client.unroll(observation=FRAMES["observation"], action_candidates=CANDIDATES)))
+
+
+async def test_a_plan_needs_an_action_dim():
+    async with a_client(python_models.Answering({})) as client:
+        with pytest.raises(FailedPreconditionError, match="m does not say how many entries an action has") as caught:
+            await client.plan(**FRAMES, horizon=H).result()
+        assert caught.value.reason == "NO_ACTION_DIM"
+
+
+async def test_one_model_that_fails_does_not_stop_the_other():
+    async with a_client(python_models.Answering(ValueError("broken")), python_models.ScoreActions()) as client:
+        with pytest.raises(InternalError, match="m's own scoring raised ValueError: broken"):
+            await client.score(**FRAMES, action_candidates=CANDIDATES)
+        result = await client.score(**FRAMES, action_candidates=CANDIDATES, model="n")
+        assert result.scores.tolist() == [5, 1, 3]
+
+
+def test_through_the_wire_with_options_direction_and_metadata(start_server):
+    server = start_server("--model", "own=python:tests.python_models:on_device,size=9")
+    with Client(server.target) as client:
+        frame = np.zeros((3, 4, 4), np.uint8)
+        result = client.score(observation=frame, goal=frame, action_candidates=CANDIDATES)
+    assert (result.scores.tolist(), result.best_index) == ([5, 1, 3], 1)
+    assert result.metadata["size"] == "9"
+    assert (result.metadata["device_given"], result.metadata["score_units"]) == ("cpu", "model_score")
+    assert "objective" not in result.metadata

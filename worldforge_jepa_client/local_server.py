@@ -1,0 +1,62 @@
+"""A server process of one's own, where the server package is installed with what it needs."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from importlib.util import find_spec
+
+from worldforge_jepa_client.errors import UnavailableError
+
+_NEEDS = ("worldforge_jepa_server", "torch", "safetensors", "grpc_health", "grpc_reflection")
+_STOP_SECONDS = 30.0
+
+
+@contextlib.contextmanager
+def running_server(*flags: str, start_seconds: float = 120.0) -> Iterator[str]:
+    """Start a `worldforge-jepa-server` on a free port; yield its address, and stop it at the end.
+
+    Args:
+        *flags: further flags of the server; it logs warnings to this process's stderr.
+        start_seconds: how long loading its models may take.
+
+    Raises:
+        UnavailableError: the server is not installed, or did not start.
+    """
+    missing = [name for name in _NEEDS if find_spec(name) is None]
+    if missing:
+        raise UnavailableError(
+            f"there is no server to start here, {', '.join(missing)} missing: name the target of a running one, or "
+            "pip install 'worldforge-jepa[server]'",
+            reason="SERVER_NOT_INSTALLED",
+        )
+    command = [sys.executable, "-m", "worldforge_jepa_server", "--listen", "127.0.0.1:0", "--log-level", "warning"]
+    with subprocess.Popen([*command, *flags], stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
+        try:
+            yield _address(process, start_seconds)
+        finally:
+            _stop(process)
+
+
+def _address(process: subprocess.Popen[str], start_seconds: float) -> str:
+    assert process.stdout is not None
+    too_late = threading.Timer(start_seconds, process.kill)
+    too_late.start()
+    ready = process.stdout.readline()
+    too_late.cancel()
+    if not ready:
+        raise UnavailableError(
+            f"the server did not start within {start_seconds:g} s; its log says why", reason="SERVER_DID_NOT_START"
+        )
+    return ready.removeprefix("serving on ").strip()
+
+
+def _stop(process: subprocess.Popen[str]) -> None:
+    process.terminate()
+    try:
+        process.wait(_STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
