@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,13 +11,22 @@ import torch
 from worldforge_jepa_client.spec import FLOATS, FREE, Limits, MemoryUse, ModelSpec, Normalization, Objective, TensorSpec
 from worldforge_jepa_server.models.catalog import CatalogEntry
 from worldforge_jepa_server.models.contract import ModelLoadError, ServedModel
+from worldforge_jepa_server.models.execution import FLOAT32, Execution
 from worldforge_jepa_server.models.own_scoring import METHODS, OwnScoringModel, own_method
 from worldforge_jepa_server.models.upstream import UpstreamModel, can_step
 
 _MAX_SAMPLES, _MAX_HORIZON, _MAX_FRAMES = 4096, 64, 16
 
 
-def adapt(loaded: Any, *, name: str, source: str, device: str, entry: CatalogEntry | None = None) -> ServedModel:
+def adapt(
+    loaded: Any,
+    *,
+    name: str,
+    source: str,
+    device: str,
+    entry: CatalogEntry | None = None,
+    execution: Execution = FLOAT32,
+) -> ServedModel:
     """Put what a loader returned behind the model contract.
 
     Args:
@@ -25,6 +35,7 @@ def adapt(loaded: Any, *, name: str, source: str, device: str, entry: CatalogEnt
         source: where it comes from.
         device: where it was asked to be.
         entry: what is published of it, if it is a published model.
+        execution: how it is to compute.
 
     Raises:
         ModelLoadError: it is no model, on another device, or not what the catalog says.
@@ -39,7 +50,22 @@ def adapt(loaded: Any, *, name: str, source: str, device: str, entry: CatalogEnt
     if isinstance(model, torch.nn.Module):
         model.eval().requires_grad_(False)
     spec = _spec(model, preprocessor, name, source, device, entry)
-    return OwnScoringModel(method, spec) if method else UpstreamModel(model, spec)
+    if method is None:
+        return UpstreamModel(model, _executed(model, spec, execution), execution)
+    if execution != FLOAT32:
+        raise ModelLoadError("precision and compile are not for a model that scores by itself")
+    return OwnScoringModel(method, spec)
+
+
+def _executed(model: Any, spec: ModelSpec, execution: Execution) -> ModelSpec:
+    """Compile the parts, and publish what is in force."""
+    if execution.compiled:
+        inner = getattr(model, "model", model)
+        if not isinstance(inner, torch.nn.Module):
+            raise ModelLoadError(f"compile=true: a {type(inner).__name__} is no torch module")
+        execution.compile(inner.children())
+    dtype = spec.dtype if execution.dtype is torch.float32 else execution.precision
+    return replace(spec, dtype=dtype, compiled=execution.compiled)
 
 
 def _pair(loaded: Any) -> tuple[Any, Any]:
