@@ -18,26 +18,33 @@ ARROWS = {
     "cli": {"config", "models", "serve"},
     "config": set(),
     "convert": {"models"},
-    "parity": {"config", "contexts", "encoding", "jobs", "models"},
+    "parity": {"config", "contexts", "deployment", "encoding", "engine", "jobs", "models", "scenes"},
     "serve": {"allocator", "config", "device", "engine", "models", "reflection", "runtime", "servicer", "warmup"},
     "allocator": set(),
     "reflection": set(),
-    "servicer": {"errors", "runtime", "streams"},
-    "streams": {"errors", "runtime", "scenes"},
+    "servicer": {"engine", "errors", "runtime", "streams"},
+    "streams": {"engine", "errors", "runtime", "scenes"},
     "errors": set(),
-    "runtime": {"config", "contexts", "encoding", "engine", "jobs", "models", "planning", "scenes"},
-    "engine": set(),
+    "runtime": {
+        "config", "contexts", "deployment", "encoding", "engine", "jobs", "models", "planning", "scenes", "score_jobs"
+    },
+    "engine": {"scheduler"},
+    "scheduler": set(),
     "contexts": set(),
     "scenes": {"contexts", "encoding", "models"},
-    "jobs": {"device", "encoding", "models", "scenes", "scoring"},
-    "warmup": {"contexts", "encoding", "models", "scoring"},
-    "scoring": {"device", "encoding", "models"},
+    "deployment": {"config", "models"},
+    "jobs": {"deployment", "device", "encoding", "engine", "memory", "models", "scenes", "score_jobs", "scoring"},
+    "score_jobs": {"batching", "deployment", "device", "engine", "memory", "scenes", "scoring"},
+    "warmup": {"contexts", "encoding", "memory", "models", "scoring"},
+    "scoring": {"batching", "device", "encoding", "memory", "models"},
+    "batching": {"models"},
     "encoding": {"contexts", "models"},
     "planning": set(),
     "device": set(),
+    "memory": set(),
     "models": {"config", "models"},
-}
-TORCH = {"device", "encoding", "models", "planning", "scoring"}
+}  # fmt: skip
+TORCH = {"batching", "device", "encoding", "jobs", "memory", "models", "planning", "score_jobs", "scoring", "warmup"}
 PROTOBUF = {"servicer", "errors", "reflection", "streams"}
 CLIENT_PROTOBUF = {"calldata", "tensors", "messages", "session_messages", "errors", "client", "aio_client", "steps"}
 

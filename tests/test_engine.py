@@ -1,19 +1,23 @@
-"""The device's queue: one piece of work at a time, bounded, and nothing computed that nobody waits for."""
+"""The device's thread: batches of what waits, in turns; bounded; and nothing computed that nobody waits for."""
 
 import asyncio
 import threading
+from collections import Counter
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from worldforge_jepa_client.errors import ResourceExhaustedError
-from worldforge_jepa_server.engine import Engine
+from worldforge_jepa_server.engine import LEAST_COST, Call, Caller, Engine
 
 DEADLINE = 10
+CHUNK = 4
 
 
 @pytest.fixture
 def engine():
-    engine = Engine(queue_size=3, on_start=lambda: None)
+    engine = Engine(capacity=3 * LEAST_COST, on_start=lambda: None)
     yield engine
     engine.close()
 
@@ -33,63 +37,137 @@ class Gate:
         assert await asyncio.to_thread(self.began.wait, DEADLINE)
 
 
+class Rows:
+    """A job of some rows that notes with whom each of its pieces ran, and fails at one row if told."""
+
+    unit, chunk = 1, CHUNK
+
+    def __init__(self, size, batch="rows", fails_at=None):
+        self.size, self.batch, self.fails_at = size, batch, fails_at
+        self.ran, self.company = [], []
+
+    def run(self, pieces):
+        return [piece.task.job.run_one(piece, len(pieces)) for piece in pieces]
+
+    def run_one(self, piece, company):
+        rows = range(piece.start, piece.stop)
+        self.ran += rows
+        self.company.append(company)
+        if self.fails_at in rows:
+            return ZeroDivisionError()
+        return sum(self.ran) if piece.last else None
+
+
 async def test_results_and_waiting_times_come_back(engine):
-    result, waited = await engine.run(lambda abandoned: 42)
+    result, waited = await engine.run(Call(lambda abandoned: 42))
     assert result == 42
     assert 0 <= waited < DEADLINE
 
 
 async def test_exceptions_come_back_and_the_next_work_runs(engine):
     with pytest.raises(ZeroDivisionError):
-        await engine.run(lambda abandoned: 1 / 0)
-    assert (await engine.run(lambda abandoned: 42))[0] == 42
+        await engine.run(Call(lambda abandoned: 1 / 0))
+    assert (await engine.run(Call(lambda abandoned: 42)))[0] == 42
 
 
 async def test_all_work_runs_in_one_thread_that_was_set_up_first():
     names = []
-    engine = Engine(queue_size=8, on_start=lambda: names.append(threading.current_thread().name))
-    await asyncio.gather(*(engine.run(lambda _: names.append(threading.current_thread().name)) for _ in range(4)))
+    engine = Engine(capacity=8, on_start=lambda: names.append(threading.current_thread().name))
+    note = Call(lambda _: names.append(threading.current_thread().name))
+    await asyncio.gather(*(engine.run(note) for _ in range(4)))
     engine.close()
     assert len(names) == 5
     assert len(set(names)) == 1
     assert threading.current_thread().name not in names
 
 
-async def test_work_runs_in_the_order_of_arrival(engine):
-    gate, order = Gate(), []
-    first = asyncio.create_task(engine.run(gate))
+async def test_what_waits_for_the_device_goes_as_one_batch(engine):
+    gate = Gate()
+    first = asyncio.create_task(engine.run(Call(gate)))
     await gate.wait_began()
-    rest = [asyncio.create_task(engine.run(lambda _, n=n: order.append(n))) for n in range(2)]
+    jobs = [Rows(1), Rows(2), Rows(1), Rows(1, batch=None)]
+    rest = [asyncio.create_task(engine.run(job, caller=Caller(client))) for client, job in enumerate(jobs)]
+    await asyncio.sleep(0)
     gate.open.set()
     await asyncio.wait_for(asyncio.gather(first, *rest), DEADLINE)
-    assert order == [0, 1]
+    assert [job.company for job in jobs] == [[3], [3], [3], [1]]
+
+
+async def test_a_large_job_runs_in_pieces_and_comes_back_whole(engine):
+    job = Rows(10)
+    assert (await engine.run(job))[0] == sum(range(10))
+    assert job.ran == list(range(10))
+    assert len(job.company) == 3
+
+
+async def test_a_piece_that_fails_ends_its_job_and_no_other(engine):
+    gate, broken, good = Gate(), Rows(10, fails_at=5), Rows(2)
+    first = asyncio.create_task(engine.run(Call(gate)))
+    await gate.wait_began()
+    rest = [asyncio.create_task(engine.run(job)) for job in (broken, good)]
+    await asyncio.sleep(0)
+    gate.open.set()
+    with pytest.raises(ZeroDivisionError):
+        await rest[0]
+    assert (await rest[1])[0] == 1
+    await first
+    assert broken.ran == list(range(8))
+    assert engine.pending == 0
+
+
+async def test_what_a_job_waited_is_all_but_its_own_pieces(engine):
+    gate = Gate()
+    first = asyncio.create_task(engine.run(Call(gate)))
+    await gate.wait_began()
+    second = asyncio.create_task(engine.run(Call(lambda _: None)))
+    began = asyncio.get_running_loop().time()
+    await asyncio.sleep(0.05)
+    gate.open.set()
+    (_, of_first), (_, of_second) = await asyncio.gather(first, second)
+    assert of_second >= 0.04 > of_first
+    assert of_second <= asyncio.get_running_loop().time() - began
 
 
 async def test_a_full_queue_refuses_with_a_delay_and_recovers(engine):
-    gate = Gate()
-    tasks = [asyncio.create_task(engine.run(gate)) for _ in range(3)]
-    await gate.wait_began()
-    with pytest.raises(ResourceExhaustedError) as caught:
-        await engine.run(gate)
-    assert caught.value.reason == "QUEUE_FULL"
-    assert caught.value.retry_after > 0
-    gate.open.set()
-    assert [result for result, _ in await asyncio.wait_for(asyncio.gather(*tasks), DEADLINE)] == ["done"] * 3
-    assert (await engine.run(gate))[0] == "done"
+    with engine.accepted(2 * LEAST_COST):
+        with engine.accepted(1):  # counts as the least
+            with pytest.raises(ResourceExhaustedError) as caught, engine.accepted(1):
+                pass
+            assert caught.value.reason == "QUEUE_FULL"
+            assert caught.value.retry_after > 0
+        with engine.accepted(LEAST_COST):
+            pass
+
+
+async def test_the_delay_grows_with_what_is_too_much(engine):
+    def delay(cost):
+        with pytest.raises(ResourceExhaustedError) as caught, engine.accepted(cost):
+            pass
+        return caught.value.retry_after
+
+    slow = Call(lambda _: threading.Event().wait(0.02), cost=10)
+    await engine.run(slow)
+    with engine.accepted(3 * LEAST_COST):
+        assert delay(2 * LEAST_COST) == pytest.approx(2 * delay(LEAST_COST))
+
+
+async def test_an_idle_engine_accepts_any_call(engine):
+    with engine.accepted(100 * LEAST_COST):
+        pass
 
 
 async def test_cancelled_work_that_waits_never_runs(engine):
     gate, ran = Gate(), []
-    first = asyncio.create_task(engine.run(gate))
+    first = asyncio.create_task(engine.run(Call(gate)))
     await gate.wait_began()
-    waiting = asyncio.create_task(engine.run(lambda _: ran.append(1)))
+    waiting = asyncio.create_task(engine.run(Call(lambda _: ran.append(1))))
     await asyncio.sleep(0)
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
     gate.open.set()
     await asyncio.wait_for(first, DEADLINE)
-    await engine.run(lambda _: None)
+    await engine.run(Call(lambda _: None))
     assert ran == []
 
 
@@ -101,7 +179,69 @@ async def test_cancelled_work_that_runs_is_told(engine):
         assert abandoned.wait(DEADLINE)
         told.set()
 
-    task = asyncio.create_task(engine.run(work))
+    task = asyncio.create_task(engine.run(Call(work)))
     assert await asyncio.to_thread(began.wait, DEADLINE)
     task.cancel()
     assert await asyncio.to_thread(told.wait, DEADLINE)
+
+
+async def test_closing_drops_what_waits():
+    engine, gate = Engine(LEAST_COST, lambda: None), Gate()
+    running = asyncio.create_task(engine.run(Call(gate)))
+    await gate.wait_began()
+    waiting = asyncio.create_task(engine.run(Rows(1)))
+    await asyncio.sleep(0)
+    gate.open.set()
+    engine.close()
+    assert (await running)[0] == "done"
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+
+
+Job = st.fixed_dictionaries(
+    {
+        "size": st.integers(1, 3 * CHUNK),
+        "batch": st.sampled_from([None, "p", "q"]),
+        "fails_at": st.none() | st.integers(0, CHUNK),
+        "client": st.integers(0, 2),
+        "queue": st.sampled_from(["a", "b"]),
+        "cancelled": st.booleans(),
+    }
+)
+
+
+@settings(max_examples=60)
+@given(st.lists(Job, min_size=1, max_size=12))
+def test_every_future_is_resolved_exactly_once_and_cancelled_jobs_never_run(described):
+    outcomes = Counter()
+
+    async def one(engine, job, told):
+        try:
+            result, _ = await engine.run(job, told["queue"], Caller(told["client"]))
+            assert result == sum(range(job.size))
+            outcomes["done"] += 1
+        except ZeroDivisionError:
+            assert job.fails_at in job.ran
+            outcomes["failed"] += 1
+
+    async def all_of_them():
+        engine, gate = Engine(1, lambda: None), Gate()
+        first = asyncio.create_task(engine.run(Call(gate)))
+        await gate.wait_began()
+        jobs = [Rows(told["size"], told["batch"], told["fails_at"]) for told in described]
+        tasks = [asyncio.create_task(one(engine, *pair)) for pair in zip(jobs, described, strict=True)]
+        await asyncio.sleep(0)
+        for task, told in zip(tasks, described, strict=True):
+            if told["cancelled"]:
+                task.cancel()
+        await asyncio.sleep(0)
+        gate.open.set()
+        ends = await asyncio.wait_for(asyncio.gather(first, *tasks, return_exceptions=True), DEADLINE)
+        engine.close()
+        for job, told, end in zip(jobs, described, ends[1:], strict=True):
+            assert isinstance(end, asyncio.CancelledError) == told["cancelled"]
+            assert job.ran == ([] if told["cancelled"] else list(range(len(job.ran))))
+        assert engine.pending == 0
+        assert outcomes.total() == sum(not told["cancelled"] for told in described)
+
+    asyncio.run(all_of_them())

@@ -71,7 +71,7 @@ async def test_a_cancelled_call_frees_the_device(start_server):
 
 
 async def test_overload_is_refused_with_a_delay_and_the_accepted_calls_finish(start_server):
-    server = start_server("--queue-size", "2")
+    server = start_server("--queue-size", "6000")  # two of these calls
     async with AsyncClient(server.target, timeout=DEADLINE) as client:
         await client.model()
         calls = [client.score(**scene(), **raw_candidates(samples=500, horizon=6)) for _ in range(6)]

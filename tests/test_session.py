@@ -86,8 +86,8 @@ def test_a_context_is_of_one_model(client):
         ({"context": "id", "goal": scene()["goal"]}, "context", "one way"),
         ({"context": "id", "action_history": np.zeros((1, 10))}, "context", "one way"),
         ({"observation": scene()["observation"]}, "context.goal", "is missing"),
-        ({"goal": scene()["goal"]}, "context.observation.visual", "is missing"),
-        ({}, "context.observation.visual", "is missing"),
+        ({"goal": scene()["goal"]}, "context.observation", "is missing"),
+        ({}, "context.observation", "is missing"),
     ],
 )
 def test_a_scene_comes_in_one_way(client, arguments, field, words):
@@ -313,7 +313,7 @@ async def test_a_hundred_sessions_at_once_each_get_their_own_scores():
     def own(seed):
         return scene(start=(10.0 + seed / 10, 20.0))
 
-    async with running(queue_size=128) as server, AsyncClient(server.target, timeout=DEADLINE) as client:
+    async with running() as server, AsyncClient(server.target, timeout=DEADLINE) as client:
         expected = [await client.score(**own(seed), **raw_candidates(seed=seed)) for seed in range(100)]
         encoded = server.model.encoded
 

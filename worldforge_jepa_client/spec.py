@@ -47,12 +47,16 @@ class Normalization:
 
 @dataclass(frozen=True)
 class Limits:
-    """What one request may hold; the server refuses more."""
+    """What one request may hold; the server refuses more. 0 is no limit.
+
+    `max_candidate_steps` bounds S x H, the candidates' actions all together.
+    """
 
     max_samples: int
     max_horizon: int
     max_context_frames: int
     max_message_bytes: int = 0
+    max_candidate_steps: int = 0
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,7 @@ class PlannerDefaults:
 
 @dataclass(frozen=True)
 class MemoryUse:
-    """Bytes of the weights, and an estimate of those that one candidate needs while it is unrolled, 0 if not known."""
+    """Bytes of the weights, and of what one candidate needs while it is unrolled, whatever the horizon; 0: unknown."""
 
     weights_bytes: int
     bytes_per_sample: int
@@ -114,6 +118,7 @@ class ModelSpec:
     planner: PlannerDefaults | None = None
     memory: MemoryUse | None = None
     image_size: int = 0
+    compiled: bool = False
 
     @property
     def action_dim(self) -> int:

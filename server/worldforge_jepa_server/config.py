@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 
@@ -29,6 +31,30 @@ class ModelSource:
         return cls(name, source or name, {key: value for key, _, value in pairs})
 
 
+class ByteSize(int):
+    """A number of bytes, from text like 512MiB, 2GiB, 1.5GB or 4096."""
+
+    _UNITS = MappingProxyType(
+        {unit + end: base**power for base, end in ((1000, "B"), (1024, "iB")) for power, unit in enumerate("KMGT", 1)}
+    )
+
+    def __new__(cls, text: str | int) -> ByteSize:
+        """Parse.
+
+        Raises:
+            ValueError: not a positive number with one of the suffixes KB, MB, GB, TB, KiB, MiB, GiB, TiB or none.
+        """
+        match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMGT]i?B)?", str(text))
+        size = float(match[1]) * cls._UNITS.get(match[2], 1) if match else 0
+        if size < 1:
+            raise ValueError(f"{text!r} is not a size like 512MiB")
+        return super().__new__(cls, size)
+
+    def __str__(self) -> str:
+        suffix = next((unit for unit in ("TiB", "GiB", "MiB", "KiB") if self % self._UNITS[unit] == 0), "")
+        return f"{int(self) // self._UNITS.get(suffix, 1)}{suffix}"
+
+
 def _setting(default: Any, text: str) -> Any:
     return field(default=default, metadata={"help": text})
 
@@ -43,8 +69,15 @@ class ServerConfig:
     )
     device: str = _setting("cpu", "torch device of the models: cpu, cuda, cuda:1")
     threads: int = _setting(0, "torch threads; 0 is one per core")
-    queue_size: int = _setting(256, "calls accepted at a time, the running one included; more are refused")
-    chunk_size: int = _setting(512, "candidates unrolled at a time; bounds memory")
+    queue_size: int = _setting(
+        1_000_000, "candidates x horizon of all calls accepted at a time, running ones included; more are refused"
+    )
+    batching: bool = _setting(True, "run what waits for the same model and horizon in one call of the model")
+    chunk_size: int = _setting(512, "most candidates unrolled at a time; others go between")
+    memory_budget: int = _setting(
+        ByteSize("1GiB"),
+        "memory for what is unrolled at a time, beside weights and cache; fewer candidates go at a time",
+    )
     cache_mib: int = _setting(512, "latents kept for contexts and repeated frames, in MiB")
     context_ttl: float = _setting(600.0, "seconds a context lives after its last use")
     max_message_mib: int = _setting(64, "largest request and response, in MiB")

@@ -1,14 +1,10 @@
-"""The device thread's tools: its torch threads, a clock that waits for kernels, memory errors in our words."""
+"""The device thread's tools: its torch threads, a clock that waits for kernels."""
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Iterator
 
 import torch
-
-from worldforge_jepa_client.errors import ResourceExhaustedError
 
 
 def use_threads(threads: int) -> None:
@@ -31,14 +27,3 @@ class Clock:
         now = time.perf_counter()
         elapsed, self._last = now - self._last, now
         return elapsed
-
-
-@contextlib.contextmanager
-def device_memory() -> Iterator[None]:
-    """Turn the device's out-of-memory error into ResourceExhaustedError."""
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        raise ResourceExhaustedError(
-            "the device is out of memory; send fewer candidates at a time", reason="OUT_OF_MEMORY"
-        ) from error

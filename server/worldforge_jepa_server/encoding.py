@@ -14,19 +14,25 @@ from torch import Tensor
 from worldforge_jepa_client.calls import Observation as ObservationArrays
 from worldforge_jepa_client.calls import Scene
 from worldforge_jepa_server.contexts import Cache
-from worldforge_jepa_server.models.contract import Latents, Observation, ServedModel
+from worldforge_jepa_server.models.contract import Latents, Observation, SelfScoringModel, ServedModel
 
 
 @dataclass(frozen=True)
 class EncodedScene:
-    """A scene as its model keeps it: `start` T frames, `goal` one or None.
+    """A scene as its model keeps it.
 
-    `action_history` is (1, T-1, A) as it was sent, or None.
+    `start` has the T frames that the model looks back on, `goal` one or is None, `action_history` is (1, T-1, A), in
+    the units it was sent in, or None where T is 1.
     """
 
     start: Latents
     goal: Latents | None
     action_history: NDArray[Any] | None
+
+    @property
+    def frames(self) -> int:
+        """T."""
+        return len(self.start.visual[0])
 
     @property
     def size(self) -> int:
@@ -47,11 +53,13 @@ class Encoder:
 
     @torch.inference_mode()
     def encode_scene(self, model: ServedModel, scene: Scene) -> EncodedScene:
-        """Encode a checked scene; of the goal's frames only the last counts."""
+        """Encode what counts of a checked scene: the frames of the model's window, and the goal's last."""
         assert scene.observation is not None
-        start = self.encode(model, scene.observation)
-        goal = None if scene.goal is None else self.encode(model, _last_frame(scene.goal))
-        return EncodedScene(start, goal, scene.action_history)
+        frames = frames_kept(model, scene)
+        start = self.encode(model, _newest(scene.observation, frames))
+        goal = None if scene.goal is None else self.encode(model, _newest(scene.goal, 1))
+        history = scene.action_history
+        return EncodedScene(start, goal, None if history is None or frames == 1 else history[:, 1 - frames :])
 
     @torch.inference_mode()
     def encode(self, model: ServedModel, frames: ObservationArrays) -> Latents:
@@ -64,9 +72,16 @@ class Encoder:
         return latents
 
 
-def _last_frame(frames: ObservationArrays) -> ObservationArrays:
+def frames_kept(model: ServedModel, scene: Scene) -> int:
+    """How many of a scene's frames count: those that the model looks back on, or may, if it scores by itself."""
+    assert scene.observation is not None
+    frames = len(scene.observation.visual[0])
+    return frames if isinstance(model, SelfScoringModel) else min(frames, model.spec.context_window)
+
+
+def _newest(frames: ObservationArrays, count: int) -> ObservationArrays:
     proprio = frames.proprio
-    return ObservationArrays(frames.visual[:, -1:], None if proprio is None else proprio[:, -1:])
+    return ObservationArrays(frames.visual[:, -count:], None if proprio is None else proprio[:, -count:])
 
 
 def _digest(frames: ObservationArrays) -> bytes:

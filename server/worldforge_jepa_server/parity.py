@@ -9,8 +9,6 @@ import argparse
 import os
 import sys
 from dataclasses import dataclass
-from functools import partial
-from threading import Event
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,7 +21,7 @@ from worldforge_jepa_client.connection import DEFAULT_TARGET, TARGET_VARIABLE
 from worldforge_jepa_client.errors import FailedPreconditionError
 from worldforge_jepa_client.spec import ModelSpec, Objective
 from worldforge_jepa_client.synthetic import scene_of, synthetic_arrays
-from worldforge_jepa_server.config import ModelSource
+from worldforge_jepa_server.config import ModelSource, ServerConfig
 
 if TYPE_CHECKING:
     from worldforge_jepa_server.models.contract import ServedModel
@@ -122,12 +120,16 @@ def _score_here(
     model: ServedModel, scene: Scene, candidates: NDArray[np.float32], objective: str | None
 ) -> NDArray[np.float32]:
     from worldforge_jepa_server.contexts import Cache
+    from worldforge_jepa_server.deployment import deploy
     from worldforge_jepa_server.encoding import Encoder
+    from worldforge_jepa_server.engine import run_here
     from worldforge_jepa_server.jobs import score_candidates
+    from worldforge_jepa_server.scenes import Scenes
 
-    encode = partial(Encoder(Cache(max_bytes=0, ttl=0)).encode_scene, model, scene)
+    scenes = Scenes(Encoder(Cache(max_bytes=0, ttl=0)), Cache(max_bytes=0, ttl=0))
     call = build_score_call(scene, candidates, {"objective": objective})
-    return score_candidates(model, encode, call, candidates.shape[1], Event()).scores
+    job = score_candidates(deploy(model, None, ServerConfig()), scenes.whole(scene, model), call)
+    return run_here(job).scores
 
 
 def _ranks(scores: NDArray[np.float32]) -> NDArray[np.int64]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import AsyncGenerator, Mapping
-from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
+from types import MappingProxyType
 
 from worldforge_jepa_client.calls import (
     Context,
@@ -23,24 +23,26 @@ from worldforge_jepa_client.calls import (
 )
 from worldforge_jepa_client.checks import (
     check_candidates,
+    check_extra_info,
     check_normalizable,
     check_observation,
     check_options,
-    check_scene,
     check_selection,
     planner_for,
 )
-from worldforge_jepa_client.errors import FailedPreconditionError, NotFoundError, UnavailableError
-from worldforge_jepa_client.sampling import HostArrays
-from worldforge_jepa_client.spec import ModelSpec
+from worldforge_jepa_client.errors import NotFoundError, UnavailableError
+from worldforge_jepa_client.planning import Planner
+from worldforge_jepa_client.spec import MemoryUse, ModelSpec
 from worldforge_jepa_server import jobs
 from worldforge_jepa_server.config import ServerConfig
 from worldforge_jepa_server.contexts import Cache
+from worldforge_jepa_server.deployment import Deployment, deploy
 from worldforge_jepa_server.encoding import EncodedScene, Encoder
-from worldforge_jepa_server.engine import Engine
-from worldforge_jepa_server.models.contract import Latents, SelfScoringModel, ServedModel, WorldModel
+from worldforge_jepa_server.engine import Call, Caller, Engine
+from worldforge_jepa_server.models.contract import Latents, ServedModel
 from worldforge_jepa_server.planning import DeviceArrays
-from worldforge_jepa_server.scenes import Encode, Scenes, StoredScene
+from worldforge_jepa_server.scenes import OpenScene, Scenes, StoredScene
+from worldforge_jepa_server.score_jobs import Step
 
 _log = logging.getLogger(__name__)
 
@@ -53,67 +55,80 @@ class Runtime:
     def __init__(self, engine: Engine, config: ServerConfig) -> None:
         self._engine = engine
         self._config = config
-        self._models: Mapping[str, ServedModel] = {}
+        self._models: Mapping[str, Deployment] = {}
         self._latents: Cache[Latents] = Cache(config.cache_bytes, config.context_ttl)
         self._contexts: Cache[StoredScene] = Cache(config.cache_bytes, config.context_ttl)
         self._encoder = Encoder(self._latents)
         self._scenes = Scenes(self._encoder, self._contexts)
 
-    def serve(self, models: Mapping[str, ServedModel]) -> None:
-        """Answer for these models from now on; the first one is the default."""
-        self._models = models
+    def serve(
+        self, models: Mapping[str, ServedModel], memory: Mapping[str, MemoryUse | None] = MappingProxyType({})
+    ) -> None:
+        """Answer for these models from now on, the first one being the default; `memory` is what they need.
+
+        Raises:
+            ModelLoadError: the memory budget does not do for one of them.
+        """
+        self._models = {
+            name: deploy(model, memory.get(name, model.spec.memory), self._config) for name, model in models.items()
+        }
 
     def specs(self) -> list[ModelSpec]:
         """The contracts of all models, the default one first."""
         self._model("")
-        return [self.spec(name) for name in self._models]
+        return [deployed.spec for deployed in self._models.values()]
 
     def spec(self, name: str) -> ModelSpec:
-        """A model's contract, with this server's message limit."""
-        spec = self._model(name).spec
-        return replace(spec, limits=replace(spec.limits, max_message_bytes=self._config.max_message_bytes))
+        """A model's contract."""
+        return self._model(name).spec
 
-    async def score(self, call: ScoreCall, arrived: float) -> ScoreResult:
-        """Score candidates; `arrived` is when the request did, in `time.perf_counter` seconds."""
-        model = self._model_for(call.scene, call.model)
-        with self._scenes.opened(call.scene, model) as encode:
-            return await self.score_in(encode, replace(call, model=model.spec.name), arrived)
+    async def score(self, call: ScoreCall, caller: Caller) -> ScoreResult:
+        """Score candidates."""
+        deployed = self._model_for(call.scene, call.model)
+        with self._scenes.opened(call.scene, deployed.model) as scene:
+            _check(call, deployed.spec)
+            with self._engine.accepted(_cost(call)):
+                return await self._score(deployed, scene, call, caller)
 
-    async def score_in(self, encode: Encode, call: ScoreCall, arrived: float) -> ScoreResult:
-        """Score candidates in a scene that is held already; `call.scene` is not looked at."""
-        model = self._model(call.model)
-        check_options(call.options, model.spec)
-        check_candidates(call.action_candidates, model.spec)
-        _log.debug("score on %s: %d candidates, horizon %d", model.spec.name, *call.action_candidates.shape[1:3])
+    async def score_in(self, scene: OpenScene, call: ScoreCall, caller: Caller) -> ScoreResult:
+        """Score candidates in a scene that is held; `call.scene` is not looked at.
+
+        Never refused for a full queue: who holds a scene waits for one call before he makes the next.
+        """
+        deployed = self._model(call.model)
+        _check(call, deployed.spec)
+        return await self._score(deployed, scene, call, caller)
+
+    async def _score(self, deployed: Deployment, scene: OpenScene, call: ScoreCall, caller: Caller) -> ScoreResult:
+        spec = deployed.spec
+        _log.debug("score on %s: %d candidates, horizon %d", spec.name, *call.action_candidates.shape[1:3])
         decoded = time.perf_counter()
-        job = partial(jobs.score_candidates, model, encode, call, self._config.chunk_size)
-        step, queued = await self._engine.run(job)
+        step, waited = await self._engine.run(jobs.score_candidates(deployed, scene, call), spec.name, caller)
         metadata = {
             **step.scored.metadata,
-            "model": model.spec.name,
+            "model": spec.name,
             "actions_are_normalized": call.options.actions_are_normalized,
-            "device": model.spec.device,
-            "model_class": type(model).__name__,
+            "device": spec.device,
+            "model_class": type(deployed.model).__name__,
             "torch": _TORCH,
         }
-        timing = _timing(step, arrived, decoded, queued)
+        timing = _timing(step, caller.arrived, decoded, waited)
         return ScoreResult(step.scores, step.best_index, step.scored.lower_is_better, metadata, timing)
 
-    def hold(self, scene: Scene, model: str) -> Encode:
-        """Return what encodes a whole scene once, when first called on the device thread."""
-        check_scene(scene, self._model(model).spec)
-        return _Once(partial(self._encoder.encode_scene, self._model(model), scene))
+    def hold(self, scene: Scene, model: str) -> OpenScene:
+        """Open a whole scene for as long as it is held."""
+        return self._scenes.whole(scene, self._model(model).model)
 
-    async def encode_now(self, encode: Encode) -> None:
+    async def encode_now(self, scene: OpenScene, model: str, caller: Caller) -> None:
         """Encode a held scene."""
-        await self._engine.run(lambda _: encode())
+        await self._engine.run(_encoding(scene), self._model(model).spec.name, caller)
 
-    async def create_context(self, scene: Scene, model_name: str) -> Context:
+    async def create_context(self, scene: Scene, model_name: str, caller: Caller) -> Context:
         """Encode a scene and keep it."""
-        model = self._model(model_name)
-        with self._scenes.opened(scene, model) as encode:
-            encoded, _ = await self._engine.run(lambda _: encode())
-        return self._scenes.keep(model, encoded)
+        deployed = self._model(model_name)
+        with self._scenes.opened(scene, deployed.model) as opened, self._engine.accepted(opened.frames):
+            encoded, _ = await self._engine.run(_encoding(opened), deployed.spec.name, caller)
+        return self._scenes.keep(deployed.model, encoded)
 
     def delete_context(self, context_id: str) -> None:
         """Forget a context."""
@@ -129,56 +144,75 @@ class Runtime:
         """The size of all latents that contexts and the encoder's cache hold."""
         return self._latents.bytes + self._contexts.bytes
 
-    async def encode(self, observation: Observation, model_name: str) -> LatentFrames:
+    async def encode(self, observation: Observation, model_name: str, caller: Caller) -> LatentFrames:
         """Encode an observation."""
-        model = _with_latents(self._model(model_name))
-        check_observation(observation, model.spec, "observation", needs_proprio=False)
-        latents, _ = await self._engine.run(partial(jobs.encode_frames, model, self._encoder, observation))
+        deployed = self._model(model_name)
+        model = deployed.world
+        check_observation(observation, deployed.spec, "observation", needs_proprio=False)
+        frames = observation.visual.shape[1]
+        job = Call(partial(jobs.encode_frames, model, self._encoder, observation), frames)
+        with self._engine.accepted(frames):
+            latents, _ = await self._engine.run(job, deployed.spec.name, caller)
         return latents
 
-    async def unroll(self, call: UnrollCall) -> AsyncGenerator[tuple[int, LatentFrames], None]:
+    async def unroll(self, call: UnrollCall, caller: Caller) -> AsyncGenerator[tuple[int, LatentFrames], None]:
         """Yield (step, latents); each step waits its turn, so others score in between."""
-        model = _with_latents(self._model_for(call.scene, call.model))
-        check_candidates(call.action_candidates, model.spec)
-        check_normalizable(call.actions_are_normalized, model.spec)
+        deployed = self._model_for(call.scene, call.model)
+        model = deployed.world
+        check_candidates(call.action_candidates, deployed.spec)
+        check_normalizable(call.actions_are_normalized, deployed.spec)
         check_selection(call)
-        horizon = call.action_candidates.shape[2]
-        with self._scenes.opened(call.scene, model, needs_goal=False) as encode:
-            steps = jobs.predictions(model, encode, call, self._config.max_message_bytes)
+        _, samples, horizon, _ = call.action_candidates.shape
+        samples = len(call.samples) or samples
+        with (
+            self._scenes.opened(call.scene, model, needs_goal=False) as scene,
+            self._engine.accepted(samples * horizon),
+        ):
+            steps = jobs.predictions(deployed, scene, call, self._config.max_message_bytes)
             for step in range(1, max(call.steps, default=horizon) + 1):
-                latents, _ = await self._engine.run(partial(jobs.next_step, steps))
+                job = Call(partial(jobs.next_step, steps), samples)
+                latents, _ = await self._engine.run(job, deployed.spec.name, caller)
                 if latents is not None:
                     yield step, latents
 
-    async def plan(self, call: PlanCall, arrived: float) -> AsyncGenerator[PlanProgress, None]:
+    async def plan(self, call: PlanCall, caller: Caller) -> AsyncGenerator[PlanProgress, None]:
         """Yield the plan after each iteration; each waits its turn, so others score in between."""
-        model = self._model_for(call.scene, call.model)
-        check_options(call.options, model.spec)
-        arrays = partial(DeviceArrays, model.spec.device) if call.on_device else HostArrays
-        planner, _ = await self._engine.run(lambda _: planner_for(call, model.spec, arrays))
-        iterations = call.planner.iterations
-        decoded = time.perf_counter()
-        with self._scenes.opened(call.scene, model) as encode:
-            once = _Once(encode)
-            for iteration in range(1, iterations + 1):
-                job = partial(jobs.improve_plan, model, once, planner, call, self._config.chunk_size)
-                step, queued = await self._engine.run(job)
+        deployed = self._model_for(call.scene, call.model)
+        check_options(call.options, deployed.spec)
+        planner = await self._planner(call, deployed, caller)
+        with (
+            self._scenes.opened(call.scene, deployed.model) as scene,
+            self._engine.accepted(planner.samples * planner.horizon),
+        ):
+            arrived, decoded = caller.arrived, time.perf_counter()
+            for iteration in range(1, call.planner.iterations + 1):
+                job = jobs.improve_plan(deployed, scene, planner, call)
+                step, waited = await self._engine.run(job, deployed.spec.name, caller)
                 yield PlanProgress(
                     iteration=iteration,
-                    iterations=iterations,
+                    iterations=call.planner.iterations,
                     mean=step.mean,
                     best_actions=step.best_actions,
                     best_score=step.best_score,
                     mean_score=float(step.scores.mean()),
                     spread=step.spread,
-                    timing=_timing(step, arrived, decoded, queued),
+                    timing=_timing(step, arrived, decoded, waited),
                 )
                 arrived = decoded = time.perf_counter()
 
-    def _model_for(self, scene: Scene | str, name: str) -> ServedModel:
+    async def _planner(self, call: PlanCall, deployed: Deployment, caller: Caller) -> Planner:
+        """The planner that a call describes; one that works on the device is made there."""
+        spec = deployed.spec
+        if not call.on_device:
+            return planner_for(call, spec)
+        make = Call(lambda _: planner_for(call, spec, partial(DeviceArrays, spec.device)))
+        planner, _ = await self._engine.run(make, spec.name, caller)
+        return planner
+
+    def _model_for(self, scene: Scene | str, name: str) -> Deployment:
         return self._model(self._scenes.model_of(scene, name))
 
-    def _model(self, name: str) -> ServedModel:
+    def _model(self, name: str) -> Deployment:
         if not self._models:
             raise UnavailableError("the server is loading its models", reason="MODEL_LOADING", retry_after=1.0)
         try:
@@ -190,30 +224,25 @@ class Runtime:
             ) from None
 
 
-def _with_latents(model: ServedModel) -> WorldModel:
-    if isinstance(model, SelfScoringModel):
-        raise FailedPreconditionError(
-            f"{model.spec.name} scores by itself, and has no latents to give", reason="NO_LATENTS", field="model"
-        )
-    return model
+def _encoding(scene: OpenScene) -> Call[EncodedScene]:
+    return Call(lambda _: scene.encoded(), scene.frames)
 
 
-class _Once:
-    """Encodes at the first call, and remembers."""
-
-    def __init__(self, encode: Encode) -> None:
-        self._encode = encode
-        self._scene: EncodedScene | None = None
-
-    def __call__(self) -> EncodedScene:
-        if self._scene is None:
-            self._scene = self._encode()
-        return self._scene
+def _check(call: ScoreCall, spec: ModelSpec) -> None:
+    check_options(call.options, spec)
+    check_candidates(call.action_candidates, spec)
+    check_extra_info(call.extra_info)
 
 
-def _timing(step: jobs.Step, arrived: float, decoded: float, queued: float) -> Timing:
+def _cost(call: ScoreCall) -> int:
+    """Candidates times horizon."""
+    samples, horizon = call.action_candidates.shape[1:3]
+    return int(samples * horizon)
+
+
+def _timing(step: Step, arrived: float, decoded: float, waited: float) -> Timing:
     seconds = (
-        queued,
+        waited,
         decoded - arrived,
         step.encode_seconds,
         step.scored.unroll_seconds,

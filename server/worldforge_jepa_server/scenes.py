@@ -13,14 +13,26 @@ from worldforge_jepa_client.calls import Context, Scene
 from worldforge_jepa_client.checks import check_scene
 from worldforge_jepa_client.errors import FailedPreconditionError, NotFoundError
 from worldforge_jepa_server.contexts import Cache
-from worldforge_jepa_server.encoding import EncodedScene, Encoder
+from worldforge_jepa_server.encoding import EncodedScene, Encoder, frames_kept
 from worldforge_jepa_server.models.contract import ServedModel
 
 _ID_BYTES = 16
 _OVERHEAD = 1024  # bytes that the smallest context costs beside its latents
 
-Encode = Callable[[], EncodedScene]
-"""Gives the encoded scene; called on the device thread."""
+
+class OpenScene:
+    """A scene that a call works in, of `frames` latent frames; encoded when it is first asked for."""
+
+    def __init__(self, frames: int, encode: Callable[[], EncodedScene]) -> None:
+        self.frames = frames
+        self._encode = encode
+        self._encoded: EncodedScene | None = None
+
+    def encoded(self) -> EncodedScene:
+        """Encode it, or return what it was encoded to. On the device thread."""
+        if self._encoded is None:
+            self._encoded = self._encode()
+        return self._encoded
 
 
 @dataclass(frozen=True)
@@ -74,23 +86,31 @@ class Scenes:
             )
         return stored.model
 
+    def whole(self, scene: Scene, model: ServedModel, *, needs_goal: bool = True) -> OpenScene:
+        """Open a scene that was sent whole.
+
+        Raises:
+            InvalidArgumentError, OutOfRangeError: it does not fit the model.
+        """
+        check_scene(scene, model.spec, needs_goal=needs_goal)
+        return OpenScene(frames_kept(model, scene), partial(self._encoder.encode_scene, model, scene))
+
     @contextlib.contextmanager
-    def opened(self, scene: Scene | str, model: ServedModel, *, needs_goal: bool = True) -> Iterator[Encode]:
-        """Yield what gives the encoded scene; a context stays as long as it is open.
+    def opened(self, scene: Scene | str, model: ServedModel, *, needs_goal: bool = True) -> Iterator[OpenScene]:
+        """Open a scene; a context stays as long as it is open.
 
         Raises:
             InvalidArgumentError, OutOfRangeError: the scene does not fit the model.
             NotFoundError: no such context.
         """
         if isinstance(scene, Scene):
-            check_scene(scene, model.spec, needs_goal=needs_goal)
-            yield partial(self._encoder.encode_scene, model, scene)
+            yield self.whole(scene, model, needs_goal=needs_goal)
             return
         with self._contexts.using(scene) as stored:
             if stored is None:
                 raise _unknown(scene)
             found = stored.scene
-            yield lambda: found
+            yield OpenScene(found.frames, lambda: found)
 
 
 def _unknown(context_id: str) -> NotFoundError:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from threading import Event
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from numpy.typing import NDArray
@@ -17,9 +16,18 @@ from worldforge_jepa_client.calls import ScoreOptions
 from worldforge_jepa_client.checks import proprio_weight
 from worldforge_jepa_client.errors import CallCancelledError, InternalError
 from worldforge_jepa_client.spec import Objective
-from worldforge_jepa_server.device import Clock, device_memory
+from worldforge_jepa_server.batching import Rollout, chunks, gather, split
+from worldforge_jepa_server.device import Clock
 from worldforge_jepa_server.encoding import EncodedScene
+from worldforge_jepa_server.memory import device_memory
 from worldforge_jepa_server.models.contract import Latents, Question, SelfScoringModel, ServedModel, WorldModel
+
+
+class Flag(Protocol):
+    """Says whether nobody waits for a result any more."""
+
+    def is_set(self) -> bool:
+        """Whether it is so."""
 
 
 @dataclass(frozen=True)
@@ -37,44 +45,82 @@ class Scored:
     best_index: int | None = None
 
 
-@torch.inference_mode()
 def score(
-    model: WorldModel, scene: EncodedScene, actions: Tensor, options: ScoreOptions, chunk_size: int, abandoned: Event
+    model: WorldModel, scene: EncodedScene, actions: Tensor, options: ScoreOptions, chunk_size: int, abandoned: Flag
 ) -> Scored:
-    """Unroll `chunk_size` candidates at a time and measure; everything has been checked against the model's spec.
-
-    Args:
-        model: predicts.
-        scene: with its goal.
-        actions: normalized, [S, H, A], from `to_actions`.
-        options: how to measure, and the units of the scene's history.
-        chunk_size: bounds memory.
-        abandoned: set once nobody waits; noticed after each step of the horizon.
+    """Score actions [S, H, A], from `to_actions`, in a scene with a goal; see `score_together`.
 
     Raises:
-        CallCancelledError: `abandoned` was set.
         ResourceExhaustedError: the device is out of memory.
         InternalError: the model gave NaN or infinite scores.
     """
-    assert scene.goal is not None
-    clock, unroll_seconds, distance_seconds = Clock(model.spec.device), 0.0, 0.0
-    objective, weight = options.objective or model.spec.objective, proprio_weight(options, model.spec)
-    costs = []
     with device_memory():
-        for chunk in actions.split(chunk_size):
-            # Each step's latents are dropped as the next one's come.
-            last = deque(unroll(model, scene, chunk, options.actions_are_normalized, abandoned), maxlen=1).pop()
-            unroll_seconds += clock.lap()
-            costs.append(distance(last, scene.goal, objective, weight))
-            distance_seconds += clock.lap()
-    scores = torch.cat(costs).float()
+        (scored,) = score_together(model, [rollout(model, scene, actions, options)], chunk_size, abandoned)
+    check_finite(scored.scores)
+    return scored
+
+
+def rollout(model: WorldModel, scene: EncodedScene, actions: Tensor, options: ScoreOptions) -> Rollout:
+    """What `score_together` takes, of a scene with a goal and actions [S, H, A] from `to_actions`."""
+    assert scene.goal is not None
+    history = _history(model, scene, options.actions_are_normalized)
+    objective = options.objective or model.spec.objective
+    return Rollout(scene.start, scene.goal, actions, history, objective, proprio_weight(options, model.spec))
+
+
+@torch.inference_mode()
+def score_together(model: WorldModel, rollouts: Sequence[Rollout], chunk_size: int, abandoned: Flag) -> list[Scored]:
+    """Unroll `chunk_size` candidates at a time, of whichever rollouts, and measure.
+
+    The same candidates in another batch take other kernels: scores then differ in their last bits.
+
+    Args:
+        model: predicts.
+        rollouts: of one horizon and as many frames; everything has been checked against the model's spec.
+        chunk_size: bounds memory.
+        abandoned: noticed after each step of the horizon.
+
+    Returns:
+        one for each rollout, with the seconds of all together.
+
+    Raises:
+        CallCancelledError: `abandoned` was set.
+    """
+    clock, unroll_seconds, distance_seconds = Clock(model.spec.device), 0.0, 0.0
+    costs: list[list[Tensor]] = [[] for _ in rollouts]
+    for chunk in chunks(rollouts, chunk_size):
+        indices, parts = zip(*chunk, strict=True)
+        # Each step's latents are dropped as the next one's come.
+        last = deque(_predict(model, *gather(parts), abandoned), maxlen=1).pop()
+        unroll_seconds += clock.lap()
+        for index, part, end in zip(indices, parts, split(last, parts), strict=True):
+            costs[index].append(distance(end, part.goal, part.objective, part.proprio_weight))
+        distance_seconds += clock.lap()
+    return [
+        Scored(torch.cat(each).float(), _metadata(whole), unroll_seconds, distance_seconds)
+        for each, whole in zip(costs, rollouts, strict=True)
+    ]
+
+
+def _metadata(measured: Rollout) -> dict[str, Any]:
+    return {
+        "score_units": "latent_cost",
+        "objective": measured.objective.value,
+        "proprio_weight": measured.proprio_weight,
+    }
+
+
+def check_finite(scores: Tensor) -> None:
+    """Refuse what is no score.
+
+    Raises:
+        InternalError: the model gave NaN or infinite scores.
+    """
     broken = int((~scores.isfinite()).sum())
     if broken:
         raise InternalError(
             f"the model gave {broken} of {len(scores)} scores as NaN or infinite", reason="NON_FINITE_SCORES"
         )
-    metadata = {"score_units": "latent_cost", "objective": objective.value, "proprio_weight": weight}
-    return Scored(scores, metadata, unroll_seconds, distance_seconds + clock.lap())
 
 
 def own_scores(
@@ -99,20 +145,30 @@ def own_scores(
 
 @torch.inference_mode()
 def unroll(
-    model: WorldModel, scene: EncodedScene, actions: Tensor, history_is_normalized: bool, abandoned: Event
+    model: WorldModel, scene: EncodedScene, actions: Tensor, history_is_normalized: bool, abandoned: Flag
 ) -> Iterator[Latents]:
     """Predict normalized actions [S, H, A], yielding each step's latents, T = 1.
 
     Raises:
         CallCancelledError: `abandoned` was set.
     """
-    history = None
-    if scene.action_history is not None:
-        history = to_actions(model, scene.action_history, history_is_normalized).transpose(0, 1)
-    for predicted in model.unroll(scene.start, actions.transpose(0, 1), history):
+    history = _history(model, scene, history_is_normalized)
+    yield from _predict(model, scene.start, actions.transpose(0, 1), history, abandoned)
+
+
+def _predict(
+    model: WorldModel, start: Latents, actions: Tensor, history: Tensor | None, abandoned: Flag
+) -> Iterator[Latents]:
+    for predicted in model.unroll(start, actions, history):
         if abandoned.is_set():
             raise CallCancelledError("nobody waits for the result any more")
         yield predicted
+
+
+def _history(model: WorldModel, scene: EncodedScene, is_normalized: bool) -> Tensor | None:
+    """The normalized actions between a scene's frames, [T-1, 1, A]."""
+    history = scene.action_history
+    return None if history is None else to_actions(model, history, is_normalized).transpose(0, 1)
 
 
 def to_actions(model: ServedModel, actions: NDArray[Any], are_normalized: bool) -> Tensor:
@@ -122,7 +178,7 @@ def to_actions(model: ServedModel, actions: NDArray[Any], are_normalized: bool) 
 
 
 def distance(predicted: Latents, goal: Latents, objective: Objective, proprio_weight: float) -> Tensor:
-    """The latent distance of each prediction to the goal, lower is better.
+    """The latent distance of each prediction to the goal, lower is better, in float32.
 
     d(visual) + `proprio_weight` * d(proprio), where d is the mean squared difference (L2), the mean absolute
     difference (L1) or minus the cosine of the flattened features (COSINE). Only the last frame of each counts.
@@ -137,18 +193,24 @@ def distance(predicted: Latents, goal: Latents, objective: Objective, proprio_we
         [B].
 
     Raises:
-        ValueError: `proprio_weight` is not 0, but one of the two has no proprio.
+        InternalError: the two cannot be compared, or have no proprio although `proprio_weight` is not 0.
     """
     score = _feature_distance(predicted.visual[:, -1], goal.visual[:, -1], objective)
     if proprio_weight == 0:
         return score
     if predicted.proprio is None or goal.proprio is None:
-        raise ValueError(f"proprio_weight is {proprio_weight}, but the latents have no proprio")
+        raise InternalError(
+            f"proprio_weight is {proprio_weight}, but the model gave latents without proprio", reason="INVALID_LATENTS"
+        )
     return score + proprio_weight * _feature_distance(predicted.proprio[:, -1], goal.proprio[:, -1], objective)
 
 
 def _feature_distance(predicted: Tensor, goal: Tensor, objective: Objective) -> Tensor:
-    predicted, goal = predicted.flatten(1), goal.flatten(1)
+    predicted, goal = predicted.flatten(1).float(), goal.flatten(1).float()
+    if predicted.shape[1] != goal.shape[1]:  # torch would repeat a single one
+        raise InternalError(
+            f"the model predicted {predicted.shape[1]} features for a goal of {goal.shape[1]}", reason="INVALID_LATENTS"
+        )
     if objective is Objective.L2:
         return (predicted - goal).square().mean(1)
     if objective is Objective.L1:

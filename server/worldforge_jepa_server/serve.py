@@ -13,11 +13,12 @@ import grpc.aio
 from grpc_health.v1 import health, health_pb2_grpc
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 
+from worldforge_jepa_client.spec import MemoryUse
 from worldforge_jepa_server import reflection
 from worldforge_jepa_server.allocator import tune_malloc
 from worldforge_jepa_server.config import ServerConfig
 from worldforge_jepa_server.device import use_threads
-from worldforge_jepa_server.engine import Engine
+from worldforge_jepa_server.engine import Call, Engine
 from worldforge_jepa_server.models.contract import ServedModel
 from worldforge_jepa_server.models.registry import load_model
 from worldforge_jepa_server.runtime import Runtime
@@ -52,8 +53,8 @@ async def serve(config: ServerConfig) -> None:
     await _announce(healthy, HealthCheckResponse.NOT_SERVING)
     await server.start()
     try:
-        models, _ = await engine.run(partial(_load, config))
-        runtime.serve(models)
+        (models, memory), _ = await engine.run(Call(partial(_load, config)))
+        runtime.serve(models, memory)
         await _announce(healthy, HealthCheckResponse.SERVING)
         print(f"serving on {address}", flush=True)
         await _until(stopping, runtime, config.context_ttl / _SWEEPS_PER_TTL)
@@ -105,14 +106,13 @@ def _bind(server: grpc.aio.Server, listen: str) -> str:
     return listen if listen.startswith("unix:") else f"{listen.rpartition(':')[0]}:{port}"
 
 
-def _load(config: ServerConfig, _: Event) -> dict[str, ServedModel]:
-    models = {}
+def _load(config: ServerConfig, _: Event) -> tuple[dict[str, ServedModel], dict[str, MemoryUse | None]]:
+    models, memory = {}, {}
     for source in config.model:
         model = load_model(source, config.device)
-        warm_up(model)
-        models[source.name] = model
+        models[source.name], memory[source.name] = model, warm_up(model)
         _log.info("model %s: %d parameters on %s", source.name, model.spec.parameter_count, model.spec.device)
-    return models
+    return models, memory
 
 
 async def _announce(healthy: health.aio.HealthServicer, status: HealthCheckResponse.ServingStatus) -> None:

@@ -14,6 +14,7 @@ from google.protobuf.message_factory import GetMessageClass
 from worldforge_jepa_client import messages, session_messages
 from worldforge_jepa_client.errors import UnavailableError
 from worldforge_jepa_client.v1 import jepa_pb2
+from worldforge_jepa_server.engine import Caller
 from worldforge_jepa_server.errors import answering, streaming
 from worldforge_jepa_server.runtime import Runtime
 from worldforge_jepa_server.streams import ScoreStream
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 _SERVICE = jepa_pb2.DESCRIPTOR.services_by_name["WorldModelService"]
 SERVICE_NAME = _SERVICE.full_name
+_PATIENCE = 60.0  # a call without a deadline has its turn as if it had one in so many seconds
 
 
 class WorldModelServicer:
@@ -49,10 +51,10 @@ class WorldModelServicer:
         """See the proto."""
         return jepa_pb2.GetModelResponse(model=messages.model_message(self._runtime.spec(request.model)))
 
-    async def Score(self, request: jepa_pb2.ScoreRequest, _: _Context) -> jepa_pb2.ScoreResponse:
+    async def Score(self, request: jepa_pb2.ScoreRequest, context: _Context) -> jepa_pb2.ScoreResponse:
         """See the proto."""
-        arrived = time.perf_counter()
-        return messages.score_response(await self._runtime.score(messages.score_call(request), arrived))
+        caller = _caller(context)
+        return messages.score_response(await self._runtime.score(messages.score_call(request), caller))
 
     async def ScoreStream(
         self, requests: AsyncIterator[bytes], _: _Context
@@ -63,11 +65,12 @@ class WorldModelServicer:
             yield await stream.answer(data)
 
     async def CreateContext(
-        self, request: jepa_pb2.CreateContextRequest, _: _Context
+        self, request: jepa_pb2.CreateContextRequest, context: _Context
     ) -> jepa_pb2.CreateContextResponse:
         """See the proto."""
+        caller = _caller(context)
         scene = messages.decode_scene(request.context)
-        return session_messages.context_response(await self._runtime.create_context(scene, request.model))
+        return session_messages.context_response(await self._runtime.create_context(scene, request.model, caller))
 
     async def DeleteContext(
         self, request: jepa_pb2.DeleteContextRequest, _: _Context
@@ -76,27 +79,29 @@ class WorldModelServicer:
         self._runtime.delete_context(request.context_id)
         return jepa_pb2.DeleteContextResponse()
 
-    async def Encode(self, request: jepa_pb2.EncodeRequest, _: _Context) -> jepa_pb2.EncodeResponse:
+    async def Encode(self, request: jepa_pb2.EncodeRequest, context: _Context) -> jepa_pb2.EncodeResponse:
         """See the proto."""
         dtype = session_messages.latent_dtype(request.dtype)
         observation = messages.decode_observation(request.observation, "observation")
-        latents = await self._runtime.encode(observation, request.model)
+        latents = await self._runtime.encode(observation, request.model, _caller(context))
         return jepa_pb2.EncodeResponse(latents=session_messages.latents_message(latents, dtype))
 
     async def Unroll(
-        self, request: jepa_pb2.UnrollRequest, _: _Context
+        self, request: jepa_pb2.UnrollRequest, context: _Context
     ) -> AsyncGenerator[jepa_pb2.UnrollResponse, None]:
         """See the proto."""
         call = session_messages.unroll_call(request)
-        async for step, latents in self._runtime.unroll(call):
+        async for step, latents in self._runtime.unroll(call, _caller(context, stream=True)):
             # Latents can be many megabytes, whose copy would hold up the event loop.
             message = await asyncio.to_thread(session_messages.latents_message, latents, call.dtype)
             yield jepa_pb2.UnrollResponse(step=step, latents=message)
 
-    async def Plan(self, request: jepa_pb2.PlanRequest, _: _Context) -> AsyncGenerator[jepa_pb2.PlanResponse, None]:
+    async def Plan(
+        self, request: jepa_pb2.PlanRequest, context: _Context
+    ) -> AsyncGenerator[jepa_pb2.PlanResponse, None]:
         """See the proto."""
-        arrived = time.perf_counter()
-        async for progress in self._runtime.plan(session_messages.plan_call(request), arrived):
+        caller = _caller(context, stream=True)
+        async for progress in self._runtime.plan(session_messages.plan_call(request), caller):
             yield session_messages.plan_response(progress)
 
     async def _next_message(self, requests: AsyncIterator[bytes]) -> bytes | None:
@@ -118,6 +123,13 @@ class WorldModelServicer:
             raise
         finally:
             self._idle_streams.discard(task)
+
+
+def _caller(context: _Context, stream: bool = False) -> Caller:
+    """Who calls: a stream is a client of its own, the other calls of a connection are one."""
+    now = time.perf_counter()
+    left = context.time_remaining()
+    return Caller(object() if stream else context.peer(), now, now + (_PATIENCE if left is None else left))
 
 
 def generic_handler(servicer: WorldModelServicer) -> grpc.GenericRpcHandler:

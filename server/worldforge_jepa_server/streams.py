@@ -10,17 +10,18 @@ from worldforge_jepa_client import messages, tensors
 from worldforge_jepa_client.calls import Scene, ScoreCall
 from worldforge_jepa_client.errors import FailedPreconditionError, to_message
 from worldforge_jepa_client.v1 import jepa_pb2
+from worldforge_jepa_server.engine import Caller
 from worldforge_jepa_server.errors import as_jepa_error, parse
 from worldforge_jepa_server.runtime import Runtime
-from worldforge_jepa_server.scenes import Encode
+from worldforge_jepa_server.scenes import OpenScene
 
 
 @dataclass(frozen=True)
 class _Held:
-    """The stream's scene: as it came, and what encodes it once."""
+    """The stream's scene: as it came, and open."""
 
     scene: Scene
-    encode: Encode
+    open: OpenScene
 
 
 class ScoreStream:
@@ -28,17 +29,18 @@ class ScoreStream:
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
+        self._client = object()
         self._model: str | None = None
         self._held: _Held | None = None
 
     async def answer(self, data: bytes) -> jepa_pb2.ScoreStreamResponse:
         """Answer one message; one that is refused changes nothing."""
-        arrived = time.perf_counter()
+        caller = Caller(self._client, time.perf_counter())  # of one call at a time: no deadline orders these
         try:
             request = parse(data, jepa_pb2.ScoreStreamRequest)
             model = request.model if self._model is None else self._model
             held = self._hold(request, model)
-            response = await self._score(request, held, model, arrived)
+            response = await self._score(request, held, model, caller)
         except asyncio.CancelledError:
             raise
         except Exception as error:
@@ -57,10 +59,10 @@ class ScoreStream:
         return self._held
 
     async def _score(
-        self, request: jepa_pb2.ScoreStreamRequest, held: _Held, model: str, arrived: float
+        self, request: jepa_pb2.ScoreStreamRequest, held: _Held, model: str, caller: Caller
     ) -> jepa_pb2.ScoreStreamResponse:
         if not request.HasField("action_candidates"):
-            await self._runtime.encode_now(held.encode)
+            await self._runtime.encode_now(held.open, model, caller)
             return jepa_pb2.ScoreStreamResponse()
         call = ScoreCall(
             scene=held.scene,
@@ -69,5 +71,5 @@ class ScoreStream:
             options=messages.decode_options(request.options),
             extra_info=messages.struct_dict(request.extra_info, "extra_info"),
         )
-        result = await self._runtime.score_in(held.encode, call, arrived)
+        result = await self._runtime.score_in(held.open, call, caller)
         return jepa_pb2.ScoreStreamResponse(score=messages.score_response(result))

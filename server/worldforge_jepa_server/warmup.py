@@ -1,46 +1,78 @@
-"""A first score of zeros, so that the first caller does not pay for allocations and kernel choices."""
+"""First scores of zeros: so that the first caller does not pay for allocations and kernel choices, and to measure."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from threading import Event
 
 import numpy as np
+import torch
 
 from worldforge_jepa_client.calls import Observation, Scene, ScoreOptions
-from worldforge_jepa_client.spec import FREE
+from worldforge_jepa_client.spec import FREE, MemoryUse
 from worldforge_jepa_server.contexts import Cache
-from worldforge_jepa_server.encoding import Encoder
-from worldforge_jepa_server.models.contract import ModelLoadError, SelfScoringModel, ServedModel, WorldModel
-from worldforge_jepa_server.scoring import score, to_actions
+from worldforge_jepa_server.encoding import EncodedScene, Encoder
+from worldforge_jepa_server.memory import peak_bytes
+from worldforge_jepa_server.models.contract import Latents, ModelLoadError, SelfScoringModel, ServedModel, WorldModel
+from worldforge_jepa_server.models.execution import end_compiling
+from worldforge_jepa_server.scoring import rollout, score_together
 
 _PIXELS = 224  # also where an encoder takes no other size
-_SAMPLES = 8
+_FEW, _MANY = 2, 6
 
 
-def warm_up(model: ServedModel) -> None:
-    """Score zeros once. A model that cannot score what its own spec allows fails here, before the server is ready.
+def warm_up(model: ServedModel) -> MemoryUse | None:
+    """Score zeros; return what the model needs of its device's memory.
 
-    One that scores by itself, or does not say what actions it takes, is left alone: zeros might be no scene to it.
+    The window fills and slides: what is compiled has then met its shapes, and compiles no more. A model that cannot
+    score what its own spec allows fails here, before the server is ready. One that scores by itself, or does not say
+    what actions it takes, is left alone: zeros might be no scene to it.
 
     Raises:
         ModelLoadError: it failed.
     """
     if isinstance(model, SelfScoringModel) or model.spec.action_dim == FREE:
-        return
+        return model.spec.memory
     try:
-        _score_zeros(model)
+        return _measure(model)
     except Exception as error:
         raise ModelLoadError(
             f"model {model.spec.name} was loaded, but cannot score zeros: {type(error).__name__}: {error}"
         ) from error
 
 
-def _score_zeros(model: WorldModel) -> None:
+def _measure(model: WorldModel) -> MemoryUse:
+    scene = _zeros(model)
+    _score(model, [scene], _MANY)
+    few, many = (
+        # One candidate in each of as many scenes takes the most memory.
+        peak_bytes(model.spec.device, partial(_score, model, [_copy(scene) for _ in range(scenes)], 1))
+        for scenes in (_FEW, _MANY)
+    )
+    if model.spec.compiled:
+        end_compiling()
+    per_sample = max(0, many - few) // (_MANY - _FEW)
+    return replace(model.spec.memory or MemoryUse(0, 0), bytes_per_sample=per_sample)
+
+
+def _zeros(model: WorldModel) -> EncodedScene:
     spec = model.spec
     frames = Observation(
         np.zeros([_PIXELS if size == FREE else size for size in (1, 1, *spec.visual.shape[2:])], np.uint8),
         np.zeros((1, 1, spec.proprio_dim), np.float32) if spec.proprio else None,
     )
-    scene = Encoder(Cache(max_bytes=0, ttl=0)).encode_scene(model, Scene(frames, frames))
-    actions = np.zeros((_SAMPLES, spec.context_window + 1, spec.action_dim), np.float32)
-    score(model, scene, to_actions(model, actions, True), ScoreOptions(), _SAMPLES, Event())
+    return Encoder(Cache(max_bytes=0, ttl=0)).encode_scene(model, Scene(frames, frames))
+
+
+def _score(model: WorldModel, scenes: list[EncodedScene], samples: int) -> None:
+    """Score as many candidates in each scene, until the window has slid."""
+    spec = model.spec
+    actions = torch.zeros(samples, spec.context_window + 1, spec.action_dim, device=spec.device)
+    rollouts = [rollout(model, scene, actions, ScoreOptions()) for scene in scenes]
+    score_together(model, rollouts, samples * len(scenes), Event())
+
+
+def _copy(scene: EncodedScene) -> EncodedScene:
+    visual, proprio = scene.start.visual.clone(), scene.start.proprio
+    return replace(scene, start=Latents(visual, None if proprio is None else proprio.clone()))

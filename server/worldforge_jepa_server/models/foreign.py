@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -90,8 +91,12 @@ def _check_against(entry: CatalogEntry | None, action_dim: int, proprio_dim: int
 
 def _statistics(preprocessor: Any, proprio_dim: int) -> Normalization | None:
     names = ("action_mean", "action_std", "proprio_mean", "proprio_std")
-    values = [_floats(getattr(preprocessor, name, None)) for name in names]
-    return Normalization(*values[:2], *(values[2:] if proprio_dim else ())) if values[0] and values[1] else None
+    mean, std, *proprio = (_floats(getattr(preprocessor, name, None)) for name in names)
+    if not (mean and std):
+        return None
+    if len(mean) != len(std) or not all(map(math.isfinite, mean + std)) or min(std) <= 0:
+        raise ModelLoadError(f"its action statistics cannot normalize: action_mean {mean}, action_std {std}")
+    return Normalization(mean, std, *(proprio if proprio_dim else ()))
 
 
 def _floats(values: Any) -> tuple[float, ...]:

@@ -110,9 +110,10 @@ class UpstreamModel:
         with blaming(what):
             context = latents.visual if issubclass(self._kind, Tensor) else self._kind(parts)
             predicted = _latents(self._model.unroll(context, act_suffix=actions), what)
-        if len(predicted.visual) < horizon or predicted.visual.shape[1] != batch:
-            shape = tuple(predicted.visual.shape)
-            raise _malformed(what, f"latents {shape} for {horizon} actions of {batch} candidates, time first")
+        for part in (predicted.visual, predicted.proprio):
+            if part is not None and (part.ndim < 2 or len(part) < horizon or part.shape[1] != batch):
+                shape = tuple(part.shape)
+                raise _malformed(what, f"latents {shape} for {horizon} actions of {batch} candidates, time first")
         for step in range(-horizon, 0):
             proprio = None if predicted.proprio is None else predicted.proprio[step].unsqueeze(1)
             yield Latents(predicted.visual[step].unsqueeze(1), proprio)
@@ -134,12 +135,12 @@ def can_step(model: Any) -> bool:
 
 @contextmanager
 def blaming(what: str) -> Iterator[None]:
-    """Turn whatever foreign code raises into an error that names it; memory that runs out stays itself."""
+    """Turn whatever foreign code raises, even to exit, into an error that names it; out of memory stays itself."""
     try:
         yield
     except (JepaError, MemoryError, torch.OutOfMemoryError):
         raise
-    except Exception as error:
+    except BaseException as error:
         _log.exception("%s failed", what)
         raise InternalError(f"{what} raised {type(error).__name__}: {error}", reason="MODEL_FAILED") from error
 
@@ -155,10 +156,17 @@ def _without_odd_line(visual: Tensor) -> Tensor:
 
 def _latents(value: Any, what: str) -> Latents:
     if isinstance(value, Tensor):
-        return Latents(value)
-    if hasattr(value, "keys") and "visual" in value.keys():  # noqa: SIM118 - a TensorDict's `in` is not for keys
-        return Latents(value["visual"], value["proprio"] if "proprio" in value.keys() else None)  # noqa: SIM118
-    raise _malformed(what, f"a {type(value).__name__} without a visual tensor")
+        parts = {"visual": value}
+    else:
+        names = value.keys() if hasattr(value, "keys") else ()
+        parts = {name: value[name] for name in ("visual", "proprio") if name in names}
+    if "visual" not in parts:
+        raise _malformed(what, f"a {type(value).__name__} without a visual tensor")
+    for name, part in parts.items():
+        if not (isinstance(part, Tensor) and part.is_floating_point()):
+            got = str(part.dtype) if isinstance(part, Tensor) else type(part).__name__
+            raise _malformed(what, f"{name} latents of type {got}; expected a tensor of floating point")
+    return Latents(**parts)
 
 
 def _malformed(what: str, got: str) -> InternalError:

@@ -1,0 +1,76 @@
+"""What each model needs and takes: `python -m benchmarks.limits` prints the table of docs/limits.md.
+
+Each model goes through the server's own warm-up and limits, the official ones with random weights: what they need does
+not depend on the weights' values. Takes minutes on a small machine.
+"""
+
+from __future__ import annotations
+
+from worldforge_jepa_client.spec import ModelSpec
+from worldforge_jepa_server.config import ServerConfig
+from worldforge_jepa_server.deployment import Deployment, deploy
+from worldforge_jepa_server.models import official, tiny
+from worldforge_jepa_server.models.contract import WorldModel
+from worldforge_jepa_server.models.native import Jepa, NativeModel
+from worldforge_jepa_server.warmup import warm_up
+
+MIB = 2**20
+COLUMNS = (
+    "model",
+    "task family",
+    "checkpoint",
+    "weights",
+    "one candidate",
+    "candidates at a time",
+    "S",
+    "H",
+    "S x H",
+    "T",
+)
+
+
+def main() -> None:
+    """Print the table."""
+    print(_line(COLUMNS), _line(["---"] * len(COLUMNS)), sep="\n")
+    for model in (tiny.load("cpu", "tiny"), *map(random_model, official.NATIVE)):
+        print(_line(row(deploy(model, warm_up(model), ServerConfig()))), flush=True)
+
+
+def row(deployment: Deployment) -> list[str]:
+    """A model's cells, in the order of `COLUMNS`."""
+    spec, limits = deployment.spec, deployment.spec.limits
+    assert spec.memory is not None
+    return [
+        spec.name,
+        spec.environment,
+        _checkpoint(spec),
+        f"{spec.memory.weights_bytes / MIB:.1f} MiB",
+        f"{spec.memory.bytes_per_sample / MIB:.2f} MiB",
+        str(deployment.chunk),
+        f"{limits.max_samples:,}",
+        str(limits.max_horizon),
+        f"{limits.max_candidate_steps:,}",
+        str(limits.max_context_frames),
+    ]
+
+
+def random_model(name: str) -> WorldModel:
+    """An official model at full size with random weights."""
+    entry = official.native_entry(name)
+    module = Jepa(official.model_config(entry))
+    source = f"native:{name}"
+    return NativeModel(
+        module, name=name, source=source, digest="", device="cpu", limits=official.LIMITS, **entry.published
+    )
+
+
+def _checkpoint(spec: ModelSpec) -> str:
+    return "embedded" if spec.source == "embedded" else f"`{spec.name}.pth.tar`, DINOv2 ViT-S/14"
+
+
+def _line(cells: list[str] | tuple[str, ...]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,178 @@
+"""The laws of the device's queue: everything exactly once and in order, nobody starves, equal shares by cost."""
+
+from collections import defaultdict
+from itertools import islice
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
+
+from worldforge_jepa_server.scheduler import Scheduler, Task
+
+CHUNK = 8
+QUEUES, FLOWS, BATCHES = ("a", "b"), ("p", "q", "r"), (None, 2, 3)
+
+
+def task(size=1, *, queue="a", flow="p", unit=1, deadline=0.0, batch=None):
+    return Task(queue, flow, size, unit, deadline, batch, CHUNK)
+
+
+def take_all(scheduler):
+    return list(iter(scheduler.take, []))
+
+
+def served(scheduler, takes):
+    """What each flow got of the next batches, in cost."""
+    costs = defaultdict(int)
+    for share in (share for _ in range(takes) for share in scheduler.take()):
+        costs[share.task.flow] += share.task.unit * (share.stop - share.start)
+    return costs
+
+
+class AnyUse(RuleBasedStateMachine):
+    """Any order of arrivals, cancellations and free devices."""
+
+    def __init__(self):
+        super().__init__()
+        self.scheduler = Scheduler()
+        self.waiting = []
+        self.given = defaultdict(int)
+
+    @rule(
+        size=st.integers(1, 3 * CHUNK),
+        queue=st.sampled_from(QUEUES),
+        flow=st.sampled_from(FLOWS),
+        unit=st.integers(1, 4),
+        deadline=st.sampled_from([1.0, 2.0, float("inf")]),
+        batch=st.sampled_from(BATCHES),
+    )
+    def add(self, size, **fields):
+        self.waiting.append(task(size, **fields))
+        self.scheduler.add(self.waiting[-1])
+
+    @precondition(lambda self: self.waiting)
+    @rule(data=st.data())
+    def discard(self, data):
+        gone = data.draw(st.sampled_from(self.waiting))
+        self.waiting.remove(gone)
+        self.scheduler.discard(gone)
+
+    @rule(seconds=st.floats(0, 10))
+    def take(self, seconds):
+        batch = self.scheduler.take()
+        assert bool(batch) == bool(self.waiting)
+        assert len({share.task.queue for share in batch}) <= 1
+        if len(batch) > 1:
+            assert len({share.task.batch for share in batch}) == 1
+            assert batch[0].task.batch is not None
+        assert sum(share.stop - share.start for share in batch) <= CHUNK
+        for share in batch:
+            self.check_share(share)
+        if batch:
+            self.scheduler.charge(batch[0].task.queue, seconds)
+
+    def check_share(self, share):
+        line = [each for each in self.waiting if (each.queue, each.flow) == (share.task.queue, share.task.flow)]
+        assert min(line, key=lambda each: each.deadline) is share.task  # the first that came, of equal deadlines
+        assert share.start == self.given[share.task]  # nothing twice, nothing left out
+        assert share.start < share.stop <= share.task.size
+        self.given[share.task] = share.stop
+        if share.last:
+            self.waiting.remove(share.task)
+
+    def teardown(self):
+        for batch in take_all(self.scheduler):
+            for share in batch:
+                self.check_share(share)
+        assert not self.waiting
+        assert not self.scheduler.take()
+
+
+TestAnyUse = AnyUse.TestCase
+TestAnyUse.settings = settings(max_examples=80, stateful_step_count=30, deadline=None)
+
+
+@given(st.lists(st.tuples(st.integers(1, CHUNK), st.integers(1, 9)), min_size=40, max_size=40), st.integers(2, 4))
+def test_flows_that_always_have_work_get_equal_shares_by_cost(kinds, flows):
+    scheduler = Scheduler()
+    for flow in range(flows):
+        for size, unit in kinds[flow:] + kinds[:flow]:
+            scheduler.add(task(size, flow=flow, unit=unit))
+    largest = max(size * unit for size, unit in kinds)
+    costs = served(scheduler, takes=len(kinds))
+    assert max(costs.values()) - min(costs[flow] for flow in range(flows)) <= 2 * largest
+
+
+@given(st.data())
+def test_a_newcomer_waits_for_at_most_one_piece_of_each_of_the_others(data):
+    scheduler = Scheduler()
+    others = data.draw(st.integers(1, 6))
+    for flow in range(others):
+        for _ in range(3):
+            batch = data.draw(st.sampled_from(BATCHES))
+            scheduler.add(
+                task(data.draw(st.integers(1, 200)), flow=flow, unit=data.draw(st.integers(1, 9)), batch=batch)
+            )
+    for _ in range(data.draw(st.integers(0, 20))):
+        scheduler.take()
+    newcomer = task(1, flow="newcomer")
+    scheduler.add(newcomer)
+    soon = [share.task for _ in range(others + 1) for share in scheduler.take()]
+    assert newcomer in soon
+
+
+def test_who_was_away_has_not_saved_up_and_who_leaves_does_not_lose_his_debt():
+    scheduler = Scheduler()
+    for _ in range(20):
+        scheduler.add(task(CHUNK, flow="busy"))
+    for _ in range(10):
+        scheduler.take()
+    for _ in range(10):
+        scheduler.add(task(CHUNK, flow="back"))
+    assert abs(served(scheduler, 8)["back"] - 4 * CHUNK) <= CHUNK
+    scheduler = Scheduler()
+    scheduler.add(task(CHUNK, flow="large"))
+    scheduler.add(task(1, flow="small"))
+    assert [share.task.flow for share in scheduler.take()] == ["large"]
+    scheduler.add(task(CHUNK, flow="large"))
+    assert [share.task.flow for share in scheduler.take()] == ["small"]
+
+
+@given(st.integers(1, 5), st.floats(0.1, 10), st.floats(0.1, 10))
+def test_models_share_the_time_of_the_device(count, slow, fast):
+    scheduler, seconds = Scheduler(), {"a": slow, "b": fast}
+    used = dict.fromkeys(seconds, 0.0)
+    for queue in seconds:
+        for _ in range(200):
+            scheduler.add(task(count, queue=queue))
+    for _ in range(60):
+        (share,) = scheduler.take()
+        used[share.task.queue] += seconds[share.task.queue]
+        scheduler.charge(share.task.queue, seconds[share.task.queue])
+        assert abs(used["a"] - used["b"]) <= slow + fast
+
+
+def test_a_huge_task_is_cut_and_others_go_between():
+    scheduler = Scheduler()
+    huge, small = task(10 * CHUNK, flow="p", batch=2), task(1, flow="q", batch=2)
+    scheduler.add(huge)
+    assert [(share.task, share.start, share.stop) for share in scheduler.take()] == [(huge, 0, CHUNK)]
+    scheduler.add(small)
+    assert [share.task for share in scheduler.take()] == [small]
+    assert [(share.start, share.stop) for share in scheduler.take()] == [(CHUNK, 2 * CHUNK)]
+
+
+def test_what_fits_goes_together_in_the_order_of_turns():
+    scheduler = Scheduler()
+    sizes = {"p": 3, "q": 6, "r": 2, "s": 3}
+    for flow, size in sizes.items():
+        scheduler.add(task(size, flow=flow, batch=2))
+    batches = [[share.task.flow for share in batch] for batch in islice(iter(scheduler.take, []), 2)]
+    assert batches == [["p", "r", "s"], ["q"]]
+
+
+def test_within_a_client_the_earliest_deadline_goes_first():
+    scheduler = Scheduler()
+    for deadline in (3.0, 1.0, 2.0):
+        scheduler.add(task(CHUNK, deadline=deadline))
+    assert [batch[0].task.deadline for batch in take_all(scheduler)] == [1.0, 2.0, 3.0]

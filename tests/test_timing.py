@@ -1,0 +1,65 @@
+"""The timing in a response says where the server's time went."""
+
+import asyncio
+import time
+
+import pytest
+
+from tests.in_process import running
+from tests.scenes import raw_candidates, scene
+from worldforge_jepa_client import AsyncClient
+from worldforge_jepa_client.arguments import build_scene, build_score_call
+from worldforge_jepa_server.engine import Caller
+
+DEADLINE = 60
+ACCOUNTED = 0.9
+
+
+def parts(timing):
+    return timing.queue_us + timing.decode_us + timing.encode_us + timing.unroll_us + timing.distance_us
+
+
+@pytest.fixture
+async def server():
+    async with running() as server:
+        yield server
+
+
+@pytest.fixture
+async def client(server):
+    async with AsyncClient(server.target, timeout=DEADLINE) as client:
+        yield client
+
+
+def accounted(timing):
+    return ACCOUNTED * timing.total_us <= parts(timing) <= 1.01 * timing.total_us
+
+
+async def test_a_call_by_itself_spends_its_time_on_the_device(client):
+    timing = (await client.score(**scene(), **raw_candidates(200, 8))).timing
+    assert accounted(timing)
+    assert timing.unroll_us > timing.queue_us + timing.decode_us + timing.distance_us
+
+
+async def test_a_call_that_waits_says_so(client):
+    sizes = ((200, 8), (100, 6), (100, 5), (900, 4))
+    results = await asyncio.gather(*(client.score(**scene(), **raw_candidates(*size)) for size in sizes))
+    assert all(accounted(result.timing) for result in results)
+    assert max(result.timing.queue_us for result in results) > min(result.timing.unroll_us for result in results)
+
+
+async def test_streams_and_plans_say_it_too(client):
+    async with client.session(**scene()) as session:
+        for seed in range(3):
+            assert accounted((await session.score(raw_candidates(100, 6, seed)["action_candidates"])).timing)
+    async for progress in client.plan(**scene(), samples=64, horizon=6, iterations=3, elites=4):
+        assert accounted(progress.timing)
+
+
+async def test_the_total_is_all_of_the_servers_time(server):
+    rest = {name: value for name, value in raw_candidates(200, 8).items() if name != "action_candidates"}
+    where = build_scene(scene()["observation"], scene()["goal"], None)
+    call = build_score_call(where, raw_candidates(200, 8)["action_candidates"], rest)
+    began = time.perf_counter()
+    timing = (await server.runtime.score(call, Caller(arrived=began))).timing
+    assert parts(timing) >= ACCOUNTED * (time.perf_counter() - began) * 1e6
