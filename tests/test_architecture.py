@@ -160,9 +160,12 @@ def test_bytes_and_floats_give_the_same_latents(golden, model, case):
 
 
 def predict_all(model: NativeModel, latents: Latents, actions: torch.Tensor) -> Latents:
-    predictor = model.module.predictor
+    """The frame after each frame."""
+    predictor, tokens = model.module.predictor, model.module.predictor.embed(latents)
+    ends = range(1, tokens.shape[1] + 1)
     with torch.inference_mode():
-        return predictor.project(predictor(predictor.embed(latents), actions), latents)
+        frames = [predictor.project(predictor(tokens[:, :end], actions[:, :end])[0], latents) for end in ends]
+    return Latents(torch.cat([x.visual for x in frames], 1), torch.cat([x.proprio for x in frames], 1))
 
 
 def test_one_predictor_call_over_four_frames(golden, model):
@@ -185,13 +188,15 @@ def test_one_predictor_call_on_zeros(golden, model, monkeypatch):
     golden.close(predicted.proprio, "pred_zero_proprio", PREDICT)
 
 
-def test_the_last_frame_alone_equals_the_last_of_all(golden, model):
-    predictor = model.module.predictor
+@pytest.mark.parametrize("seen", [1, 2])
+def test_frames_seen_before_need_not_be_given_again(golden, model, seen):
+    predictor, candidates = model.module.predictor, 2
     tokens = predictor.embed(golden.latents("z3"))
-    actions = golden.given["actions"][:3, 0][None]
-    torch.testing.assert_close(
-        predictor(tokens, actions, last_only=True), predictor(tokens, actions)[:, -1:], rtol=0, atol=1e-5
-    )
+    actions = golden.given["actions"][:3, :1].transpose(0, 1).repeat(candidates, 1, 1)
+    whole, _ = predictor(tokens.repeat(candidates, 1, 1, 1), actions)
+    _, past = predictor(tokens[:, :seen], actions[:1, :seen])
+    rest, _ = predictor(tokens[:, seen:], actions[:, seen:], past)
+    torch.testing.assert_close(rest, whole, rtol=0, atol=1e-5)
 
 
 def test_unroll(golden, model):
@@ -247,13 +252,15 @@ def test_normalize_actions(golden, model):
         assert torch.equal(model.normalize_actions(golden.given[f"{name}_raw"]), golden.given[name])
 
 
-def test_independent_contexts_share_one_unroll(golden, model):
-    context = model.encode(golden.observe("visual", "proprio"))
+@pytest.mark.parametrize("frames", [1, 3])
+def test_independent_contexts_share_one_unroll(golden, model, frames):
+    context = model.encode(golden.observe(*(("visual", "proprio") if frames == 1 else ("visual3", "proprio3"))))
+    history = None if frames == 1 else golden.given["past_actions"]
     batch = golden.given["actions"].shape[1]
     apart = Latents(context.visual.repeat(batch, 1, 1, 1), context.proprio.repeat(batch, 1, 1, 1))
-    shared = join(model.unroll(context, golden.given["actions"], None))
+    shared = join(model.unroll(context, golden.given["actions"], history))
     torch.testing.assert_close(
-        join(model.unroll(apart, golden.given["actions"], None)).visual, shared.visual, rtol=0, atol=1e-5
+        join(model.unroll(apart, golden.given["actions"], history)).visual, shared.visual, rtol=0, atol=1e-5
     )
 
 

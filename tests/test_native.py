@@ -191,7 +191,10 @@ def test_the_path_may_come_from_the_environment_and_be_a_folder(monkeypatch, fil
         ({"checkpoint": "/nowhere.pth.tar"}, r"no file /nowhere\.pth\.tar: give checkpoint=PATH"),
         ({"download": "true"}, "pip install huggingface_hub"),
         ({"download": "maybe"}, "download=maybe: expected true or false"),
-        ({"color": "blue"}, "native takes only the options checkpoint, encoder, download, got color"),
+        (
+            {"color": "blue"},
+            "native takes only the options checkpoint, encoder, download, precision, compile, got color",
+        ),
     ],
 )
 def test_what_is_missing_is_said(monkeypatch, options, message):

@@ -128,7 +128,7 @@ def test_two_servers_never_share_an_address(server):
     ("arguments", "code", "words"),
     [
         (["--model", "nothing"], 1, "unknown source 'nothing'; known: tiny"),
-        (["--model", "a=tiny,color=blue"], 1, "tiny takes no options, got color"),
+        (["--model", "a=tiny,color=blue"], 1, "tiny takes only the options precision, compile, got color"),
         (["--model", "a=tiny", "--model", "a=tiny"], 2, "same name"),
         (["--model", "=tiny"], 2, "is not NAME or NAME=SOURCE"),
         (["--model", "a=tiny,color"], 2, "is not NAME or NAME=SOURCE"),

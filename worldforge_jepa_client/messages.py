@@ -209,6 +209,7 @@ def model_message(spec: ModelSpec) -> jepa_pb2.Model:
         planner=jepa_pb2.PlannerDefaults(**asdict(spec.planner)) if spec.planner else None,
         memory=jepa_pb2.MemoryUse(**asdict(spec.memory)) if spec.memory else None,
         image_size=spec.image_size,
+        compiled=spec.compiled,
     )
     if spec.normalization is not None:
         message.normalization.CopyFrom(jepa_pb2.Normalization(**asdict(spec.normalization)))
@@ -239,6 +240,7 @@ def model_spec(message: jepa_pb2.Model) -> ModelSpec:
         planner=_plain(message.planner, PlannerDefaults) if message.HasField("planner") else None,
         memory=_plain(message.memory, MemoryUse) if message.HasField("memory") else None,
         image_size=message.image_size,
+        compiled=message.compiled,
     )
 
 

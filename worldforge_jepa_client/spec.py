@@ -118,6 +118,7 @@ class ModelSpec:
     planner: PlannerDefaults | None = None
     memory: MemoryUse | None = None
     image_size: int = 0
+    compiled: bool = False
 
     @property
     def action_dim(self) -> int:

@@ -178,7 +178,7 @@ def to_actions(model: ServedModel, actions: NDArray[Any], are_normalized: bool) 
 
 
 def distance(predicted: Latents, goal: Latents, objective: Objective, proprio_weight: float) -> Tensor:
-    """The latent distance of each prediction to the goal, lower is better.
+    """The latent distance of each prediction to the goal, lower is better, in float32.
 
     d(visual) + `proprio_weight` * d(proprio), where d is the mean squared difference (L2), the mean absolute
     difference (L1) or minus the cosine of the flattened features (COSINE). Only the last frame of each counts.
@@ -204,7 +204,7 @@ def distance(predicted: Latents, goal: Latents, objective: Objective, proprio_we
 
 
 def _feature_distance(predicted: Tensor, goal: Tensor, objective: Objective) -> Tensor:
-    predicted, goal = predicted.flatten(1), goal.flatten(1)
+    predicted, goal = predicted.flatten(1).float(), goal.flatten(1).float()
     if objective is Objective.L2:
         return (predicted - goal).square().mean(1)
     if objective is Objective.L1:

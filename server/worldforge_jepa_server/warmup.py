@@ -15,6 +15,7 @@ from worldforge_jepa_server.contexts import Cache
 from worldforge_jepa_server.encoding import EncodedScene, Encoder
 from worldforge_jepa_server.memory import peak_bytes
 from worldforge_jepa_server.models.contract import Latents, ModelLoadError, SelfScoringModel, ServedModel, WorldModel
+from worldforge_jepa_server.models.execution import end_compiling
 from worldforge_jepa_server.scoring import rollout, score_together
 
 _PIXELS = 224  # also where an encoder takes no other size
@@ -24,8 +25,9 @@ _FEW, _MANY = 2, 6
 def warm_up(model: ServedModel) -> MemoryUse | None:
     """Score zeros; return what the model needs of its device's memory.
 
-    A model that cannot score what its own spec allows fails here, before the server is ready. One that scores by
-    itself, or does not say what actions it takes, is left alone: zeros might be no scene to it.
+    The window fills and slides: what is compiled has then met its shapes, and compiles no more. A model that cannot
+    score what its own spec allows fails here, before the server is ready. One that scores by itself, or does not say
+    what actions it takes, is left alone: zeros might be no scene to it.
 
     Raises:
         ModelLoadError: it failed.
@@ -44,6 +46,8 @@ def _measure(model: WorldModel) -> MemoryUse:
     scene = _zeros(model)
     _score(model, scene, _MANY)
     few, many = (peak_bytes(model.spec.device, partial(_score, model, scene, samples)) for samples in (_FEW, _MANY))
+    if model.spec.compiled:
+        end_compiling()
     per_sample = max(0, many - few) // (_MANY - _FEW)
     return replace(model.spec.memory or MemoryUse(0, 0), bytes_per_sample=per_sample)
 
@@ -58,7 +62,7 @@ def _zeros(model: WorldModel) -> EncodedScene:
 
 
 def _score(model: WorldModel, scene: EncodedScene, samples: int) -> None:
-    """Score one candidate in each of as many scenes, which takes the most memory, until the window is full."""
+    """Score one candidate in each of as many scenes, which takes the most memory, until the window has slid."""
     actions = torch.zeros(samples, model.spec.context_window + 1, model.spec.action_dim, device=model.spec.device)
     rollouts = [
         rollout(model, replace(scene, start=_copy(scene.start)), each, ScoreOptions()) for each in actions.split(1)

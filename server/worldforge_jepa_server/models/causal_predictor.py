@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from worldforge_jepa_server.models.contract import Latents
-from worldforge_jepa_server.models.predictor import block_causal_mask
+from worldforge_jepa_server.models.predictor import KeysValues, Past, attend, extend, frames_of
 
 
 @dataclass(frozen=True)
@@ -66,18 +66,13 @@ class CausalAttention(nn.Module):
         self.to_qkv = nn.Linear(config.width, 3 * inner, bias=False)
         self.to_out = nn.Sequential(nn.Linear(inner, config.width))
 
-    def forward(self, x: Tensor, last_only: bool) -> Tensor:
-        """[B, T, N, W] -> [B, T or 1, N, W]; `last_only` answers for the last frame."""
-        batch, frames, tokens, _ = x.shape
-        qkv = self.to_qkv(self.norm(x)).reshape(batch, frames * tokens, 3, self.heads, -1)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)
-        if last_only:
-            q = q[:, :, -tokens:]
-        # The last frame sees everything, and so does an only frame: no mask is the faster path.
-        mask = None if last_only or frames == 1 else block_causal_mask(frames, tokens, x.device)
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        projected: Tensor = self.to_out(out.transpose(1, 2).flatten(2).unflatten(1, (-1, tokens)))
-        return projected
+    def forward(self, x: Tensor, past: KeysValues | None, last_only: bool) -> tuple[Tensor, KeysValues]:
+        """x [B, T, N, W], the frames after `past` -> [B, T or 1, N, W], and the past with these frames."""
+        x, inner = self.norm(x), self.to_out[0].in_features
+        queries = F.linear(x[:, -1:].contiguous() if last_only else x, self.to_qkv.weight[:inner])
+        keys, values = F.linear(x, self.to_qkv.weight[inner:]).chunk(2, dim=-1)
+        past = extend(past, keys, values)
+        return self.to_out(attend(queries, *past, self.heads)), past
 
 
 class FeedForward(nn.Module):
@@ -109,16 +104,18 @@ class Transformer(nn.Module):
         )
         self.norm = nn.LayerNorm(config.width, eps=config.norm_eps)
 
-    def forward(self, x: Tensor, last_only: bool) -> Tensor:
-        """[B, T, N, W] -> [B, T or 1, N, W]; `last_only` keeps the last frame."""
+    def forward(self, x: Tensor, past: Past, remember: bool) -> tuple[Tensor, Past]:
+        """x [B, T, N, W], the frames after `past` -> the last one, [B, 1, N, W], and the past with these frames."""
+        known = []
         for index, layer in enumerate(self.layers):
             attention, feed_forward = layer.children()
-            only = last_only and index == len(self.layers) - 1
-            attended = attention(x, only)
-            x = (x[:, -1:] if only else x) + attended
+            last_only = index == len(self.layers) - 1
+            attended, seen = attention(x, past[index] if past else None, last_only)
+            x = (x[:, -1:] if last_only else x) + attended
             x = x + feed_forward(x)
-        normed: Tensor = self.norm(x)
-        return normed
+            if remember:
+                known.append(seen)
+        return self.norm(x), tuple(known)
 
 
 class CausalPredictor(nn.Module):
@@ -135,25 +132,28 @@ class CausalPredictor(nn.Module):
         """Tokens of the frames of `latents`, without their actions: [B, T, N, W - action_embed_dim]."""
         return latents.visual if latents.proprio is None else torch.cat([latents.visual, latents.proprio], dim=-1)
 
-    def forward(self, tokens: Tensor, actions: Tensor, last_only: bool = False) -> Tensor:
-        """The tokens of the frame after each frame of the window, normed.
+    def forward(self, tokens: Tensor, actions: Tensor, past: Past = (), remember: bool = True) -> tuple[Tensor, Past]:
+        """The tokens of the frame after the last one, normed.
 
         Args:
-            tokens: from `embed`, [B, T, N, W - action_embed_dim]; the oldest frame takes the first positions.
-            actions: normalized, [B, T, A]; entry t is taken at frame t.
-            last_only: only of the frame after the last one.
+            tokens: from `embed`, of the frames after `past`, [1 or B, T, N, W - action_embed_dim]; the oldest frame of
+                all takes the first positions.
+            actions: normalized, [1 or B, T, A]; entry t is taken at frame t.
+            past: from an earlier call on the frames before these, whose batch may be 1. None were before: ().
+            remember: whether the past will be of use.
 
         Returns:
-            [B, T or 1, N, W].
+            [B, 1, N, W], and the past with these frames, () if not to `remember`.
         """
-        frames, count = tokens.shape[1:3]
-        taken = self.action_encoder(actions).unsqueeze(2).expand(-1, -1, count, -1)
-        positions = self.pos_embedding[:, : frames * count].unflatten(1, (frames, count))
-        predicted: Tensor = self.transformer(torch.cat([tokens, taken], dim=-1) + positions, last_only)
+        batch, (frames, count), seen = max(len(tokens), len(actions)), tokens.shape[1:3], frames_of(past)
+        taken = self.action_encoder(actions).unsqueeze(2).expand(batch, -1, count, -1)
+        positions = self.pos_embedding[:, seen * count : (seen + frames) * count].unflatten(1, (frames, count))
+        x = torch.cat([tokens.expand(batch, -1, -1, -1), taken], dim=-1)
+        predicted: tuple[Tensor, Past] = self.transformer(x + positions, past, remember)
         return predicted
 
-    def project(self, tokens: Tensor, frames: Latents) -> Latents:
-        """The latents of `tokens` [B, T, N, W] from `forward`; the action channels predict nothing and are dropped."""
+    def project(self, tokens: Tensor, last: Latents) -> Latents:
+        """The latents of `tokens` [B, 1, N, W] from `forward`; the action channels predict nothing and are dropped."""
         config = self.config
         end = config.visual_dim + config.proprio_embed_dim
         proprio = tokens[..., config.visual_dim : end] if config.proprio_embed_dim else None

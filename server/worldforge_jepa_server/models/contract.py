@@ -44,7 +44,11 @@ class Latents:
 
     def last(self) -> Latents:
         """The last frame, T = 1."""
-        return Latents(self.visual[:, -1:], None if self.proprio is None else self.proprio[:, -1:])
+        return self[-1:]
+
+    def __getitem__(self, frames: slice) -> Latents:
+        """Some of the frames."""
+        return Latents(self.visual[:, frames], None if self.proprio is None else self.proprio[:, frames])
 
 
 class WorldModel(Protocol):

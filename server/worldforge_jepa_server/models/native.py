@@ -22,11 +22,19 @@ from worldforge_jepa_client.spec import (
     Objective,
     TensorSpec,
 )
-from worldforge_jepa_server.models.causal_predictor import CausalPredictor, CausalPredictorConfig
+from worldforge_jepa_server.models.causal_predictor import (
+    CausalAttention,
+    CausalPredictor,
+    CausalPredictorConfig,
+    FeedForward,
+)
 from worldforge_jepa_server.models.contract import Latents, Observation
-from worldforge_jepa_server.models.encoder import EncoderConfig, VisionTransformer
-from worldforge_jepa_server.models.predictor import AdaLNPredictor, PredictorConfig
+from worldforge_jepa_server.models.encoder import Block, EncoderConfig, VisionTransformer
+from worldforge_jepa_server.models.execution import FLOAT32, Execution
+from worldforge_jepa_server.models.predictor import AdaLNBlock, AdaLNPredictor, PredictorConfig, frames_of
 from worldforge_jepa_server.models.transform import IMAGENET_MEAN, IMAGENET_STD, to_pixels
+
+_BLOCKS = (Block, AdaLNBlock, CausalAttention, FeedForward)  # what is compiled
 
 
 @dataclass(frozen=True)
@@ -119,18 +127,31 @@ class Jepa(nn.Module):
     def unroll(self, latents: Latents, actions: Tensor, action_history: Tensor | None) -> Iterator[Latents]:
         """Predict one frame per action; see `WorldModel.unroll` for shapes.
 
-        The window holds embedded tokens and actions of the last frames: each frame is embedded once.
+        The window holds embedded tokens and actions of the last frames: each frame is embedded once. While it fills,
+        earlier frames stay as they are seen; once it slides, their positions change and they are seen anew. Context
+        frames before the last are seen once for all candidates, who begin to differ with their first action.
         """
-        window, batch = self.config.context_window, actions.shape[1]
-        tokens = self.predictor.embed(latents)[:, -window:].expand(batch, -1, -1, -1)
-        past = actions[:0] if action_history is None else action_history.expand(-1, batch, -1)
-        taken = past.transpose(0, 1)
+        window, past = self.config.context_window, ()
+        tokens = self.predictor.embed(latents[-window:-1])
+        taken = (actions[:0] if action_history is None else action_history).transpose(0, 1)
+        taken = taken[:, taken.shape[1] - tokens.shape[1] :]
+        if tokens.shape[1]:
+            _, past = self.predictor(tokens, taken)
         frame = latents.last()
         for action in actions:
-            taken = torch.cat([taken, action.unsqueeze(1)], dim=1)[:, -tokens.shape[1] :]
-            frame = self.predictor.project(self.predictor(tokens, taken, last_only=True), frame)
+            if tokens.shape[1] == window:
+                tokens, taken, past = tokens[:, 1:], taken[:, 1:], ()
+            tokens, taken = _append(tokens, self.predictor.embed(frame)), _append(taken, action.unsqueeze(1))
+            seen, fills = frames_of(past), tokens.shape[1] < window
+            predicted, past = self.predictor(tokens[:, seen:], taken[:, seen:], past, remember=fills)
+            frame = self.predictor.project(predicted, frame)
             yield frame
-            tokens = torch.cat([tokens, self.predictor.embed(frame)], dim=1)[:, -window:]
+
+
+def _append(frames: Tensor, frame: Tensor) -> Tensor:
+    """[B, T + 1, ...] of [B, T, ...] and [B, 1, ...]; one that has batch 1 is that of all."""
+    batch = max(len(frames), len(frame))
+    return torch.cat([x.expand(batch, *x.shape[1:]) for x in (frames, frame)], dim=1)
 
 
 class NativeModel:
@@ -143,14 +164,27 @@ class NativeModel:
         digest: sha256 of the weights, hex.
         device: a torch device.
         limits: what one request may hold.
+        execution: cast and compiled accordingly.
         published: further fields of the spec, e.g. `planner`.
     """
 
     def __init__(
-        self, module: Jepa, *, name: str, source: str, digest: str, device: str, limits: Limits, **published: Any
+        self,
+        module: Jepa,
+        *,
+        name: str,
+        source: str,
+        digest: str,
+        device: str,
+        limits: Limits,
+        execution: Execution = FLOAT32,
+        **published: Any,
     ) -> None:
         self.module = module.to(device).eval().requires_grad_(False)
-        self._spec = replace(_spec(module, name, source, digest, device, limits), **published)
+        execution.cast(module)
+        execution.compile(part for part in module.modules() if isinstance(part, _BLOCKS))
+        spec = _spec(module, name, source, digest, device, limits)
+        self._spec = replace(spec, dtype=execution.precision, compiled=execution.compiled, **published)
 
     @property
     def spec(self) -> ModelSpec:
@@ -192,10 +226,10 @@ def _spec(module: Jepa, name: str, source: str, digest: str, device: str, limits
         normalization=config.normalization,
         limits=limits,
         device=device,
-        dtype=str(module.encoder.cls_token.dtype).removeprefix("torch."),
+        dtype="float32",
         parameter_count=sum(parameter.numel() for parameter in module.parameters()),
         checkpoint_digest=f"sha256:{digest}" if digest else "",
-        memory=MemoryUse(_bytes(module), _bytes_per_sample(config)),
+        memory=MemoryUse(_bytes(module), _bytes_per_sample(config, module.encoder.cls_token.element_size())),
         image_size=config.encoder.image_size,
     )
 
@@ -204,10 +238,10 @@ def _bytes(module: nn.Module) -> int:
     return sum(parameter.numel() * parameter.element_size() for parameter in module.parameters())
 
 
-def _bytes_per_sample(config: ModelConfig) -> int:
-    """Three times the widest moment of a block, the window's tokens in float32 and their hidden layer around GELU.
+def _bytes_per_sample(config: ModelConfig, element: int) -> int:
+    """Three times the widest moment of a block, the window's tokens and their hidden layer around GELU.
 
     Three is measured: an allocator holds on to what it had to give out in other sizes.
     """
     tokens = config.context_window * config.encoder.grid**2
-    return 3 * 4 * tokens * (4 * config.predictor.width + 2 * config.predictor.hidden)
+    return 3 * element * tokens * (4 * config.predictor.width + 2 * config.predictor.hidden)

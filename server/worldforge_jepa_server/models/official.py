@@ -18,6 +18,7 @@ from worldforge_jepa_server.models.causal_predictor import CausalPredictorConfig
 from worldforge_jepa_server.models.checkpoint import CheckpointError, file_sha256, load_weights, read_torch
 from worldforge_jepa_server.models.contract import ModelLoadError
 from worldforge_jepa_server.models.encoder import EncoderConfig
+from worldforge_jepa_server.models.execution import FLOAT32, Execution
 from worldforge_jepa_server.models.native import Jepa, ModelConfig, NativeModel
 from worldforge_jepa_server.models.options import flag
 from worldforge_jepa_server.models.places import find_checkpoint, find_encoder
@@ -101,7 +102,14 @@ def build(entry: CatalogEntry, weights: Mapping[str, Tensor]) -> Jepa:
 
 
 def load(
-    target: str, *, device: str, name: str, checkpoint: str = "", encoder: str = "", download: str = "false"
+    target: str,
+    *,
+    device: str,
+    name: str,
+    execution: Execution = FLOAT32,
+    checkpoint: str = "",
+    encoder: str = "",
+    download: str = "false",
 ) -> NativeModel:
     """The published model `target` on `device`, served as `name`; the rest are the options of the source.
 
@@ -122,6 +130,7 @@ def load(
         digest=file_sha256(path),
         device=device,
         limits=LIMITS,
+        execution=execution,
         **entry.published,
     )
 

@@ -50,42 +50,83 @@ class PredictorConfig:
         return self.mlp_ratio * self.width
 
 
+Tables = tuple[Tensor, Tensor, Tensor]
+"""From `rope_tables`, of some frames."""
+
+KeysValues = tuple[Tensor, Tensor]
+"""Of one block: keys and values of all frames so far, each [B, T, N, W]."""
+
+Past = tuple[KeysValues, ...]
+"""What a predictor knows of earlier frames, block by block."""
+
+
+def frames_of(past: Past) -> int:
+    """How many frames a past holds."""
+    return past[0][0].shape[1] if past else 0
+
+
 @lru_cache(maxsize=32)
 @torch.inference_mode(False)
 def rope_tables(
-    frames: int, grid: int, head_dim: int, base: float, device: torch.device, dtype: torch.dtype
-) -> tuple[Tensor, Tensor]:
-    """Cosines and sines of time, row and column, each [T * N, head_dim]; trailing channels are not rotated.
+    frames: int, grid: int, heads: int, head_dim: int, base: float, device: torch.device, dtype: torch.dtype
+) -> Tables:
+    """Factors of a channel, of the one after it and of the one before it, each [T, N, heads * head_dim].
 
-    The sines carry the sign of the rotation: minus for the first channel of a pair. Each of the three takes the
-    largest even number of channels that fits three times. The frequencies are tiled [f0, f1, .., f0, f1, ..] while
-    channels are rotated in pairs (2i, 2i + 1), so this is no true rotation: that is how the published models were
-    trained.
+    They rotate pairs of channels (2i, 2i + 1) by time, row and column. Each of the three takes the largest even number
+    of channels that fits three times; trailing channels of a head stay. The frequencies are tiled
+    [f0, f1, .., f0, f1, ..], so this is no true rotation: that is how the published models were trained.
     """
     half = head_dim // 6
     frequencies = base ** -(torch.arange(half, device=device) / half)
     positions = torch.cartesian_prod(*(torch.arange(n, device=device) for n in (frames, grid, grid)))
     angles = (positions[:, :, None] * frequencies.repeat(2)).flatten(1)
     angles = F.pad(angles, (0, head_dim - angles.shape[1]))
-    sign = 2.0 * (torch.arange(head_dim, device=device) % 2) - 1
-    return angles.cos().to(dtype), (sign * angles.sin()).to(dtype)
+    odd = torch.arange(head_dim, device=device) % 2
+    factors = (angles.cos(), -angles.sin() * (1 - odd), angles.sin() * odd)
+    cos, after, before = (factor.repeat(1, heads).unflatten(0, (frames, -1)).to(dtype) for factor in factors)
+    return cos, after, before
 
 
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """[B, heads, T * N, head_dim] rotated by the tables [T * N, head_dim]; an odd last channel stays."""
-    even = x.shape[-1] // 2 * 2
-    swapped = x[..., :even].reshape(*x.shape[:-1], -1, 2).flip(-1).flatten(-2)
-    if even < x.shape[-1]:
-        swapped = torch.cat([swapped, x[..., even:]], dim=-1)
-    return torch.addcmul(x * cos, swapped, sin)
+def rotate(x: Tensor, cos: Tensor, after: Tensor, before: Tensor) -> Tensor:
+    """[B, T, N, W] rotated by `rope_tables`, without taking pairs apart: neighbours are one step along the channels."""
+    rotated = x * cos
+    rotated[..., :-1].addcmul_(x[..., 1:], after[..., :-1])
+    rotated[..., 1:].addcmul_(x[..., :-1], before[..., 1:])
+    return rotated
 
 
-@lru_cache(maxsize=32)
-@torch.inference_mode(False)
-def block_causal_mask(frames: int, tokens: int, device: torch.device) -> Tensor:
-    """[T * N, T * N], true where a token may attend: to its own frame and to earlier ones."""
-    frame = torch.arange(frames, device=device).repeat_interleave(tokens)
-    return frame[:, None] >= frame
+def attend(queries: Tensor, keys: Tensor, values: Tensor, heads: int) -> Tensor:
+    """Block-causal attention: each frame to itself and to earlier ones.
+
+    A call for each frame is faster than one call with a mask, which would compute what it then hides.
+
+    Args:
+        queries: of the last frames, [B, Q, N, W].
+        keys: of all frames, [B, T, N, W].
+        values: likewise.
+        heads: W is split into as many.
+
+    Returns:
+        [B, Q, N, W].
+    """
+    q, k, v = (x.flatten(1, 2).unflatten(-1, (heads, -1)).transpose(1, 2) for x in (queries, keys, values))
+    tokens, hidden = queries.shape[2], keys.shape[1] - queries.shape[1]
+    frames = [
+        F.scaled_dot_product_attention(
+            q[:, :, i * tokens : (i + 1) * tokens], *(x[:, :, : (hidden + i + 1) * tokens] for x in (k, v))
+        )
+        for i in range(queries.shape[1])
+    ]
+    return torch.stack([frame.transpose(1, 2).flatten(2) for frame in frames], dim=1)
+
+
+def extend(past: KeysValues | None, keys: Tensor, values: Tensor) -> KeysValues:
+    """The keys and values of new frames behind those of earlier frames, which may have batch 1."""
+    if past is None:
+        return keys, values
+    batch = len(keys)
+    earlier_keys, earlier_values = (x.expand(batch, -1, -1, -1) for x in past)
+    return torch.cat([earlier_keys, keys], dim=1), torch.cat([earlier_values, values], dim=1)
 
 
 class PredictorAttention(nn.Module):
@@ -97,19 +138,14 @@ class PredictorAttention(nn.Module):
         self.qkv = nn.Linear(config.width, 3 * config.width)
         self.proj = nn.Linear(config.width, config.width)
 
-    def forward(self, x: Tensor, last_only: bool) -> Tensor:
-        """[B, T, N, W] -> [B, T or 1, N, W]; `last_only` answers for the last frame."""
-        batch, frames, tokens, _ = x.shape
-        heads = self.config.heads
-        q, k, v = self.qkv(x).reshape(batch, frames * tokens, 3, heads, -1).permute(2, 0, 3, 1, 4)
-        cos, sin = rope_tables(frames, self.config.grid, q.shape[-1], self.config.rope_base, x.device, x.dtype)
-        first = (frames - 1) * tokens if last_only else 0
-        q = rotate(q[:, :, first:], cos[first:], sin[first:])
-        # The last frame sees everything, and so does an only frame: no mask is the faster path.
-        mask = None if last_only or frames == 1 else block_causal_mask(frames, tokens, x.device)
-        out = F.scaled_dot_product_attention(q, rotate(k, cos, sin), v, attn_mask=mask)
-        projected: Tensor = self.proj(out.transpose(1, 2).reshape(batch, -1, tokens, x.shape[-1]))
-        return projected
+    def forward(self, x: Tensor, tables: Tables, past: KeysValues | None, last_only: bool) -> tuple[Tensor, KeysValues]:
+        """x [B, T, N, W], the frames after `past` -> [B, T or 1, N, W], and the past with these frames."""
+        width, first = self.config.width, -1 if last_only else 0
+        queries = F.linear(x[:, first:].contiguous(), self.qkv.weight[:width], self.qkv.bias[:width])
+        keys, values = F.linear(x, self.qkv.weight[width:], self.qkv.bias[width:]).chunk(2, dim=-1)
+        past = extend(past, rotate(keys, *tables), values)
+        attended = attend(rotate(queries, *(table[first:] for table in tables)), *past, self.config.heads)
+        return self.proj(attended), past
 
 
 class AdaLNBlock(nn.Module):
@@ -124,16 +160,18 @@ class AdaLNBlock(nn.Module):
         self.mlp = Mlp(width, config.hidden)
         self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width))
 
-    def forward(self, x: Tensor, condition: Tensor, last_only: bool) -> Tensor:
-        """x [B, T, N, W] and condition [B, T, W] -> [B, T or 1, N, W]; `last_only` keeps the last frame."""
+    def forward(
+        self, x: Tensor, condition: Tensor, tables: Tables, past: KeysValues | None, last_only: bool
+    ) -> tuple[Tensor, KeysValues]:
+        """x [1 or B, T, N, W] and condition [B, T, W] -> [B, T or 1, N, W], and the past with these frames."""
         modulation = self.adaLN_modulation(condition).unsqueeze(2)
         shift, scale, gate = modulation.chunk(6, dim=-1)[:3]
-        attended = self.attn(torch.addcmul(shift, self.norm1(x), 1 + scale), last_only)
+        attended, past = self.attn(torch.addcmul(shift, self.norm1(x), 1 + scale), tables, past, last_only)
         if last_only:
             x, gate, modulation = x[:, -1:], gate[:, -1:], modulation[:, -1:]
         x = torch.addcmul(x, gate, attended)
         shift, scale, gate = modulation.chunk(6, dim=-1)[3:]
-        return torch.addcmul(x, gate, self.mlp(torch.addcmul(shift, self.norm2(x), 1 + scale)))
+        return torch.addcmul(x, gate, self.mlp(torch.addcmul(shift, self.norm2(x), 1 + scale))), past
 
 
 class AdaLNPredictor(nn.Module):
@@ -154,28 +192,38 @@ class AdaLNPredictor(nn.Module):
         visual: Tensor = self.predictor_embed(latents.visual)
         return visual if latents.proprio is None else torch.cat([visual, latents.proprio], dim=-1)
 
-    def forward(self, tokens: Tensor, actions: Tensor, last_only: bool = False) -> Tensor:
-        """The tokens of the frame after each frame of the window, normed, before the output projection.
+    def forward(self, tokens: Tensor, actions: Tensor, past: Past = (), remember: bool = True) -> tuple[Tensor, Past]:
+        """The tokens of the frame after the last one, normed, before the output projection.
 
         Args:
-            tokens: from `embed`, [B, T, N, W].
-            actions: normalized, [B, T, A]; entry t is taken at frame t.
-            last_only: only of the frame after the last one.
+            tokens: from `embed`, of the frames after `past`, [1 or B, T, N, W].
+            actions: normalized, [1 or B, T, A]; entry t is taken at frame t.
+            past: from an earlier call on the frames before these, whose batch may be 1. None were before: ().
+            remember: whether the past will be of use.
 
         Returns:
-            [B, T or 1, N, W].
+            [B, 1, N, W], and the past with these frames, () if not to `remember`.
         """
-        condition = self.action_encoder(actions)
+        tables, condition = self._tables(tokens, frames_of(past)), self.action_encoder(actions)
+        known = []
         for index, block in enumerate(self.predictor_blocks):
-            tokens = block(tokens, condition, last_only and index == len(self.predictor_blocks) - 1)
-        normed: Tensor = self.predictor_norm(tokens)
-        return normed
+            last_only = index == len(self.predictor_blocks) - 1
+            tokens, seen = block(tokens, condition, tables, past[index] if past else None, last_only)
+            if remember:
+                known.append(seen)
+        return self.predictor_norm(tokens), tuple(known)
 
-    def project(self, tokens: Tensor, frames: Latents) -> Latents:
-        """The latents of `tokens` [B, T, N, W] from `forward`; `frames` are those they come after."""
+    def _tables(self, tokens: Tensor, seen: int) -> Tables:
+        config, end = self.config, seen + tokens.shape[1]
+        sizes = (end, config.grid, config.heads, config.width // config.heads)
+        cos, after, before = rope_tables(*sizes, config.rope_base, tokens.device, tokens.dtype)
+        return cos[seen:], after[seen:], before[seen:]
+
+    def project(self, tokens: Tensor, last: Latents) -> Latents:
+        """The latents of `tokens` [B, 1, N, W] from `forward`; `last` is the frame they come after."""
         config = self.config
         if config.residual:
             visual, proprio = self.predictor_proj(tokens).split((config.latent_dim, config.proprio_embed_dim), dim=-1)
-            return Latents(frames.visual + visual, None if frames.proprio is None else frames.proprio + proprio)
+            return Latents(last.visual + visual, None if last.proprio is None else last.proprio + proprio)
         visual, proprio = tokens.split((config.visual_dim, config.proprio_embed_dim), dim=-1)
         return Latents(self.predictor_proj(visual), proprio if config.proprio_embed_dim else None)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from worldforge_jepa_server.config import ModelSource
 from worldforge_jepa_server.models import hub, official, python_source, tiny
 from worldforge_jepa_server.models.contract import ModelLoadError, ServedModel
+from worldforge_jepa_server.models.execution import OPTIONS as EXECUTION_OPTIONS
+from worldforge_jepa_server.models.execution import Execution
 
 _RESERVED = ("target", "device", "name")  # what every source is told anyway
 
@@ -21,17 +24,21 @@ class SourceKind:
     """How to load from one kind of source.
 
     `load` gets the keywords `device`, `name` and the options that were given; before them, where the kind has a
-    `target`, what stands behind `KIND:`. With `options` None it knows itself which ones it takes.
+    `target`, what stands behind `KIND:`. With `options` None it knows itself which ones it takes. A kind with
+    `execution` takes `precision` and `compile` too, and gets them as the keyword `execution`.
     """
 
     load: Callable[..., ServedModel]
     target: str = ""
     options: tuple[str, ...] | None = ()
+    execution: bool = False
 
 
 SOURCES = {
-    "tiny": SourceKind(tiny.load),
-    "native": SourceKind(official.load, "NAME", ("checkpoint", "encoder", "download")),
+    "tiny": SourceKind(tiny.load, options=EXECUTION_OPTIONS, execution=True),
+    "native": SourceKind(
+        official.load, "NAME", ("checkpoint", "encoder", "download", *EXECUTION_OPTIONS), execution=True
+    ),
     "hub": SourceKind(hub.load, "NAME", ("repo", "source", "pretrained", "trust_repo", "heads")),
     "python": SourceKind(python_source.load, "package.module:factory", None),
 }
@@ -44,14 +51,18 @@ def load_model(source: ModelSource, device: str) -> ServedModel:
         ModelLoadError: an unknown source or option, a device that is not there, or weights that do not fit.
     """
     try:
-        load, target = _choose(source)
+        kind, target = _choose(source)
         torch.empty(0, device=device)
-        return load(*target, device=device, name=source.name, **source.options)
+        options: dict[str, Any] = dict(source.options)
+        if kind.execution:
+            given = {key: options.pop(key) for key in EXECUTION_OPTIONS if key in options}
+            options["execution"] = Execution.parse(given, device)
+        return kind.load(*target, device=device, name=source.name, **options)
     except (ModelLoadError, OSError, ValueError, RuntimeError, AssertionError) as error:
         raise ModelLoadError(f"model {source.name}: {error}") from error
 
 
-def _choose(source: ModelSource) -> tuple[Callable[..., ServedModel], tuple[str, ...]]:
+def _choose(source: ModelSource) -> tuple[SourceKind, tuple[str, ...]]:
     kind, _, target = source.source.partition(":")
     if kind not in SOURCES:
         raise ModelLoadError(f"unknown source {source.source!r}; known: {', '.join(map(_usage, SOURCES))}")
@@ -59,7 +70,7 @@ def _choose(source: ModelSource) -> tuple[Callable[..., ServedModel], tuple[str,
     if bool(target) != bool(chosen.target):
         raise ModelLoadError(f"{source.source!r} is not {_usage(kind)}")
     _check_options(kind, chosen.options, source.options)
-    return chosen.load, (target,) if target else ()
+    return chosen, (target,) if target else ()
 
 
 def _check_options(kind: str, known: tuple[str, ...] | None, given: Mapping[str, str]) -> None:

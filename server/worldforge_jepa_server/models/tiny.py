@@ -10,6 +10,7 @@ from pathlib import Path
 from worldforge_jepa_client.spec import Limits, Normalization
 from worldforge_jepa_server.models.checkpoint import load_weights, read_safetensors
 from worldforge_jepa_server.models.encoder import EncoderConfig
+from worldforge_jepa_server.models.execution import FLOAT32, Execution
 from worldforge_jepa_server.models.native import Jepa, ModelConfig, NativeModel
 from worldforge_jepa_server.models.predictor import PredictorConfig
 
@@ -46,7 +47,7 @@ CONFIG = ModelConfig(
 )
 
 
-def load(device: str, name: str, weights: Path = WEIGHTS) -> NativeModel:
+def load(device: str, name: str, weights: Path = WEIGHTS, execution: Execution = FLOAT32) -> NativeModel:
     """The embedded model on `device`, published as `name`; `weights` come with their digest in a `.sha256` file.
 
     Raises:
@@ -64,4 +65,5 @@ def load(device: str, name: str, weights: Path = WEIGHTS) -> NativeModel:
         device=device,
         limits=LIMITS,
         environment="two_room",
+        execution=execution,
     )

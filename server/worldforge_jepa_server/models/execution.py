@@ -1,0 +1,98 @@
+"""How a model of our own code computes: in which precision, and compiled or not.
+
+That code follows the dtype of its weights; foreign code, which may make float32 tensors of its own, is left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from worldforge_jepa_server.models.contract import ModelLoadError
+from worldforge_jepa_server.models.options import flag
+
+OPTIONS = ("precision", "compile")
+
+_PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Execution:
+    """What is in force for one model."""
+
+    dtype: torch.dtype = torch.float32
+    compiled: bool = False
+
+    @classmethod
+    def parse(cls, options: Mapping[str, str], device: str) -> Execution:
+        """Read `precision` and `compile` from the options of a source.
+
+        Raises:
+            ModelLoadError: neither a precision nor a flag, or torch cannot do it on this machine.
+        """
+        precision = options.get("precision", "float32")
+        if precision not in _PRECISIONS:
+            raise ModelLoadError(f"precision={precision}: expected one of {', '.join(_PRECISIONS)}")
+        chosen = cls(_PRECISIONS[precision], flag("compile", options.get("compile", "false")))
+        _check_kernels(precision, device)
+        if chosen.compiled:
+            _check_compiler(device)
+        return chosen
+
+    @property
+    def precision(self) -> str:
+        """The dtype's name."""
+        return str(self.dtype).removeprefix("torch.")
+
+    def cast(self, module: nn.Module) -> None:
+        """Convert the parameters in place; buffers, which hold statistics, stay as exact as they are."""
+        for parameter in module.parameters():
+            parameter.data = parameter.data.to(self.dtype)
+
+    def compile(self, modules: Iterable[nn.Module]) -> None:
+        """Have torch compile each when it is first called, if so chosen, until `end_compiling`.
+
+        Blocks are best: those of one kind share what is compiled. Sizes stay variables, but for 1, so that other
+        batches need no other code.
+        """
+        if self.compiled:
+            for module in modules:
+                module.compile(dynamic=True)
+
+
+FLOAT32 = Execution()
+"""What a model is trained and measured in: float32, not compiled."""
+
+
+def _check_kernels(precision: str, device: str) -> None:
+    try:
+        x = torch.ones(1, 1, 8, 8, dtype=_PRECISIONS[precision], device=device)
+        x = F.gelu(F.layer_norm(F.linear(x, x[0, 0]), (8,)))
+        F.scaled_dot_product_attention(x, x, x)
+    except RuntimeError as error:
+        raise ModelLoadError(
+            f"precision={precision}: torch {torch.__version__} cannot do it on {device}: {error}"
+        ) from error
+
+
+def _probe(x: torch.Tensor) -> torch.Tensor:
+    return x.sin() + 1
+
+
+def end_compiling() -> None:
+    """From now on shapes that no compiled code was made for run as they are, so that no caller waits for a compiler."""
+    torch.compiler.set_stance("eager_on_recompile")
+
+
+def _check_compiler(device: str) -> None:
+    try:
+        torch.compiler.set_stance("default")  # another model may have ended compiling
+        torch.compile(_probe)(torch.zeros(8, device=device))
+    except Exception as error:  # whatever is missing: torch has many names for it
+        reason = str(error).strip().split("\n", 1)[0]
+        needed = "a C++ compiler" if torch.device(device).type == "cpu" else "a C compiler and triton"
+        raise ModelLoadError(f"compile=true needs torch 2.6 and {needed} on the server's machine: {reason}") from error
