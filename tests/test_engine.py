@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from worldforge_jepa_client.errors import ResourceExhaustedError
-from worldforge_jepa_server.engine import LEAST_COST, Call, Caller, Engine
+from worldforge_jepa_server.engine import LEAST_COST, Call, Caller, Engine, run_here
 
 DEADLINE = 10
 CHUNK = 4
@@ -68,6 +68,18 @@ async def test_exceptions_come_back_and_the_next_work_runs(engine):
     with pytest.raises(ZeroDivisionError):
         await engine.run(Call(lambda abandoned: 1 / 0))
     assert (await engine.run(Call(lambda abandoned: 42)))[0] == 42
+
+
+async def test_even_what_no_future_takes_comes_back(engine):
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        await asyncio.wait_for(engine.run(Call(lambda abandoned: next(iter(())))), DEADLINE)
+
+
+async def test_a_thread_that_cannot_start_is_an_error():
+    engine = Engine(capacity=8, on_start=lambda: 1 / 0)
+    with pytest.raises(RuntimeError):
+        await asyncio.wait_for(engine.run(Call(lambda abandoned: 42)), DEADLINE)
+    engine.close()
 
 
 async def test_all_work_runs_in_one_thread_that_was_set_up_first():
@@ -245,3 +257,9 @@ def test_every_future_is_resolved_exactly_once_and_cancelled_jobs_never_run(desc
         assert outcomes.total() == sum(not told["cancelled"] for told in described)
 
     asyncio.run(all_of_them())
+
+
+def test_without_an_engine_a_job_runs_here():
+    assert run_here(Rows(10)) == sum(range(10))
+    with pytest.raises(ZeroDivisionError):
+        run_here(Rows(10, fails_at=5))

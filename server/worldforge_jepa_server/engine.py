@@ -144,8 +144,7 @@ class Engine:
         """Let the running batch end and drop what is queued."""
         self._busy = True
         while pieces := self._scheduler.take():
-            for piece in pieces:
-                piece.task.done.cancel()
+            _drop(pieces)
         self._device.shutdown(wait=True, cancel_futures=True)
 
     def _dispatch(self) -> None:
@@ -157,9 +156,11 @@ class Engine:
             running.add_done_callback(partial(self._finished, pieces))
 
     def _finished(self, pieces: list[Piece], running: asyncio.Future[tuple[Sequence[Any], float]]) -> None:
-        if running.cancelled():
+        if running.cancelled():  # by `close`
+            _drop(pieces)
             return
-        outcomes, seconds = running.result()
+        error = running.exception()  # only where the device's thread could not start
+        outcomes, seconds = ([error] * len(pieces), 0.0) if error else running.result()
         self._scheduler.charge(pieces[0].task.queue, seconds)
         cost = sum((piece.stop - piece.start) * piece.task.unit for piece in pieces)
         if cost > 1:  # it had candidates
@@ -174,11 +175,18 @@ class Engine:
         entry.device_seconds += seconds
         if entry.done.done():
             return
+        if isinstance(outcome, StopIteration):  # which no future takes
+            outcome = RuntimeError("StopIteration on the device thread")
         if isinstance(outcome, Exception):
             self._scheduler.discard(entry)
             entry.done.set_exception(outcome)
         elif piece.last:
             entry.done.set_result(outcome)
+
+
+def _drop(pieces: list[Piece]) -> None:
+    for piece in pieces:
+        piece.task.done.cancel()
 
 
 def run_here(job: Job[_R]) -> _R:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from functools import partial
 from threading import Event
@@ -15,11 +16,11 @@ from worldforge_jepa_server.contexts import Cache
 from worldforge_jepa_server.encoding import EncodedScene, Encoder
 from worldforge_jepa_server.memory import peak_bytes
 from worldforge_jepa_server.models.contract import Latents, ModelLoadError, SelfScoringModel, ServedModel, WorldModel
-from worldforge_jepa_server.models.execution import end_compiling
+from worldforge_jepa_server.models.execution import end_compiling, uncompiled
 from worldforge_jepa_server.scoring import rollout, score_together
 
 _PIXELS = 224  # also where an encoder takes no other size
-_FEW, _MANY = 2, 6
+_FEW, _MANY = 2, 4
 
 
 def warm_up(model: ServedModel) -> MemoryUse | None:
@@ -45,15 +46,14 @@ def warm_up(model: ServedModel) -> MemoryUse | None:
 def _measure(model: WorldModel) -> MemoryUse:
     scene = _zeros(model)
     _score(model, [scene], _MANY)
-    few, many = (
-        # One candidate in each of as many scenes takes the most memory.
-        peak_bytes(model.spec.device, partial(_score, model, [_copy(scene) for _ in range(scenes)], 1))
-        for scenes in (_FEW, _MANY)
-    )
+    _score_apart(model, scene, _MANY)
     if model.spec.compiled:
         end_compiling()
-    per_sample = max(0, many - few) // (_MANY - _FEW)
-    return replace(model.spec.memory or MemoryUse(0, 0), bytes_per_sample=per_sample)
+    with uncompiled() if model.spec.compiled else contextlib.nullcontext():
+        few, many = (
+            peak_bytes(model.spec.device, partial(_score_apart, model, scene, samples)) for samples in (_FEW, _MANY)
+        )
+    return replace(model.spec.memory or MemoryUse(0, 0), bytes_per_sample=max(0, many - few) // (_MANY - _FEW))
 
 
 def _zeros(model: WorldModel) -> EncodedScene:
@@ -65,14 +65,17 @@ def _zeros(model: WorldModel) -> EncodedScene:
     return Encoder(Cache(max_bytes=0, ttl=0)).encode_scene(model, Scene(frames, frames))
 
 
+def _score_apart(model: WorldModel, scene: EncodedScene, samples: int) -> None:
+    """Score as many candidates, each in a scene of its own: what takes the most memory."""
+    _score(model, [replace(scene, start=_copy(scene.start)) for _ in range(samples)], 1)
+
+
 def _score(model: WorldModel, scenes: list[EncodedScene], samples: int) -> None:
-    """Score as many candidates in each scene, until the window has slid."""
-    spec = model.spec
-    actions = torch.zeros(samples, spec.context_window + 1, spec.action_dim, device=spec.device)
+    """Score candidates in each of the scenes together, until the window has slid."""
+    actions = torch.zeros(samples, model.spec.context_window + 1, model.spec.action_dim, device=model.spec.device)
     rollouts = [rollout(model, scene, actions, ScoreOptions()) for scene in scenes]
     score_together(model, rollouts, samples * len(scenes), Event())
 
 
-def _copy(scene: EncodedScene) -> EncodedScene:
-    visual, proprio = scene.start.visual.clone(), scene.start.proprio
-    return replace(scene, start=Latents(visual, None if proprio is None else proprio.clone()))
+def _copy(latents: Latents) -> Latents:
+    return Latents(latents.visual.clone(), None if latents.proprio is None else latents.proprio.clone())

@@ -7,6 +7,7 @@ runs under `autocast` instead.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
@@ -91,6 +92,12 @@ def _probe(x: torch.Tensor) -> torch.Tensor:
 def end_compiling() -> None:
     """From now on shapes that no compiled code was made for run as they are, so that no caller waits for a compiler."""
     torch.compiler.set_stance("eager_on_recompile")
+
+
+def uncompiled() -> AbstractContextManager[object]:
+    """Run what is compiled as it was written, so that every tensor it makes can be counted."""
+    stance: AbstractContextManager[object] = torch.compiler.set_stance("force_eager")
+    return stance
 
 
 def _check_compiler(device: str) -> None:
