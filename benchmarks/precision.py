@@ -24,7 +24,7 @@ from worldforge_jepa_client.spec import FREE
 from worldforge_jepa_server.config import ModelSource
 from worldforge_jepa_server.device import use_threads
 from worldforge_jepa_server.models.catalog import CATALOG
-from worldforge_jepa_server.models.contract import Latents, Observation, WorldModel
+from worldforge_jepa_server.models.contract import Latents, Observation, SelfScoringModel, WorldModel
 from worldforge_jepa_server.models.execution import Execution
 from worldforge_jepa_server.models.native import Jepa, NativeModel
 from worldforge_jepa_server.models.official import LIMITS, model_config
@@ -68,12 +68,13 @@ def _name(options: dict[str, str]) -> str:
     return options["precision"] + (" compiled" if options["compile"] == "true" else "")
 
 
-def _load(arguments: argparse.Namespace, options: dict[str, str]) -> NativeModel:
+def _load(arguments: argparse.Namespace, options: dict[str, str]) -> WorldModel:
     source: ModelSource | None = arguments.model
     if source is None:
         return _synthetic(options)
     model = load_model(replace(source, options=source.options | options), arguments.device)
-    assert isinstance(model, NativeModel)  # no other source takes these options
+    if isinstance(model, SelfScoringModel):
+        raise SystemExit(f"{source.name} scores by itself: it chooses its own precision")
     return model
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from hypothesis import settings
 
+from tests import failures
 from worldforge_jepa_client import Client
 
 # The machine is shared: a law that holds slowly holds.
@@ -82,6 +83,15 @@ def start_server() -> Iterator[Callable[..., ServerProcess]]:
 def server(start_server: Callable[..., ServerProcess]) -> ServerProcess:
     """The server that most tests share: the embedded model, and the same model under a second name."""
     return start_server("--model", "tiny", "--model", "other=tiny", "--threads", "1")
+
+
+@pytest.fixture(scope="session")
+def faulty_server(start_server: Callable[..., ServerProcess]) -> ServerProcess:
+    """The embedded model beside a model for each case of tests/fixtures/models.json."""
+    makers = {name: f"faulty,case={name}" for name in failures.read("models")}
+    makers |= {"no-statistics": "faulty,case=none", "no-proprio": "Plain"}
+    named = [f"--model={name}=python:tests.python_models:{maker}" for name, maker in makers.items()]
+    return start_server("--model", "tiny", *named, "--threads", "1")
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from worldforge_jepa_client.errors import InternalError
 from worldforge_jepa_client.spec import Limits, Normalization, Objective
 from worldforge_jepa_server.models.causal_predictor import CausalPredictorConfig
 from worldforge_jepa_server.models.checkpoint import CheckpointError, load_weights
@@ -243,7 +244,7 @@ def test_a_score_compares_the_last_frames_only(golden, model):
 
 def test_a_proprio_weight_without_proprio_is_an_error(golden, model):
     bare = model.encode(golden.observe("visual"))
-    with pytest.raises(ValueError, match="no proprio"):
+    with pytest.raises(InternalError, match="without proprio"):
         distance(bare, bare, Objective.L2, 0.1)
 
 

@@ -1,14 +1,15 @@
-"""What a call may hold: every wrong input is refused with the field, what came, and what was expected."""
+"""What a call may hold, and in what form; what it may not is in tests/fixtures/requests.json."""
 
 import dataclasses
 
 import numpy as np
 import pytest
 
+from worldforge_jepa_client.arguments import build_unroll_call
 from worldforge_jepa_client.arrays import as_array, as_observation
 from worldforge_jepa_client.calls import Observation, Scene, ScoreCall, ScoreOptions
 from worldforge_jepa_client.checks import check_score_call
-from worldforge_jepa_client.errors import FailedPreconditionError, InvalidArgumentError, OutOfRangeError
+from worldforge_jepa_client.errors import InvalidArgumentError
 from worldforge_jepa_client.spec import FLOATS, FREE, Limits, ModelSpec, Normalization, Objective, TensorSpec
 
 S, H, A, P = 3, 2, 4, 2
@@ -47,10 +48,6 @@ def with_visual(visual):
     return dataclasses.replace(observation(), visual=visual)
 
 
-def with_proprio(proprio):
-    return dataclasses.replace(observation(), proprio=proprio)
-
-
 def test_good_calls_pass():
     check_score_call(call(), SPEC)
     history = np.zeros((1, 2, A), np.float32)
@@ -62,73 +59,15 @@ def test_good_calls_pass():
     check_score_call(call(goal=no_proprio, options=ScoreOptions(proprio_weight=0.0)), SPEC)
 
 
-@pytest.mark.parametrize(
-    ("changes", "field", "reason", "words"),
-    [
-        ({"observation": None}, "context.observation", "MISSING_FIELD", "is missing"),
-        ({"goal": None}, "context.goal", "MISSING_FIELD", "is missing"),
-        ({"action_candidates": np.zeros((S, H, A), np.float32)}, "action_candidates", "INVALID_SHAPE", "(1, any, any, 4)"),
-        ({"action_candidates": np.zeros((2, S, H, A), np.float32)}, "action_candidates", "INVALID_SHAPE", "(2, 3, 2, 4)"),
-        ({"action_candidates": np.zeros((1, 0, H, A), np.float32)}, "action_candidates", "INVALID_SHAPE", "(1, 0, 2, 4)"),
-        ({"action_candidates": np.zeros((1, S, 0, A), np.float32)}, "action_candidates", "INVALID_SHAPE", "(1, 3, 0, 4)"),
-        ({"action_candidates": np.zeros((1, S, H, 2), np.float32)}, "action_candidates", "INVALID_SHAPE", "4)"),
-        ({"action_candidates": np.zeros((1, S, H, A), np.int64)}, "action_candidates", "INVALID_DTYPE", "int64"),
-        ({"action_candidates": np.full((1, S, H, A), np.nan, np.float32)}, "action_candidates", "NON_FINITE", "NaN"),
-        ({"action_candidates": np.full((1, S, H, A), np.inf)}, "action_candidates", "NON_FINITE", "infinite"),
-        ({"observation": with_visual(np.zeros((1, 1, 8, 8, 3), np.uint8))}, "context.observation.visual", "INVALID_SHAPE", "(1, any, 3, any, any)"),
-        ({"observation": with_visual(np.zeros((1, 1, 3, 0, 8), np.uint8))}, "context.observation.visual", "INVALID_SHAPE", "0"),
-        ({"goal": with_visual(np.full((1, 1, 3, 8, 8), 256, np.float32))}, "context.goal.visual", "INVALID_VALUE", "0 to 255"),
-        ({"goal": with_visual(np.full((1, 1, 3, 8, 8), 0.5, np.float32))}, "context.goal.visual", "INVALID_VALUE", "0..1"),
-        ({"observation": with_proprio(None)}, "context.observation.proprio", "MISSING_FIELD", "(1, any, 2)"),
-        ({"goal": with_proprio(None)}, "context.goal.proprio", "MISSING_FIELD", "(1, any, 2)"),
-        ({"observation": with_proprio(np.ones((1, 1, 1), np.float32))}, "context.observation.proprio", "INVALID_SHAPE", "(1, 1, 1)"),
-        ({"observation": with_proprio(np.ones((1, 2, P), np.float32))}, "context.observation.proprio", "SHAPE_MISMATCH", "2 frames"),
-        ({"observation": with_proprio(np.full((1, 1, P), np.nan, np.float32))}, "context.observation.proprio", "NON_FINITE", "NaN"),
-        ({"observation": observation(2)}, "context.action_history", "MISSING_FIELD", "1 actions"),
-        ({"action_history": np.zeros((1, 1, A), np.float32)}, "context.action_history", "UNEXPECTED_FIELD", "one observation frame"),
-        ({"observation": observation(3), "action_history": np.zeros((1, 1, A), np.float32)}, "context.action_history", "SHAPE_MISMATCH", "need 2"),
-        ({"options": ScoreOptions(proprio_weight=-1.0)}, "options.proprio_weight", "INVALID_VALUE", "-1.0"),
-        ({"options": ScoreOptions(proprio_weight=float("nan"))}, "options.proprio_weight", "INVALID_VALUE", "nan"),
-    ],
-)  # fmt: skip
-def test_wrong_values_name_the_field(changes, field, reason, words):
-    with pytest.raises(InvalidArgumentError) as caught:
-        check_score_call(call(**changes), SPEC)
-    assert (caught.value.field, caught.value.reason) == (field, reason)
-    assert words in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"action_candidates": np.zeros((1, 9, H, A), np.float32)}, "9 samples; the limit is 8"),
-        ({"action_candidates": np.zeros((1, S, 5, A), np.float32)}, "5 steps of horizon; the limit is 4"),
-        ({"observation": observation(4), "action_history": np.zeros((1, 3, A), np.float32)}, "4 frames; the limit is 3"),
-    ],
-)  # fmt: skip
-def test_published_limits_hold(changes, words):
-    with pytest.raises(OutOfRangeError, match=words):
-        check_score_call(call(**changes), SPEC)
-
-
-def test_a_model_without_proprio_takes_none_and_cannot_weigh_it():
-    blind = Observation(observation().visual)
-    with pytest.raises(InvalidArgumentError, match="takes none"):
-        check_score_call(call(), BLIND)
-    with pytest.raises(InvalidArgumentError, match="has no proprio"):
-        check_score_call(call(observation=blind, goal=blind, options=ScoreOptions(proprio_weight=0.1)), BLIND)
-
-
-def test_raw_actions_need_statistics():
-    blind = Observation(observation().visual)
-    with pytest.raises(FailedPreconditionError, match="no action statistics"):
-        check_score_call(call(observation=blind, goal=blind, options=ScoreOptions(actions_are_normalized=False)), BLIND)
-
-
 def test_of_a_context_only_the_candidates_and_options_are_checked():
     check_score_call(call(scene="an id"), SPEC)
     with pytest.raises(InvalidArgumentError, match="action_candidates"):
         check_score_call(call(scene="an id", action_candidates=np.zeros((1, S, H, A + 1), np.float32)), SPEC)
+
+
+def test_an_unroll_takes_no_text_for_a_boolean():
+    with pytest.raises(InvalidArgumentError, match=r"options\.actions_are_normalized: is 'no'; expected true or false"):
+        build_unroll_call("an id", np.zeros((1, S, H, A), np.float32), {"actions_are_normalized": "no"})
 
 
 class OnlyDLPack:

@@ -53,8 +53,9 @@ def test_details_follow_the_google_error_model():
 
 
 def test_a_status_fits_into_trailers():
-    status = to_status(errors.InvalidArgumentError("x" * 100_000, reason="R", field="f"))
-    assert len(status.SerializeToString()) < 4096
+    for letter in ("x", "\N{ROBOT FACE}"):
+        status = to_status(errors.InvalidArgumentError(letter * 100_000, reason="R", field="f"))
+        assert len(status.SerializeToString()) < 4096
 
 
 class FailedByGrpc(FailedCall):

@@ -9,12 +9,14 @@ import pytest
 import torch
 from torch import nn
 
+from tests import hub
 from tests.test_model_contract import actions, rollout, scene
 from worldforge_jepa_client import messages
 from worldforge_jepa_client.spec import Objective
 from worldforge_jepa_server.config import ModelSource
 from worldforge_jepa_server.models import execution
 from worldforge_jepa_server.models.contract import ModelLoadError
+from worldforge_jepa_server.models.execution import Execution
 from worldforge_jepa_server.models.registry import load_model
 from worldforge_jepa_server.scoring import distance
 from worldforge_jepa_server.warmup import warm_up
@@ -62,6 +64,23 @@ def test_statistics_stay_exact():
     assert torch.equal(model.normalize_actions(raw), tiny().normalize_actions(raw))
 
 
+def test_foreign_code_runs_under_autocast_and_float32_is_left_alone():
+    linear, x = nn.Linear(4, 4), torch.ones(1, 4)
+    for precision, dtype in (HALVES | {"float32": torch.float32}).items():
+        with Execution.parse({"precision": precision}, "cpu").autocast("cpu"):
+            assert linear(x).dtype == dtype
+    assert linear.weight.dtype == torch.float32
+
+
+def test_a_model_from_torch_hub_has_a_precision_too():
+    plain, half = (hub.load("jepa_wm_pusht", precision=precision) for precision in ("float32", "bfloat16"))
+    exact, rounded = (model.encode(hub.frames()).visual for model in (plain, half))
+    assert (half.spec.dtype, plain.spec.dtype) == ("bfloat16", "float32")
+    assert not torch.equal(rounded.float(), exact)
+    torch.testing.assert_close(rounded.float(), exact, rtol=0, atol=0.05 * float(exact.abs().max()))
+    assert len(rollout(half, half.encode(hub.frames()), hub.random_actions())) == hub.H
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -99,6 +118,7 @@ def test_a_published_precision_travels():
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, of what its compiler imports
+@pytest.mark.timeout(300)  # a compiler on a busy machine
 def test_once_warm_a_compiled_model_meets_nothing_new(monkeypatch):
     # Traced and guarded as ever, but run by torch: C++ for every block would take minutes.
     monkeypatch.setattr(nn.Module, "compile", partialmethod(nn.Module.compile, backend="eager"))

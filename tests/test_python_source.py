@@ -1,6 +1,5 @@
 """`python:package.module:factory`: models with scores of their own, with latents, and with neither."""
 
-import math
 from contextlib import asynccontextmanager
 
 import numpy as np
@@ -20,7 +19,6 @@ from worldforge_jepa_server.contexts import Cache
 from worldforge_jepa_server.deployment import deploy
 from worldforge_jepa_server.encoding import Encoder
 from worldforge_jepa_server.engine import run_here
-from worldforge_jepa_server.models.contract import ModelLoadError
 from worldforge_jepa_server.models.foreign import adapt
 from worldforge_jepa_server.models.registry import load_model
 from worldforge_jepa_server.scenes import Scenes
@@ -115,43 +113,6 @@ def test_a_model_may_use_gradients():
     assert ask(served(python_models.Gradients())).scores.tolist() == [5, 1, 3]
 
 
-@pytest.mark.parametrize(
-    ("answer", "reason", "message"),
-    [
-        ([1, 2, 3], "RESPONSE_NOT_AN_OBJECT", "is a list; expected an object"),
-        (None, "RESPONSE_NOT_AN_OBJECT", "is a NoneType"),
-        ({}, "MISSING_SCORES", "has no scores"),
-        ({"scores": []}, "WRONG_SCORE_COUNT", "0 scores for 3 candidates"),
-        ({"scores": [1, 2]}, "WRONG_SCORE_COUNT", "2 scores for 3 candidates"),
-        ({"scores": ["a", "b", "c"]}, "INVALID_SCORES", "not numbers"),
-        ({"scores": [[1], [2, 3]]}, "INVALID_SCORES", "not numbers"),
-        ({"scores": [True, False, True]}, "INVALID_SCORES", "not numbers"),
-        ({"scores": [1, math.nan, 2]}, "NON_FINITE_SCORES", "NaN or infinite"),
-        ({"scores": [1, 1e300, 2]}, "NON_FINITE_SCORES", "NaN or infinite"),
-        ({"scores": [1, 2, 3], "best_index": 3}, "INVALID_BEST_INDEX", "best_index 3 for 3"),
-        ({"scores": [1, 2, 3], "best_index": -1}, "INVALID_BEST_INDEX", "best_index -1"),
-        ({"scores": [1, 2, 3], "best_index": True}, "INVALID_BEST_INDEX", "best_index True"),
-        ({"scores": [1, 2, 3], "lower_is_better": "yes"}, "INVALID_DIRECTION", "'yes'; expected true or false"),
-        ({"scores": [1, 2, 3], "metadata": [1]}, "INVALID_METADATA", "type list; expected an object"),
-        ({"scores": [1, 2, 3], "metadata": {"k": object()}}, "INVALID_METADATA", "not JSON"),
-        ({"scores": [1, 2, 3], "metadata": {"k": math.nan}}, "INVALID_METADATA", "not JSON"),
-        (
-            {"error": {"type": "checkpoint_expired", "message": "gone"}},
-            "CHECKPOINT_EXPIRED",
-            "checkpoint_expired: gone",
-        ),
-        ({"error": {}}, "MODEL_FAILED", "no message"),
-        ({"error": "broken"}, "INVALID_ERROR", "error of type str"),
-        (ZeroDivisionError("x / 0"), "MODEL_FAILED", "own scoring raised ZeroDivisionError: x / 0"),
-        (StopIteration(), "MODEL_FAILED", "raised StopIteration"),
-    ],
-)
-def test_a_bad_answer_is_an_error_with_a_stable_reason(answer, reason, message):
-    with pytest.raises(InternalError, match=message) as caught:
-        answered(answer)
-    assert caught.value.reason == reason
-
-
 def test_a_model_with_only_encode_and_unroll():
     model = load("Plain")
     actions = np.zeros((1, 2, 3, 4), np.float32)
@@ -175,11 +136,6 @@ def test_raw_actions_are_normalized_with_the_preprocessors_statistics(factory):
     assert model.normalize_actions(torch.tensor([3.0, 6.0, 1.0, 2.0])).tolist() == [1, 1, 0, 0]
 
 
-def test_without_statistics_raw_actions_are_refused():
-    with pytest.raises(FailedPreconditionError, match="no action statistics"):
-        ask(load("ScoreActions"), call(options=ScoreOptions(actions_are_normalized=False)))
-
-
 def test_what_an_unknown_action_dim_means():
     model = served(python_models.Answering({"scores": [0.0]}))
     assert model.spec.action_dim == FREE
@@ -193,33 +149,6 @@ def test_what_zeros_may_not_fit_is_not_warmed_up(model):
     model = getattr(python_models, model)()
     warm_up(served(model))
     assert model.told is None
-
-
-def test_a_model_that_cannot_score_zeros_is_not_served():
-    with pytest.raises(ModelLoadError, match=r"m was loaded, but cannot score zeros: .*m\.encode raised RuntimeError"):
-        warm_up(load("Choosy"))
-
-
-@pytest.mark.parametrize(
-    ("factory", "options", "message"),
-    [
-        ("failing", {}, "failed with KeyError: 'no such checkpoint'"),
-        ("missing", {}, "importing it failed with AttributeError"),
-        ("not_callable", {}, "is a int, expected a callable"),
-        ("Normalizer", {}, "has neither encode and unroll nor a method"),
-        ("on_device", {"device": "cuda"}, "python takes its own options, got device"),
-        ("on_device", {"color": "blue"}, "cannot be called with device, color: .*'color'"),
-    ],
-)
-def test_a_factory_that_gives_no_model_is_one_clear_error(factory, options, message):
-    with pytest.raises(ModelLoadError, match=f"model m: .*{message}"):
-        load(factory, **options)
-
-
-@pytest.mark.parametrize("source", ["python:nowhere.to.be.found:make", "python:no_colon", "python::x"])
-def test_a_factory_that_cannot_be_found(source):
-    with pytest.raises(ModelLoadError, match=source):
-        load_model(ModelSource("m", source), "cpu")
 
 
 @asynccontextmanager
@@ -284,14 +213,6 @@ async def test_a_plan_needs_an_action_dim():
         with pytest.raises(FailedPreconditionError, match="m does not say how many entries an action has") as caught:
             await client.plan(**FRAMES, horizon=H).result()
         assert caught.value.reason == "NO_ACTION_DIM"
-
-
-async def test_one_model_that_fails_does_not_stop_the_other():
-    async with a_client(python_models.Answering(ValueError("broken")), python_models.ScoreActions()) as client:
-        with pytest.raises(InternalError, match="m's own scoring raised ValueError: broken"):
-            await client.score(**FRAMES, action_candidates=CANDIDATES)
-        result = await client.score(**FRAMES, action_candidates=CANDIDATES, model="n")
-        assert result.scores.tolist() == [5, 1, 3]
 
 
 def test_through_the_wire_with_options_direction_and_metadata(start_server):

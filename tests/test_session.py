@@ -86,8 +86,8 @@ def test_a_context_is_of_one_model(client):
         ({"context": "id", "goal": scene()["goal"]}, "context", "one way"),
         ({"context": "id", "action_history": np.zeros((1, 10))}, "context", "one way"),
         ({"observation": scene()["observation"]}, "context.goal", "is missing"),
-        ({"goal": scene()["goal"]}, "context.observation.visual", "is missing"),
-        ({}, "context.observation.visual", "is missing"),
+        ({"goal": scene()["goal"]}, "context.observation", "is missing"),
+        ({}, "context.observation", "is missing"),
     ],
 )
 def test_a_scene_comes_in_one_way(client, arguments, field, words):

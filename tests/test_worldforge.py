@@ -39,11 +39,11 @@ def test_the_stored_scene_is_what_the_environment_renders():
 
 @pytest.mark.timeout(TIMEOUT_SECONDS + 30)
 @pytest.mark.skipif(not PYTHON.exists(), reason=f"no Python with WorldForge at {PYTHON}: see WORLDFORGE_PYTHON")
-def test_the_provider_in_worldforge(server):
+def test_the_provider_in_worldforge(server, faulty_server):
     finished = subprocess.run(
         [PYTHON, "-m", "pytest", ROOT / "tests" / "worldforge", "-p", "no:cacheprovider"],
         cwd=ROOT,
-        env=os.environ | {"WORLDFORGE_JEPA_TARGET": server.target},
+        env=os.environ | {"WORLDFORGE_JEPA_TARGET": server.target, "FAULTY_TARGET": faulty_server.target},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

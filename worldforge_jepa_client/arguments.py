@@ -9,6 +9,7 @@ from typing import Any, TypedDict
 
 from worldforge_jepa_client.arrays import as_array, as_observation
 from worldforge_jepa_client.calls import Context, PlanCall, Scene, ScoreCall, ScoreOptions, UnrollCall
+from worldforge_jepa_client.checks import check_extra_info
 from worldforge_jepa_client.errors import InvalidArgumentError
 from worldforge_jepa_client.planning import Method, PlannerOptions
 from worldforge_jepa_client.spec import Objective
@@ -115,7 +116,7 @@ def build_score_call(scene: Scene | str, action_candidates: object, keywords: Sc
         action_candidates=as_array(action_candidates, "action_candidates", rank=4),
         model=keywords.get("model", ""),
         options=build_options(keywords),
-        extra_info=keywords.get("extra_info") or {},
+        extra_info=build_extra_info(keywords),
     )
 
 
@@ -126,7 +127,7 @@ def build_unroll_call(scene: Scene | str, action_candidates: object, keywords: U
         scene=scene,
         action_candidates=as_array(action_candidates, "action_candidates", rank=4),
         model=keywords.get("model", ""),
-        actions_are_normalized=keywords.get("actions_are_normalized", True),
+        actions_are_normalized=_are_normalized(keywords),
         steps=tuple(int(step) for step in keywords.get("steps", ())),
         samples=tuple(int(sample) for sample in keywords.get("samples", ())),
         dtype=keywords.get("dtype", "float32"),
@@ -181,16 +182,20 @@ def build_named_scene(
 
 def build_options(keywords: OptionKeywords) -> ScoreOptions:
     """Return how to score."""
-    normalized = keywords.get("actions_are_normalized", True)
-    if not isinstance(normalized, bool):
-        raise InvalidArgumentError(
-            f"is {normalized!r}; expected true or false",
-            reason="INVALID_TYPE",
-            field="options.actions_are_normalized",
-        )
     return ScoreOptions(
-        _objective(keywords.get("objective")), _proprio_weight(keywords.get("proprio_weight")), normalized
+        _objective(keywords.get("objective")),
+        _proprio_weight(keywords.get("proprio_weight")),
+        _are_normalized(keywords),
     )
+
+
+def build_extra_info(keywords: RequestKeywords) -> Mapping[str, Any]:
+    """Return what a model with a scoring method of its own is told."""
+    extra_info = keywords.get("extra_info")
+    if extra_info is None:
+        return {}
+    check_extra_info(extra_info)
+    return extra_info
 
 
 def check_keywords(keywords: Mapping[str, Any], known: Any) -> None:
@@ -207,6 +212,15 @@ def _planner_options(keywords: PlanKeywords) -> PlannerOptions:
         return PlannerOptions(**given)
     except ValueError as error:
         raise InvalidArgumentError(str(error), reason="INVALID_PLANNER", field="planner") from error
+
+
+def _are_normalized(keywords: Mapping[str, Any]) -> bool:
+    value = keywords.get("actions_are_normalized", True)
+    if not isinstance(value, bool):
+        raise InvalidArgumentError(
+            f"is {value!r}; expected true or false", reason="INVALID_TYPE", field="options.actions_are_normalized"
+        )
+    return value
 
 
 def _objective(value: object) -> Objective | None:

@@ -44,6 +44,8 @@ def as_observation(value: object, field: str) -> Observation:
     Raises:
         InvalidArgumentError: unknown or missing keys, or an array that `as_array` refuses.
     """
+    if value is None:
+        raise _invalid(field, "is missing", "MISSING_FIELD")
     if isinstance(value, Observation):
         value = {"visual": value.visual, "proprio": value.proprio}
     parts = value if isinstance(value, Mapping) else {"visual": value}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -113,6 +114,19 @@ def check_normalizable(actions_are_normalized: bool, spec: ModelSpec) -> None:
         )
 
 
+def check_extra_info(extra_info: object) -> None:
+    """Check what models with a scoring method of their own are told: a JSON object whose keys say something."""
+    if not isinstance(extra_info, Mapping):
+        raise _invalid("extra_info", f"is a {type(extra_info).__name__}; expected an object", "INVALID_TYPE")
+    for key, value in extra_info.items():
+        if not isinstance(key, str) or not key.strip():
+            raise _invalid("extra_info", f"has the key {key!r}; expected non-empty strings", "INVALID_KEY")
+        try:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise _invalid(f"extra_info.{key}", f"is not JSON: {error}", "NOT_JSON") from error
+
+
 def check_candidates(candidates: NDArray[Any], spec: ModelSpec) -> None:
     """Check candidates (1, S, H, A) and the limits on S and H."""
     _check_tensor(candidates, spec.action_candidates, "action_candidates")
@@ -211,6 +225,9 @@ def _check_tensor(array: NDArray[Any], spec: TensorSpec, field: str) -> None:
         raise _invalid(field, f"has shape {array.shape}; expected {_shape_text(spec.shape)}", "INVALID_SHAPE")
     if array.dtype.kind != "f":
         return
+    if name == "float64":
+        with np.errstate(over="ignore"):
+            array = array.astype(np.float32)  # as models compute, to whom more than that is infinite
     if not np.isfinite(array).all():
         raise _invalid(field, "holds NaN or infinite values; expected finite numbers", "NON_FINITE")
     if spec.value_range is None:

@@ -19,7 +19,7 @@ from grpc_status import rpc_status
 from worldforge_jepa_client.v1 import jepa_pb2
 
 DOMAIN = "worldforge.jepa"
-_MAX_MESSAGE = 1000  # characters: a status travels in trailers, of which gRPC allows few kilobytes
+_MAX_MESSAGE = 1000  # bytes: a status travels in trailers, of which gRPC allows few kilobytes
 
 
 class JepaError(Exception):
@@ -106,7 +106,7 @@ _BY_CODE: dict[grpc.StatusCode, type[JepaError]] = {cls.code: cls for cls in Jep
 
 def to_status(error: JepaError) -> Status:
     """Return the google.rpc.Status of an error: ErrorInfo, and BadRequest or RetryInfo where they apply."""
-    message = str(error)[:_MAX_MESSAGE]
+    message = _text(error)
     info = ErrorInfo(reason=error.reason, domain=DOMAIN, metadata={"field": error.field} if error.field else {})
     details: list[Message] = [info]
     if error.field:
@@ -142,9 +142,7 @@ def from_rpc_error(error: grpc.RpcError, target: str) -> JepaError:
 
 def to_message(error: JepaError) -> jepa_pb2.Error:
     """Return an error's form inside a stream."""
-    message = jepa_pb2.Error(
-        code=error.code.value[0], message=str(error)[:_MAX_MESSAGE], reason=error.reason, field=error.field
-    )
+    message = jepa_pb2.Error(code=error.code.value[0], message=_text(error), reason=error.reason, field=error.field)
     if error.retry_after is not None:
         message.retry_delay.FromNanoseconds(round(error.retry_after * 1e9))
     return message
@@ -157,6 +155,11 @@ def from_message(message: jepa_pb2.Error) -> JepaError:
     return by_number.get(message.code, JepaError)(
         message.message, reason=message.reason, field=message.field, retry_after=retry_after
     )
+
+
+def _text(error: JepaError) -> str:
+    """What fits on the wire: valid UTF-8, which an undecodable file name is not, and not too much of it."""
+    return str(error).encode(errors="replace")[:_MAX_MESSAGE].decode(errors="ignore")
 
 
 def _pack(detail: Message) -> AnyMessage:

@@ -76,7 +76,7 @@ def decode_scene_field(request: Any) -> Scene | str:
     """Decode a request's `scene` oneof."""
     kind = request.WhichOneof("scene")
     if kind is None:
-        raise InvalidArgumentError("is not set", reason="MISSING_FIELD", field="context")
+        raise InvalidArgumentError("is missing", reason="MISSING_FIELD", field="context")
     return decode_scene(request.context) if kind == "context" else str(request.context_id)
 
 
@@ -120,7 +120,7 @@ def decode_observation(message: jepa_pb2.Observation, field: str) -> Observation
 def decode_tensor(message: Any, name: str, prefix: str = "") -> NDArray[Any]:
     """Decode a required tensor field of any message; errors name it `prefix` + `name`."""
     if not message.HasField(name):
-        raise InvalidArgumentError("is not set", reason="MISSING_FIELD", field=f"{prefix}{name}")
+        raise InvalidArgumentError("is missing", reason="MISSING_FIELD", field=f"{prefix}{name}")
     return tensors.decode(getattr(message, name), field=f"{prefix}{name}")
 
 
@@ -257,7 +257,7 @@ def fill_struct(struct: Struct, value: dict[str, Any], field: str) -> None:
     """Fill a Struct from JSON."""
     try:
         struct.update(value)
-    except (TypeError, ValueError, OverflowError) as error:
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise InvalidArgumentError(f"is not JSON: {error}", reason="NOT_JSON", field=field) from error
 
 

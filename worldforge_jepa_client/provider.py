@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -34,7 +33,6 @@ _INFO_FIELDS = {
     "options.objective": "info.objective",
     "options.proprio_weight": "info.proprio_weight",
     "options.actions_are_normalized": "info.actions_are_normalized",
-    "extra_info": "info",
 }
 """What an error calls a field, to what the caller of `score_actions` calls it."""
 
@@ -188,26 +186,13 @@ def _score_arguments(info: Mapping[str, Any]) -> tuple[Scene, dict[str, Any]]:
         {"visual": info.get(name), "proprio": info.get(f"{name}_proprio")} for name in ("observation", "goal")
     )
     extra = {key: value for key, value in info.items() if key not in (*_SCENE, *_OPTIONS)}
-    for key, value in extra.items():
-        _check_json(key, value)
     options = {name: info[name] for name in _OPTIONS if name in info}
     return build_scene(observation, goal, info.get("action_history")), {**options, "extra_info": extra}
 
 
-def _check_json(key: object, value: object) -> None:
-    if not isinstance(key, str) or not key.strip():
-        raise InvalidArgumentError(
-            f"has the key {key!r}; expected non-empty strings", reason="INVALID_KEY", field="info"
-        )
-    try:
-        json.dumps(value, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise InvalidArgumentError(f"is not JSON: {error}", reason="NOT_JSON", field=f"info.{key}") from error
-
-
 def _message(error: JepaError) -> str:
-    text = str(error)
-    return _INFO_FIELDS.get(error.field, error.field) + text.removeprefix(error.field)
+    name = _INFO_FIELDS.get(error.field) or error.field.replace("extra_info", "info", 1)
+    return name + str(error).removeprefix(error.field)
 
 
 def _payload(result: ScoreResult) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 from worldforge_jepa_client.arguments import (
     RequestKeywords,
     ScoreKeywords,
+    build_extra_info,
     build_options,
     build_scene,
     check_keywords,
@@ -55,7 +56,7 @@ class SessionScene:
             action_candidates=as_array(candidates, "action_candidates", rank=4).copy(),
             model=self._model,
             options=build_options(keywords),
-            extra_info=keywords.get("extra_info") or {},
+            extra_info=build_extra_info(keywords),
         )
         yield from checked_steps(self._model, partial(_check, call, self._scene), self._specs)
         return call

@@ -42,13 +42,18 @@ def main() -> int:
         level=config.log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # torch has its own threads; idle ones of numpy's BLAS spin
-    from worldforge_jepa_server.models.registry import ModelLoadError
-    from worldforge_jepa_server.serve import BindError, serve
+    log = logging.getLogger("worldforge_jepa_server")
+    try:
+        from worldforge_jepa_server.models.registry import ModelLoadError
+        from worldforge_jepa_server.serve import BindError, serve
+    except ModuleNotFoundError as error:
+        log.critical("cannot start: %s: pip install 'worldforge-jepa[server]'", error)
+        return 1
 
     try:
         asyncio.run(serve(config))
     except (BindError, ModelLoadError) as error:
-        logging.getLogger("worldforge_jepa_server").critical("cannot start: %s", error)
+        log.critical("cannot start: %s", error)
         return 1
     return 0
 

@@ -23,6 +23,7 @@ from worldforge_jepa_client.calls import (
 )
 from worldforge_jepa_client.checks import (
     check_candidates,
+    check_extra_info,
     check_normalizable,
     check_observation,
     check_options,
@@ -230,6 +231,7 @@ def _encoding(scene: OpenScene) -> Call[EncodedScene]:
 def _check(call: ScoreCall, spec: ModelSpec) -> None:
     check_options(call.options, spec)
     check_candidates(call.action_candidates, spec)
+    check_extra_info(call.extra_info)
 
 
 def _cost(call: ScoreCall) -> int:

@@ -193,18 +193,24 @@ def distance(predicted: Latents, goal: Latents, objective: Objective, proprio_we
         [B].
 
     Raises:
-        ValueError: `proprio_weight` is not 0, but one of the two has no proprio.
+        InternalError: the two cannot be compared, or have no proprio although `proprio_weight` is not 0.
     """
     score = _feature_distance(predicted.visual[:, -1], goal.visual[:, -1], objective)
     if proprio_weight == 0:
         return score
     if predicted.proprio is None or goal.proprio is None:
-        raise ValueError(f"proprio_weight is {proprio_weight}, but the latents have no proprio")
+        raise InternalError(
+            f"proprio_weight is {proprio_weight}, but the model gave latents without proprio", reason="INVALID_LATENTS"
+        )
     return score + proprio_weight * _feature_distance(predicted.proprio[:, -1], goal.proprio[:, -1], objective)
 
 
 def _feature_distance(predicted: Tensor, goal: Tensor, objective: Objective) -> Tensor:
     predicted, goal = predicted.flatten(1).float(), goal.flatten(1).float()
+    if predicted.shape[1] != goal.shape[1]:  # torch would repeat a single one
+        raise InternalError(
+            f"the model predicted {predicted.shape[1]} features for a goal of {goal.shape[1]}", reason="INVALID_LATENTS"
+        )
     if objective is Objective.L2:
         return (predicted - goal).square().mean(1)
     if objective is Objective.L1:

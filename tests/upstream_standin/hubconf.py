@@ -193,6 +193,10 @@ def offline(pretrained=True, device="cuda:0", **kwargs):
     raise URLError("no route to host")
 
 
+def failing(pretrained=True, device="cuda:0", **kwargs):
+    raise KeyError("no such checkpoint")
+
+
 def empty(pretrained=True, device="cuda:0", **kwargs):
     return ()
 

@@ -25,9 +25,19 @@ def bare_environment(monkeypatch):
 @pytest.fixture(scope="session")
 def target():
     """The address of a running server of `tiny`, the default, and `other`."""
-    address = os.environ.get("WORLDFORGE_JEPA_TARGET")
+    return address_in("WORLDFORGE_JEPA_TARGET")
+
+
+@pytest.fixture(scope="session")
+def faulty_target():
+    """The address of a running server of `tiny`, the default, and all that can fail."""
+    return address_in("FAULTY_TARGET")
+
+
+def address_in(variable):
+    address = os.environ.get(variable)
     if not address:
-        pytest.skip("WORLDFORGE_JEPA_TARGET is not set: tests/test_worldforge.py starts a server and sets it")
+        pytest.skip(f"{variable} is not set: tests/test_worldforge.py starts a server and sets it")
     return address
 
 

@@ -270,74 +270,7 @@ def test_the_forge_hands_its_event_handler_on(tmp_path, target, events, info):
     assert [event.phase for event in events] == ["success"]
 
 
-# Failures
-
-
-IMAGE = np.zeros((3, 64, 64), np.uint8)
-
-
-def with_value(array, value):
-    """A float32 copy whose first element is `value`."""
-    changed = np.array(array, np.float32)
-    changed.flat[0] = value
-    return changed
-
-
-BAD_INFO = {
-    "missing observation": ({"observation": ...}, "missing required input fields: observation"),
-    "missing goal": ({"goal": ...}, "missing required input fields: goal"),
-    "none as observation": ({"observation": None}, "info.observation must be a tensor-like object"),
-    "empty key": ({"": 1}, "field names must be non-empty strings"),
-    "blank key": ({" ": 1}, "field names must be non-empty strings"),
-    "number as key": ({7: 1}, "field names must be non-empty strings"),
-    "ragged observation": ({"observation": [[1, 2], [3]]}, "info.observation must be a rectangular"),
-    "empty observation": ({"observation": []}, "info.observation must not contain empty sequences"),
-    "empty rows": ({"goal": [[], []]}, "info.goal.* must not contain empty sequences"),
-    "no frames": ({"observation": IMAGE[None][:0]}, "info.observation .* non-zero dimensions"),
-    "text as observation": ({"observation": [["a"]]}, "info.observation.* finite numbers"),
-    "NaN in a list": ({"observation": [[float("nan")]]}, "info.observation.* finite numbers"),
-    "infinity in a list": ({"goal": [[float("inf")]]}, "info.goal.* finite numbers"),
-    "NaN in an observation": ({"observation": with_value(IMAGE, np.nan)}, "info.observation: holds NaN"),
-    "infinity in a goal": ({"goal": with_value(IMAGE, np.inf)}, "info.goal: holds NaN or infinite"),
-    "NaN in proprio": ({"observation_proprio": [1.0, float("nan")]}, "info.observation_proprio: holds NaN"),
-    "rank too low": ({"observation": [1.0, 2.0]}, "info.observation must have at least 2 dimensions"),
-    "a flat image": ({"observation": IMAGE[0]}, r"info.observation: has shape \(1, 1, 1, 64, 64\); expected"),
-    "channels last": ({"goal": IMAGE.transpose(1, 2, 0)}, r"info.goal: has shape \(1, 1, 64, 64, 3\); expected"),
-    "image in 0..1": ({"observation": with_value(IMAGE, 0.5)}, "info.observation: .*looks scaled to 0..1"),
-    "image in -1..1": ({"goal": with_value(IMAGE, -1.0)}, "info.goal: has values from -1 .*expected 0 to 255"),
-    "two goals": ({"goal": np.zeros((2, 1, 3, 64, 64), np.uint8)}, r"info.goal: has shape \(2, 1, 3, 64, 64\)"),
-    "missing proprio": ({"observation_proprio": ...}, "info.observation_proprio: is missing"),
-    "missing goal proprio": ({"goal_proprio": ...}, "info.goal_proprio: is missing"),
-    "proprio of 3": ({"goal_proprio": [1.0, 2.0, 3.0]}, r"info.goal_proprio: has shape \(1, 1, 3\); expected"),
-    "ragged proprio": ({"goal_proprio": [[1.0], [2.0, 3.0]]}, "info.goal_proprio: is not a rectangular array"),
-    "history of rank 1": ({"action_history": [0.0] * A}, "info.action_history must have at least 2 dimensions"),
-    "history of one frame": ({"action_history": [[0.0] * A]}, "info.action_history: is set; one observation frame"),
-    "unknown objective": ({"objective": "l7"}, "info.objective: is 'l7'; expected one of l2, l1, cosine"),
-    "number as objective": ({"objective": 2}, "info.objective: is 2; expected one of"),
-    "text as boolean": ({"actions_are_normalized": "false"}, "info.actions_are_normalized: is 'false'; expected true"),
-    "number as boolean": ({"actions_are_normalized": 0}, "info.actions_are_normalized: is 0; expected true or false"),
-    "text as weight": ({"proprio_weight": "0.1"}, "info.proprio_weight: is '0.1'; expected a number"),
-    "negative weight": ({"proprio_weight": -1.0}, "info.proprio_weight: is -1.0; expected a finite number >= 0"),
-    "an array under another key": ({"mask": IMAGE}, "info.mask: is not JSON: .*ndarray"),
-    "NaN under another key": ({"note": float("nan")}, "info.note: is not JSON"),
-}
-
-BAD_CANDIDATES = {
-    "none": (None, "action_candidates must be a tensor-like object"),
-    "three dimensions": (candidates()[0], "action_candidates must be four-dimensional"),
-    "two batches": (candidates().repeat(2, axis=0), "exactly one batch"),
-    "zero samples": (candidates()[:, :0], "action_candidates .* non-zero dimensions"),
-    "zero samples in a list": ([[]], "action_candidates.* must not contain empty sequences"),
-    "zero steps": (candidates()[:, :, :0], "action_candidates .* non-zero dimensions"),
-    "ragged": ([[[[0.0] * A, [0.0]]]], "action_candidates.* rectangular"),
-    "wrong action dim": (candidates()[..., :-1], r"action_candidates: has shape \(1, 4, 4, 9\); expected .*10\)"),
-    "NaN": (with_value(candidates(), np.nan), "action_candidates: holds NaN or infinite"),
-    "infinity": (with_value(candidates(), -np.inf), "action_candidates: holds NaN or infinite"),
-    "NaN in a list": (with_value(candidates(), np.nan).tolist(), "action_candidates.* finite numbers"),
-    "complex": (candidates().astype(complex), "action_candidates: has dtype complex128; expected numbers"),
-    "too many": (np.zeros((1, 100_000, 1, A), np.float32), "action_candidates: has 100000 samples; the limit is"),
-    "too long": (np.zeros((1, 1, 1000, A), np.float32), "action_candidates: has 1000 steps of horizon; the limit is"),
-}
+# Failures of the connection; those of requests and models are in test_provider_failures.py
 
 
 def assert_fails(provider, info, action_candidates, words):
@@ -353,45 +286,11 @@ def assert_still_works(provider, info):
     assert provider.score_actions(info=info, action_candidates=candidates()).best_index == RIGHT
 
 
-@pytest.mark.parametrize("case", BAD_INFO)
-def test_bad_info(provider, info, case):
-    change, words = BAD_INFO[case]
-    bad = {key: value for key, value in (info | change).items() if value is not ...}
-    assert_fails(provider, bad, candidates(), words)
-    assert_still_works(provider, info)
-
-
-@pytest.mark.parametrize("bad", [None, [("observation", IMAGE)], "info"])
-def test_info_that_is_no_object(provider, info, bad):
-    assert_fails(provider, bad, candidates(), "info must be a JSON object")
-    assert_still_works(provider, info)
-
-
-@pytest.mark.parametrize("case", BAD_CANDIDATES)
-def test_bad_candidates(provider, info, case):
-    bad, words = BAD_CANDIDATES[case]
-    assert_fails(provider, info, bad, words)
-    assert_still_works(provider, info)
-
-
-def test_frames_without_the_actions_between_them(provider, info):
-    two = info | {name: np.repeat(info[name][None], 2, axis=0) for name in ("observation", "observation_proprio")}
-    assert_fails(provider, two, candidates(), "info.action_history: is missing; 2 observation frames")
-    history = with_value(np.zeros((1, 1, A)), np.nan)
-    assert_fails(provider, two | {"action_history": history}, candidates(), "info.action_history: holds NaN")
-    assert_still_works(provider, info)
-
-
 def test_the_server_is_down(dead_target, info):
     provider = make_provider(target=dead_target)
     started = time.monotonic()
     assert_fails(provider, info, candidates(), f"unavailable: {dead_target}: .*[Cc]onnect")
     assert time.monotonic() - started < 2
-
-
-def test_an_unknown_model(target, info):
-    provider = make_provider(target=target, model="absent", timeout=PATIENCE)
-    assert_fails(provider, info, candidates(), "model_not_found: model: 'absent' is not served; served: tiny")
 
 
 def test_the_deadline_passes_while_the_model_runs(target, provider, info):

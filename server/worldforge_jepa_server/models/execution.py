@@ -1,6 +1,7 @@
-"""How a model of our own code computes: in which precision, and compiled or not.
+"""How a model computes: in which precision, and compiled or not; options that every source takes.
 
-That code follows the dtype of its weights; foreign code, which may make float32 tensors of its own, is left alone.
+A module whose code follows the dtype of its weights is `cast`. Foreign code, which may make float32 tensors of its own,
+runs under `autocast` instead.
 """
 
 from __future__ import annotations
@@ -53,6 +54,10 @@ class Execution:
         """Convert the parameters in place; buffers, which hold statistics, stay as exact as they are."""
         for parameter in module.parameters():
             parameter.data = parameter.data.to(self.dtype)
+
+    def autocast(self, device: str) -> torch.autocast:
+        """A context in which torch chooses the precision operator by operator."""
+        return torch.autocast(torch.device(device).type, self.dtype, enabled=self.dtype is not torch.float32)
 
     def compile(self, modules: Iterable[nn.Module]) -> None:
         """Have torch compile each when it is first called, if so chosen, until `end_compiling`.

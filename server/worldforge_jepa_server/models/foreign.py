@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -9,13 +11,22 @@ import torch
 from worldforge_jepa_client.spec import FLOATS, FREE, Limits, MemoryUse, ModelSpec, Normalization, Objective, TensorSpec
 from worldforge_jepa_server.models.catalog import CatalogEntry
 from worldforge_jepa_server.models.contract import ModelLoadError, ServedModel
+from worldforge_jepa_server.models.execution import FLOAT32, Execution
 from worldforge_jepa_server.models.own_scoring import METHODS, OwnScoringModel, own_method
 from worldforge_jepa_server.models.upstream import UpstreamModel, can_step
 
 _MAX_SAMPLES, _MAX_HORIZON, _MAX_FRAMES = 4096, 64, 16
 
 
-def adapt(loaded: Any, *, name: str, source: str, device: str, entry: CatalogEntry | None = None) -> ServedModel:
+def adapt(
+    loaded: Any,
+    *,
+    name: str,
+    source: str,
+    device: str,
+    entry: CatalogEntry | None = None,
+    execution: Execution = FLOAT32,
+) -> ServedModel:
     """Put what a loader returned behind the model contract.
 
     Args:
@@ -24,6 +35,7 @@ def adapt(loaded: Any, *, name: str, source: str, device: str, entry: CatalogEnt
         source: where it comes from.
         device: where it was asked to be.
         entry: what is published of it, if it is a published model.
+        execution: how it is to compute.
 
     Raises:
         ModelLoadError: it is no model, on another device, or not what the catalog says.
@@ -38,7 +50,22 @@ def adapt(loaded: Any, *, name: str, source: str, device: str, entry: CatalogEnt
     if isinstance(model, torch.nn.Module):
         model.eval().requires_grad_(False)
     spec = _spec(model, preprocessor, name, source, device, entry)
-    return OwnScoringModel(method, spec) if method else UpstreamModel(model, spec)
+    if method is None:
+        return UpstreamModel(model, _executed(model, spec, execution), execution)
+    if execution != FLOAT32:
+        raise ModelLoadError("precision and compile are not for a model that scores by itself")
+    return OwnScoringModel(method, spec)
+
+
+def _executed(model: Any, spec: ModelSpec, execution: Execution) -> ModelSpec:
+    """Compile the parts, and publish what is in force."""
+    if execution.compiled:
+        inner = getattr(model, "model", model)
+        if not isinstance(inner, torch.nn.Module):
+            raise ModelLoadError(f"compile=true: a {type(inner).__name__} is no torch module")
+        execution.compile(inner.children())
+    dtype = spec.dtype if execution.dtype is torch.float32 else execution.precision
+    return replace(spec, dtype=dtype, compiled=execution.compiled)
 
 
 def _pair(loaded: Any) -> tuple[Any, Any]:
@@ -90,8 +117,12 @@ def _check_against(entry: CatalogEntry | None, action_dim: int, proprio_dim: int
 
 def _statistics(preprocessor: Any, proprio_dim: int) -> Normalization | None:
     names = ("action_mean", "action_std", "proprio_mean", "proprio_std")
-    values = [_floats(getattr(preprocessor, name, None)) for name in names]
-    return Normalization(*values[:2], *(values[2:] if proprio_dim else ())) if values[0] and values[1] else None
+    mean, std, *proprio = (_floats(getattr(preprocessor, name, None)) for name in names)
+    if not (mean and std):
+        return None
+    if len(mean) != len(std) or not all(map(math.isfinite, mean + std)) or min(std) <= 0:
+        raise ModelLoadError(f"its action statistics cannot normalize: action_mean {mean}, action_std {std}")
+    return Normalization(mean, std, *(proprio if proprio_dim else ()))
 
 
 def _floats(values: Any) -> tuple[float, ...]:

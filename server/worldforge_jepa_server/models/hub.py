@@ -12,6 +12,7 @@ import torch
 from worldforge_jepa_server.models.catalog import CATALOG
 from worldforge_jepa_server.models.containment import contained
 from worldforge_jepa_server.models.contract import ModelLoadError, ServedModel
+from worldforge_jepa_server.models.execution import FLOAT32, Execution
 from worldforge_jepa_server.models.foreign import adapt
 from worldforge_jepa_server.models.options import flag
 
@@ -23,6 +24,7 @@ def load(
     *,
     device: str,
     name: str,
+    execution: Execution = FLOAT32,
     repo: str = REPO,
     source: str = "",
     pretrained: str = "true",
@@ -35,6 +37,7 @@ def load(
         target: what hubconf.py calls it, e.g. jepa_wm_pusht.
         device: a torch device.
         name: what the server calls it.
+        execution: how it is to compute.
         repo: owner/name on GitHub, or a local folder.
         source: `github` or `local`; by default `local` where `repo` is a folder.
         pretrained: passed on; false has upstream read its checkpoint below $JEPAWM_LOGS.
@@ -53,7 +56,14 @@ def load(
             loaded = _from_hub(str(Path(repo).expanduser()) if source == "local" else repo, target, arguments)
         except (Exception, SystemExit) as error:
             raise ModelLoadError(f"hub:{target}: {_explained(error, repo)}") from error
-    model = adapt(loaded, name=name, source=f"hub:{target}", device=device, entry=CATALOG.get(target))
+    model = adapt(
+        loaded,
+        name=name,
+        source=f"hub:{target}",
+        device=device,
+        entry=CATALOG.get(target),
+        execution=execution,
+    )
     if not flag("heads", heads):
         _drop_heads(loaded)
     return model

@@ -158,7 +158,7 @@ def _best_index(answer: Mapping[Any, Any], best: int, samples: int) -> int:
 
 
 def _metadata(answer: Mapping[Any, Any]) -> Mapping[str, Any]:
-    metadata = answer.get("metadata") or {}
+    metadata = answer.get("metadata", {})
     if not isinstance(metadata, Mapping):
         raise _refused(f"has metadata of type {type(metadata).__name__}; expected an object", "INVALID_METADATA")
     try:
@@ -172,7 +172,7 @@ def _failure(error: Any) -> InternalError:
     if not isinstance(error, Mapping):
         return _refused(f"has an error of type {type(error).__name__}; expected an object", "INVALID_ERROR")
     kind = str(error.get("type") or "model_failed")
-    reason = "".join(letter if letter.isalnum() else "_" for letter in kind).upper()[:63]
+    reason = "".join(letter if letter.isascii() and letter.isalnum() else "_" for letter in kind).upper()[:63]
     return InternalError(f"the model says {kind}: {error.get('message') or 'no message'}", reason=reason)
 
 

@@ -9,10 +9,11 @@ from typing import Any
 
 from worldforge_jepa_server.models.containment import contained
 from worldforge_jepa_server.models.contract import ModelLoadError, ServedModel
+from worldforge_jepa_server.models.execution import FLOAT32, Execution
 from worldforge_jepa_server.models.foreign import adapt
 
 
-def load(target: str, *, device: str, name: str, **options: str) -> ServedModel:
+def load(target: str, *, device: str, name: str, execution: Execution = FLOAT32, **options: str) -> ServedModel:
     """What the callable `target`, `package.module:factory`, returns: a model or (model, preprocessor).
 
     The callable gets the options of the source as keywords, and `device` if it has such a parameter.
@@ -27,7 +28,7 @@ def load(target: str, *, device: str, name: str, **options: str) -> ServedModel:
             loaded = factory(**arguments)
         except (Exception, SystemExit) as error:
             raise ModelLoadError(f"python:{target} failed with {type(error).__name__}: {error}") from error
-    return adapt(loaded, name=name, source=f"python:{target}", device=device)
+    return adapt(loaded, name=name, source=f"python:{target}", device=device, execution=execution)
 
 
 def _import(target: str) -> Callable[..., Any]:

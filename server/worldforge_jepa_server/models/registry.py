@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
@@ -14,7 +13,7 @@ from worldforge_jepa_server.models.contract import ModelLoadError, ServedModel
 from worldforge_jepa_server.models.execution import OPTIONS as EXECUTION_OPTIONS
 from worldforge_jepa_server.models.execution import Execution
 
-_RESERVED = ("target", "device", "name")  # what every source is told anyway
+_RESERVED = ("target", "device", "name", "execution")  # what every source is told anyway
 
 __all__ = ["SOURCES", "ModelLoadError", "load_model"]
 
@@ -23,22 +22,18 @@ __all__ = ["SOURCES", "ModelLoadError", "load_model"]
 class SourceKind:
     """How to load from one kind of source.
 
-    `load` gets the keywords `device`, `name` and the options that were given; before them, where the kind has a
-    `target`, what stands behind `KIND:`. With `options` None it knows itself which ones it takes. A kind with
-    `execution` takes `precision` and `compile` too, and gets them as the keyword `execution`.
+    `load` gets the keywords `device`, `name`, `execution` and the options that were given; before them, where the kind
+    has a `target`, what stands behind `KIND:`. With `options` None it knows itself which ones it takes.
     """
 
     load: Callable[..., ServedModel]
     target: str = ""
     options: tuple[str, ...] | None = ()
-    execution: bool = False
 
 
 SOURCES = {
-    "tiny": SourceKind(tiny.load, options=EXECUTION_OPTIONS, execution=True),
-    "native": SourceKind(
-        official.load, "NAME", ("checkpoint", "encoder", "download", *EXECUTION_OPTIONS), execution=True
-    ),
+    "tiny": SourceKind(tiny.load),
+    "native": SourceKind(official.load, "NAME", ("checkpoint", "encoder", "download")),
     "hub": SourceKind(hub.load, "NAME", ("repo", "source", "pretrained", "trust_repo", "heads")),
     "python": SourceKind(python_source.load, "package.module:factory", None),
 }
@@ -51,18 +46,18 @@ def load_model(source: ModelSource, device: str) -> ServedModel:
         ModelLoadError: an unknown source or option, a device that is not there, or weights that do not fit.
     """
     try:
-        kind, target = _choose(source)
+        load, target = _choose(source)
         torch.empty(0, device=device)
-        options: dict[str, Any] = dict(source.options)
-        if kind.execution:
-            given = {key: options.pop(key) for key in EXECUTION_OPTIONS if key in options}
-            options["execution"] = Execution.parse(given, device)
-        return kind.load(*target, device=device, name=source.name, **options)
-    except (ModelLoadError, OSError, ValueError, RuntimeError, AssertionError) as error:
+        options = {key: value for key, value in source.options.items() if key not in EXECUTION_OPTIONS}
+        execution = Execution.parse(source.options, device)
+        return load(*target, device=device, name=source.name, execution=execution, **options)
+    except ModelLoadError as error:
         raise ModelLoadError(f"model {source.name}: {error}") from error
+    except Exception as error:  # an object of foreign code fails in ways of its own
+        raise ModelLoadError(f"model {source.name}: {type(error).__name__}: {error}") from error
 
 
-def _choose(source: ModelSource) -> tuple[SourceKind, tuple[str, ...]]:
+def _choose(source: ModelSource) -> tuple[Callable[..., ServedModel], tuple[str, ...]]:
     kind, _, target = source.source.partition(":")
     if kind not in SOURCES:
         raise ModelLoadError(f"unknown source {source.source!r}; known: {', '.join(map(_usage, SOURCES))}")
@@ -70,15 +65,15 @@ def _choose(source: ModelSource) -> tuple[SourceKind, tuple[str, ...]]:
     if bool(target) != bool(chosen.target):
         raise ModelLoadError(f"{source.source!r} is not {_usage(kind)}")
     _check_options(kind, chosen.options, source.options)
-    return chosen, (target,) if target else ()
+    return chosen.load, (target,) if target else ()
 
 
-def _check_options(kind: str, known: tuple[str, ...] | None, given: Mapping[str, str]) -> None:
-    if known is None:
+def _check_options(kind: str, own: tuple[str, ...] | None, given: Mapping[str, str]) -> None:
+    if own is None:
         unknown, takes = [key for key in given if key in _RESERVED], "its own options"
     else:
-        unknown = [key for key in given if key not in known]
-        takes = f"only the options {', '.join(known)}" if known else "no options"
+        known = (*own, *EXECUTION_OPTIONS)
+        unknown, takes = [key for key in given if key not in known], f"only the options {', '.join(known)}"
     if unknown:
         raise ModelLoadError(f"{kind} takes {takes}, got {', '.join(unknown)}")
 

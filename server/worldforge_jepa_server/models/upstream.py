@@ -21,6 +21,7 @@ from torch import Tensor
 from worldforge_jepa_client.errors import InternalError, InvalidArgumentError, JepaError
 from worldforge_jepa_client.spec import ModelSpec
 from worldforge_jepa_server.models.contract import Latents, Observation
+from worldforge_jepa_server.models.execution import FLOAT32, Execution
 
 _log = logging.getLogger(__name__)
 
@@ -31,11 +32,13 @@ class UpstreamModel:
     Args:
         model: already on the spec's device.
         spec: what is published of it.
+        execution: its code runs under autocast accordingly.
     """
 
-    def __init__(self, model: Any, spec: ModelSpec) -> None:
+    def __init__(self, model: Any, spec: ModelSpec, execution: Execution = FLOAT32) -> None:
         self._model = model
         self._spec = spec
+        self._execution = execution
         self._kind: type[Any] = Tensor  # of what `encode` returns, and hence `unroll` expects: a tensor or some mapping
 
     @property
@@ -47,7 +50,7 @@ class UpstreamModel:
     def encode(self, observation: Observation) -> Latents:
         """See `WorldModel.encode`; latents keep upstream's axes, e.g. visual [B, T, 1, grid, grid, D]."""
         visual, proprio = _without_odd_line(observation.visual), observation.proprio
-        with blaming(f"{self._spec.name}.encode"):
+        with self._running("encode"):
             encoded = self._model.encode(visual if proprio is None else {"visual": visual, "proprio": proprio})
         if (proprio is None) == (self._spec.proprio is None):
             self._kind = type(encoded)
@@ -76,17 +79,22 @@ class UpstreamModel:
         """See `WorldModel.normalize_actions`."""
         return normalized(actions, self._spec)
 
+    @contextmanager
+    def _running(self, what: str) -> Iterator[None]:
+        with blaming(f"{self._spec.name}.{what}"), self._execution.autocast(self._spec.device):
+            yield
+
     def _steps(self, latents: Latents, actions: Tensor, history: Tensor | None) -> Iterator[Latents]:
         predictor, window, batch = self._model.model, self._spec.context_window, actions.shape[1]
         taken = actions if history is None else torch.cat([history.expand(-1, batch, -1), actions])
         frames, past = _expand(latents, batch, window), len(taken) - len(actions)
-        with blaming(f"{self._spec.name}.encode_act"):
+        with self._running("encode_act"):
             features = predictor.encode_act(taken.transpose(0, 1))
         # Grown and sliced in the way of upstream's unroll: other strides would give other last bits.
         acted = features[:, :past]
         for step in range(past, len(taken)):
             acted = torch.cat([acted, features[:, step : step + 1]], dim=1)
-            with blaming(f"{self._spec.name}.forward_pred"):
+            with self._running("forward_pred"):
                 window_acts = acted[:, -frames.visual.shape[1] :]
                 visual, _, proprio = predictor.forward_pred(frames.visual, window_acts, frames.proprio)
                 newest = Latents(visual[:, -1:], self._next_proprio(frames.proprio, proprio, taken[step]))
@@ -107,12 +115,13 @@ class UpstreamModel:
         horizon, batch = actions.shape[:2]
         parts = {name: part for name, part in vars(latents).items() if part is not None}
         what = f"{self._spec.name}.unroll"
-        with blaming(what):
+        with self._running("unroll"):
             context = latents.visual if issubclass(self._kind, Tensor) else self._kind(parts)
             predicted = _latents(self._model.unroll(context, act_suffix=actions), what)
-        if len(predicted.visual) < horizon or predicted.visual.shape[1] != batch:
-            shape = tuple(predicted.visual.shape)
-            raise _malformed(what, f"latents {shape} for {horizon} actions of {batch} candidates, time first")
+        for part in (predicted.visual, predicted.proprio):
+            if part is not None and (part.ndim < 2 or len(part) < horizon or part.shape[1] != batch):
+                shape = tuple(part.shape)
+                raise _malformed(what, f"latents {shape} for {horizon} actions of {batch} candidates, time first")
         for step in range(-horizon, 0):
             proprio = None if predicted.proprio is None else predicted.proprio[step].unsqueeze(1)
             yield Latents(predicted.visual[step].unsqueeze(1), proprio)
@@ -134,12 +143,12 @@ def can_step(model: Any) -> bool:
 
 @contextmanager
 def blaming(what: str) -> Iterator[None]:
-    """Turn whatever foreign code raises into an error that names it; memory that runs out stays itself."""
+    """Turn whatever foreign code raises, even to exit, into an error that names it; out of memory stays itself."""
     try:
         yield
     except (JepaError, MemoryError, torch.OutOfMemoryError):
         raise
-    except Exception as error:
+    except BaseException as error:
         _log.exception("%s failed", what)
         raise InternalError(f"{what} raised {type(error).__name__}: {error}", reason="MODEL_FAILED") from error
 
@@ -155,10 +164,17 @@ def _without_odd_line(visual: Tensor) -> Tensor:
 
 def _latents(value: Any, what: str) -> Latents:
     if isinstance(value, Tensor):
-        return Latents(value)
-    if hasattr(value, "keys") and "visual" in value.keys():  # noqa: SIM118 - a TensorDict's `in` is not for keys
-        return Latents(value["visual"], value["proprio"] if "proprio" in value.keys() else None)  # noqa: SIM118
-    raise _malformed(what, f"a {type(value).__name__} without a visual tensor")
+        parts = {"visual": value}
+    else:
+        names = value.keys() if hasattr(value, "keys") else ()
+        parts = {name: value[name] for name in ("visual", "proprio") if name in names}
+    if "visual" not in parts:
+        raise _malformed(what, f"a {type(value).__name__} without a visual tensor")
+    for name, part in parts.items():
+        if not (isinstance(part, Tensor) and part.is_floating_point()):
+            got = str(part.dtype) if isinstance(part, Tensor) else type(part).__name__
+            raise _malformed(what, f"{name} latents of type {got}; expected a tensor of floating point")
+    return Latents(**parts)
 
 
 def _malformed(what: str, got: str) -> InternalError:
