@@ -215,7 +215,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--target", help="a running server; without one the demo starts its own")
     parser.add_argument("--planner", choices=("local", "server"), default="local")
     parser.add_argument("--episodes", type=int, default=4)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=2, help="of episodes and planning (default: 2)")
     parser.add_argument("--picture", type=Path, default=Path("build/demo.png"))
     return parser.parse_args()
 
