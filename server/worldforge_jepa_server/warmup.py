@@ -20,7 +20,8 @@ from worldforge_jepa_server.models.execution import end_compiling, uncompiled
 from worldforge_jepa_server.scoring import rollout, score_together
 
 _PIXELS = 224  # also where an encoder takes no other size
-_FEW, _MANY = 2, 4
+_SAMPLES = 2  # not 1, for which torch compiles apart
+_FEW, _MANY = 1, 3
 
 
 def warm_up(model: ServedModel) -> MemoryUse | None:
@@ -45,8 +46,8 @@ def warm_up(model: ServedModel) -> MemoryUse | None:
 
 def _measure(model: WorldModel) -> MemoryUse:
     scene = _zeros(model)
-    _score(model, [scene], _MANY)
-    _score_apart(model, scene, _MANY)
+    _score(model, [scene], _SAMPLES)
+    _score_apart(model, scene, _SAMPLES)
     if model.spec.compiled:
         end_compiling()
     with uncompiled() if model.spec.compiled else contextlib.nullcontext():
