@@ -10,7 +10,7 @@ from typing import Any, TypedDict
 from worldforge_jepa_client.arrays import as_array, as_observation
 from worldforge_jepa_client.calls import Context, PlanCall, Scene, ScoreCall, ScoreOptions, UnrollCall
 from worldforge_jepa_client.checks import check_extra_info
-from worldforge_jepa_client.errors import InvalidArgumentError
+from worldforge_jepa_client.errors import invalid
 from worldforge_jepa_client.planning import Method, PlannerOptions
 from worldforge_jepa_client.spec import Objective
 
@@ -139,7 +139,7 @@ def build_plan_call(scene: Scene | str, keywords: PlanKeywords) -> PlanCall:
     check_keywords(keywords, PlanKeywords)
     initial_mean, seed = keywords.get("initial_mean"), keywords.get("seed", 0)
     if not 0 <= seed < 2**64:
-        raise InvalidArgumentError(f"is {seed}; expected 0 to 2**64 - 1", reason="INVALID_VALUE", field="seed")
+        raise invalid("seed", f"is {seed}; expected 0 to 2**64 - 1", "INVALID_VALUE")
     return PlanCall(
         scene=scene,
         method=keywords.get("method", "cem"),
@@ -172,10 +172,10 @@ def build_named_scene(
     if context is None:
         return build_scene(observation, goal, action_history)
     if any(part is not None for part in (observation, goal, action_history)):
-        raise InvalidArgumentError(
+        raise invalid(
+            "context",
             "is set, and so is observation, goal or action_history; expected one way to give the scene",
-            reason="AMBIGUOUS_SCENE",
-            field="context",
+            "AMBIGUOUS_SCENE",
         )
     return context.id if isinstance(context, Context) else context
 
@@ -211,15 +211,13 @@ def _planner_options(keywords: PlanKeywords) -> PlannerOptions:
     try:
         return PlannerOptions(**given)
     except ValueError as error:
-        raise InvalidArgumentError(str(error), reason="INVALID_PLANNER", field="planner") from error
+        raise invalid("planner", str(error), "INVALID_PLANNER") from error
 
 
 def _are_normalized(keywords: Mapping[str, Any]) -> bool:
     value = keywords.get("actions_are_normalized", True)
     if not isinstance(value, bool):
-        raise InvalidArgumentError(
-            f"is {value!r}; expected true or false", reason="INVALID_TYPE", field="options.actions_are_normalized"
-        )
+        raise invalid("options.actions_are_normalized", f"is {value!r}; expected true or false", "INVALID_TYPE")
     return value
 
 
@@ -229,10 +227,10 @@ def _objective(value: object) -> Objective | None:
     try:
         return Objective(value.lower() if isinstance(value, str) else value)
     except ValueError:
-        raise InvalidArgumentError(
+        raise invalid(
+            "options.objective",
             f"is {value!r}; expected one of {', '.join(item.value for item in Objective)}",
-            reason="UNKNOWN_OBJECTIVE",
-            field="options.objective",
+            "UNKNOWN_OBJECTIVE",
         ) from None
 
 
@@ -240,9 +238,7 @@ def _proprio_weight(value: object) -> float | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, Real):
-        raise InvalidArgumentError(
-            f"is {value!r}; expected a number", reason="INVALID_TYPE", field="options.proprio_weight"
-        )
+        raise invalid("options.proprio_weight", f"is {value!r}; expected a number", "INVALID_TYPE")
     try:
         return float(value)
     except OverflowError:

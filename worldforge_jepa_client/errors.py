@@ -48,7 +48,7 @@ class InvalidArgumentError(JepaError):
 
 
 class NotFoundError(JepaError):
-    """The server has no such model."""
+    """The server has no such model or context."""
 
     code = grpc.StatusCode.NOT_FOUND
 
@@ -99,6 +99,11 @@ class InternalError(JepaError):
     """A fault of the server or its model; the message carries the id under which the server logged it."""
 
     code = grpc.StatusCode.INTERNAL
+
+
+def invalid(field: str, problem: str, reason: str) -> InvalidArgumentError:
+    """Return the error of a field: what came, and what was expected."""
+    return InvalidArgumentError(problem, reason=reason, field=field)
 
 
 _BY_CODE: dict[grpc.StatusCode, type[JepaError]] = {cls.code: cls for cls in JepaError.__subclasses__()}

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from worldforge_jepa_client import tensors
 from worldforge_jepa_client.calls import Observation, Scene, ScoreCall, ScoreOptions, ScoreResult, Timing
-from worldforge_jepa_client.errors import InvalidArgumentError
+from worldforge_jepa_client.errors import invalid
 from worldforge_jepa_client.spec import (
     Limits,
     MemoryUse,
@@ -76,7 +76,7 @@ def decode_scene_field(request: Any) -> Scene | str:
     """Decode a request's `scene` oneof."""
     kind = request.WhichOneof("scene")
     if kind is None:
-        raise InvalidArgumentError("is missing", reason="MISSING_FIELD", field="context")
+        raise invalid("context", "is missing", "MISSING_FIELD")
     return decode_scene(request.context) if kind == "context" else str(request.context_id)
 
 
@@ -120,7 +120,7 @@ def decode_observation(message: jepa_pb2.Observation, field: str) -> Observation
 def decode_tensor(message: Any, name: str, prefix: str = "") -> NDArray[Any]:
     """Decode a required tensor field of any message; errors name it `prefix` + `name`."""
     if not message.HasField(name):
-        raise InvalidArgumentError("is missing", reason="MISSING_FIELD", field=f"{prefix}{name}")
+        raise invalid(f"{prefix}{name}", "is missing", "MISSING_FIELD")
     return tensors.decode(getattr(message, name), field=f"{prefix}{name}")
 
 
@@ -137,10 +137,10 @@ def encode_options(options: ScoreOptions, message: jepa_pb2.ScoreOptions) -> Non
 def decode_options(message: jepa_pb2.ScoreOptions) -> ScoreOptions:
     """Decode a ScoreOptions."""
     if message.objective and message.objective not in _OBJECTIVES:
-        raise InvalidArgumentError(
+        raise invalid(
+            "options.objective",
             f"is {message.objective}; expected one of {', '.join(item.name for item in Objective)}",
-            reason="UNKNOWN_OBJECTIVE",
-            field="options.objective",
+            "UNKNOWN_OBJECTIVE",
         )
     return ScoreOptions(
         objective=_OBJECTIVES.get(message.objective),
@@ -258,7 +258,7 @@ def fill_struct(struct: Struct, value: dict[str, Any], field: str) -> None:
     try:
         struct.update(value)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise InvalidArgumentError(f"is not JSON: {error}", reason="NOT_JSON", field=field) from error
+        raise invalid(field, f"is not JSON: {error}", "NOT_JSON") from error
 
 
 def struct_dict(struct: Struct, field: str) -> dict[str, Any]:
@@ -266,7 +266,7 @@ def struct_dict(struct: Struct, field: str) -> dict[str, Any]:
     try:
         return json_format.MessageToDict(struct)
     except (json_format.Error, ValueError) as error:
-        raise InvalidArgumentError(f"is not JSON: {error}", reason="NOT_JSON", field=field) from error
+        raise invalid(field, f"is not JSON: {error}", "NOT_JSON") from error
 
 
 def _tensor_spec_message(spec: TensorSpec) -> jepa_pb2.TensorSpec:

@@ -12,7 +12,7 @@ from worldforge_jepa_client.arguments import build_scene
 from worldforge_jepa_client.calls import Scene, ScoreResult
 from worldforge_jepa_client.client import Client
 from worldforge_jepa_client.connection import DEFAULT_TARGET, TARGET_VARIABLE
-from worldforge_jepa_client.errors import InvalidArgumentError, JepaError, NotFoundError
+from worldforge_jepa_client.errors import JepaError, NotFoundError, invalid
 from worldforge_jepa_client.scene_memory import UNSEEN, SceneMemory, scene_digest
 
 if TYPE_CHECKING:
@@ -177,10 +177,8 @@ def _environment(name: str) -> str:
 
 def _score_arguments(info: Mapping[str, Any]) -> tuple[Scene, dict[str, Any]]:
     if not isinstance(info, Mapping):
-        raise InvalidArgumentError(
-            f"is a {type(info).__name__}; expected an object with observation and goal",
-            reason="INVALID_TYPE",
-            field="info",
+        raise invalid(
+            "info", f"is a {type(info).__name__}; expected an object with observation and goal", "INVALID_TYPE"
         )
     observation, goal = (
         {"visual": info.get(name), "proprio": info.get(f"{name}_proprio")} for name in ("observation", "goal")
