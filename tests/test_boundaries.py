@@ -46,7 +46,9 @@ ARROWS = {
 }  # fmt: skip
 TORCH = {"batching", "device", "encoding", "jobs", "memory", "models", "planning", "score_jobs", "scoring", "warmup"}
 PROTOBUF = {"servicer", "errors", "reflection", "streams"}
-CLIENT_PROTOBUF = {"calldata", "tensors", "messages", "session_messages", "errors", "client", "aio_client", "steps"}
+CLIENT_PROTOBUF = {
+    "aio_client", "calldata", "client", "errors", "messages", "model_messages", "session_messages", "steps", "tensors"
+}  # fmt: skip
 
 
 def imports(path):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator
 from functools import partial
 from typing import Any, TypeVar
 
-from worldforge_jepa_client import messages, session_messages
+from worldforge_jepa_client import messages, model_messages, session_messages
 from worldforge_jepa_client.calls import (
     Context,
     LatentFrames,
@@ -81,13 +81,13 @@ def plan_steps(call: PlanCall, specs: Specs) -> Steps[jepa_pb2.PlanRequest]:
 def model_steps(name: str) -> Steps[ModelSpec]:
     """Ask for one model's spec."""
     response = yield "GetModel", jepa_pb2.GetModelRequest(model=name)
-    return messages.model_spec(response.model)
+    return model_messages.model_spec(response.model)
 
 
 def models_steps() -> Steps[list[ModelSpec]]:
     """Ask for all models' specs."""
     response = yield "ListModels", jepa_pb2.ListModelsRequest()
-    return [messages.model_spec(model) for model in response.models]
+    return [model_messages.model_spec(model) for model in response.models]
 
 
 def named_checked_steps(
