@@ -20,7 +20,7 @@ from google.protobuf.proto import parse_length_prefixed, serialize_length_prefix
 from worldforge_jepa_client import messages, session_messages
 from worldforge_jepa_client.calls import PlanCall, Scene, ScoreCall, UnrollCall
 from worldforge_jepa_client.client import Client
-from worldforge_jepa_client.connection import DEFAULT_TARGET
+from worldforge_jepa_client.connection import default_target
 from worldforge_jepa_client.planning import PlannerOptions
 from worldforge_jepa_client.spec import ModelSpec
 from worldforge_jepa_client.synthetic import scene_of, synthetic_arrays
@@ -33,7 +33,8 @@ _M = TypeVar("_M", bound=Message)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
-    parser.add_argument("--target", default=DEFAULT_TARGET, help=f"a running server (default: {DEFAULT_TARGET})")
+    target = default_target()
+    parser.add_argument("--target", default=target, help=f"a running server (default: {target})")
     parser.add_argument("--model", default="", help="a served model's name (default: the server's default one)")
     parser.add_argument("--output", type=Path, default=Path("calldata"), help="the folder to fill (default: calldata)")
     parser.add_argument("--samples", type=int, default=32, help="candidates of a message (default: 32)")

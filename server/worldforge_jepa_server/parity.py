@@ -6,7 +6,6 @@ Exits with 1 where they differ by more than the tolerance, or choose different c
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from worldforge_jepa_client.arguments import build_score_call
 from worldforge_jepa_client.calls import Scene
 from worldforge_jepa_client.client import Client
-from worldforge_jepa_client.connection import DEFAULT_TARGET, TARGET_VARIABLE
+from worldforge_jepa_client.connection import default_target
 from worldforge_jepa_client.errors import FailedPreconditionError
 from worldforge_jepa_client.spec import ModelSpec, Objective
 from worldforge_jepa_client.synthetic import scene_of, synthetic_arrays
@@ -57,7 +56,7 @@ class Parity:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
-    target = os.environ.get(TARGET_VARIABLE) or DEFAULT_TARGET
+    target = default_target()
     parser.add_argument("--target", default=target, help=f"a running server (default: {target})")
     parser.add_argument(
         "--model", type=ModelSource.parse, required=True, metavar="NAME=SOURCE[,key=value...]", help="as the server got"
