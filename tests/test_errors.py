@@ -91,7 +91,9 @@ class FailedWithTrailers(FailedByGrpc):
 
 
 OWN = to_status(errors.InvalidArgumentError("is wrong", reason="INVALID_SHAPE", field="goal"))
-BROKEN_DETAIL = Status(code=14, message="a proxy's words", details=[Any(type_url=OWN.details[0].type_url, value=b"\x0a")])
+BROKEN_DETAIL = Status(
+    code=14, message="a proxy's words", details=[Any(type_url=OWN.details[0].type_url, value=b"\x0a")]
+)
 
 
 @pytest.mark.parametrize("trailer", [OWN.SerializeToString(), b"\x0a", BROKEN_DETAIL.SerializeToString()])
