@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from numbers import Real
 from typing import Any, TypeVar
 
 import numpy as np
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 from worldforge_jepa_client.arrays import as_array
 from worldforge_jepa_client.checks import check_normalizable
 from worldforge_jepa_client.errors import FailedPreconditionError, invalid
+from worldforge_jepa_client.scalars import as_number
 from worldforge_jepa_client.spec import ModelSpec
 from worldforge_jepa_client.task_families import FAMILIES, TaskFamily
 
@@ -161,10 +161,7 @@ def _parts(action: object, where: str) -> tuple[object, Mapping[str, Any]]:
 
 
 def _number(value: object, where: str) -> float:
-    try:
-        number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
-    except OverflowError:  # an integer beyond float
-        number = math.inf
+    number = as_number(value, where)
     if not math.isfinite(number):
         raise invalid(where, f"is {value!r}; expected a finite number", "INVALID_VALUE")
     return number

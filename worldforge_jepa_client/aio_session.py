@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import grpc.aio
 
-from worldforge_jepa_client.arguments import RequestKeywords
 from worldforge_jepa_client.calls import Scene, ScoreResult
 from worldforge_jepa_client.connection import deadline_after, remaining
 from worldforge_jepa_client.errors import CallCancelledError, JepaError, UnavailableError, from_rpc_error
 from worldforge_jepa_client.exchange import Exchange, Line, Request
+from worldforge_jepa_client.keywords import RequestKeywords
 from worldforge_jepa_client.session import too_late
 from worldforge_jepa_client.session_scene import SessionScene, goal_changes, observation_changes
 from worldforge_jepa_client.steps import Steps

@@ -10,14 +10,12 @@ import grpc
 
 from worldforge_jepa_client import session_messages, steps
 from worldforge_jepa_client.arguments import (
-    PlanKeywords,
-    ScoreKeywords,
-    UnrollKeywords,
     build_named_scene,
     build_plan_call,
     build_scene,
     build_score_call,
     build_unroll_call,
+    context_id,
 )
 from worldforge_jepa_client.arrays import as_observation
 from worldforge_jepa_client.calls import Context, LatentFrames, ScoreResult
@@ -29,6 +27,7 @@ from worldforge_jepa_client.connection import (
     remaining,
 )
 from worldforge_jepa_client.errors import UnavailableError, from_rpc_error
+from worldforge_jepa_client.keywords import PlanKeywords, ScoreKeywords, UnrollKeywords
 from worldforge_jepa_client.plans import Planning
 from worldforge_jepa_client.session import Session
 from worldforge_jepa_client.session_scene import build_session_scene
@@ -143,7 +142,7 @@ class Client:
 
     def delete_context(self, context: Context | str, *, timeout: float | None = None) -> None:
         """Have the server forget a context; NotFoundError where it has none."""
-        self._run(steps.delete_context_steps(context.id if isinstance(context, Context) else context), timeout)
+        self._run(steps.delete_context_steps(context_id(context)), timeout)
 
     def encode(
         self, *, observation: object, model: str = "", dtype: str = "float32", timeout: float | None = None

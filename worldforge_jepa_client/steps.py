@@ -25,6 +25,7 @@ from worldforge_jepa_client.checks import (
     check_unroll_call,
 )
 from worldforge_jepa_client.errors import FailedPreconditionError, InvalidArgumentError, OutOfRangeError
+from worldforge_jepa_client.scalars import as_name
 from worldforge_jepa_client.spec import ModelSpec
 from worldforge_jepa_client.v1 import jepa_pb2
 
@@ -80,7 +81,7 @@ def plan_steps(call: PlanCall, specs: Specs) -> Steps[jepa_pb2.PlanRequest]:
 
 def model_steps(name: str) -> Steps[ModelSpec]:
     """Ask for one model's spec."""
-    response = yield "GetModel", jepa_pb2.GetModelRequest(model=name)
+    response = yield "GetModel", jepa_pb2.GetModelRequest(model=as_name(name, "model"))
     return model_messages.model_spec(response.model)
 
 
@@ -100,11 +101,12 @@ def named_checked_steps(
 
 def checked_steps(model: str, check: Callable[[ModelSpec], None], specs: Specs) -> Steps[None]:
     """Check something against a model's spec; raises what `check` raises."""
-    known = specs.get(model)
+    name = as_name(model, "model")
+    known = specs.get(name)
     if known is None or not _passes(check, known):
         # Unknown, or perhaps changed by a server restart: ask before refusing.
-        specs[model] = yield from model_steps(model)
-        check(specs[model])
+        specs[name] = yield from model_steps(name)
+        check(specs[name])
 
 
 def _passes(check: Callable[[ModelSpec], None], spec: ModelSpec) -> bool:
