@@ -18,7 +18,7 @@ ARROWS = {
     "cli": {"config", "models", "serve"},
     "config": set(),
     "convert": {"models"},
-    "parity": {"config", "contexts", "deployment", "encoding", "engine", "jobs", "models", "scenes"},
+    "parity": {"config", "contexts", "deployment", "encoding", "engine", "jobs", "models", "scenes", "score_jobs"},
     "serve": {"allocator", "config", "device", "engine", "models", "reflection", "runtime", "servicer", "warmup"},
     "allocator": set(),
     "reflection": set(),

@@ -24,14 +24,19 @@ from worldforge_jepa_server.config import ModelSource, ServerConfig
 
 if TYPE_CHECKING:
     from worldforge_jepa_server.models.contract import ServedModel
+    from worldforge_jepa_server.score_jobs import Step
 
 
 @dataclass(frozen=True)
 class Parity:
-    """How far scores of the same S >= 2 candidates, float32 [S], agree: `served` by a server, and `local`."""
+    """How far scores of the same S >= 2 candidates, float32 [S], agree: `served` by a server, and `local`.
+
+    `same_best` says whether the best of both is the same candidate; which way is better, their model says.
+    """
 
     served: NDArray[np.float32]
     local: NDArray[np.float32]
+    same_best: bool
 
     @property
     def max_difference(self) -> float:
@@ -47,11 +52,6 @@ class Parity:
     def rank_correlation(self) -> float:
         """Spearman's: 1 where both rank the candidates alike."""
         return float(np.corrcoef(_ranks(self.served), _ranks(self.local))[0, 1])
-
-    @property
-    def same_best(self) -> bool:
-        """Whether both choose the same candidate."""
-        return bool(self.served.argmin() == self.local.argmin())
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -84,7 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"model             {model.spec.name}, {model.spec.checkpoint_digest or 'no digest published'}")
     print(f"max difference    {parity.max_difference:.3g}, relative {parity.relative_difference:.3g}")
     print(f"rank correlation  {parity.rank_correlation:.6f}")
-    print(f"argmin            {'the same' if parity.same_best else 'differs'}")
+    print(f"best candidate    {'the same' if parity.same_best else 'differs'}")
     print(f"{'agree' if agree else 'disagree'} at tolerance {arguments.tolerance:g}")
     return 0 if agree else 1
 
@@ -102,8 +102,9 @@ def compare(model: ServedModel, arguments: argparse.Namespace) -> Parity:
         arrays = synthetic_arrays(model.spec, samples=arguments.samples, horizon=arguments.horizon, seed=arguments.seed)
         candidates, scene = arrays["action_candidates"], scene_of(arrays)
         options = {"objective": arguments.objective, "model": model.spec.name}
-        served = client.score(**vars(scene), action_candidates=candidates, **options).scores
-    return Parity(served, _score_here(model, scene, candidates, arguments.objective))
+        served = client.score(**vars(scene), action_candidates=candidates, **options)
+    local = _score_here(model, scene, candidates, arguments.objective)
+    return Parity(served.scores, local.scores, same_best=served.best_index == local.best_index)
 
 
 def _check_same_weights(served: ModelSpec, local: ModelSpec) -> None:
@@ -115,9 +116,7 @@ def _check_same_weights(served: ModelSpec, local: ModelSpec) -> None:
         )
 
 
-def _score_here(
-    model: ServedModel, scene: Scene, candidates: NDArray[np.float32], objective: str | None
-) -> NDArray[np.float32]:
+def _score_here(model: ServedModel, scene: Scene, candidates: NDArray[np.float32], objective: str | None) -> Step:
     from worldforge_jepa_server.contexts import Cache
     from worldforge_jepa_server.deployment import deploy
     from worldforge_jepa_server.encoding import Encoder
@@ -128,7 +127,7 @@ def _score_here(
     scenes = Scenes(Encoder(Cache(max_bytes=0, ttl=0)), Cache(max_bytes=0, ttl=0))
     call = build_score_call(scene, candidates, {"objective": objective})
     job = score_candidates(deploy(model, None, ServerConfig()), scenes.whole(scene, model), call)
-    return run_here(job).scores
+    return run_here(job)
 
 
 def _ranks(scores: NDArray[np.float32]) -> NDArray[np.int64]:
