@@ -131,21 +131,21 @@ def check_candidates(candidates: NDArray[Any], spec: ModelSpec) -> None:
     """Check candidates (1, S, H, A) and the limits on S and H."""
     _check_tensor(candidates, spec.action_candidates, "action_candidates")
     _, samples, horizon, _ = candidates.shape
-    check_limit("action_candidates", "samples", samples, spec.limits.max_samples)
-    check_limit("action_candidates", "steps of horizon", horizon, spec.limits.max_horizon)
+    _check_limit("action_candidates", "samples", samples, spec.limits.max_samples)
+    _check_limit("action_candidates", "steps of horizon", horizon, spec.limits.max_horizon)
     _check_product("action_candidates", samples, horizon, spec)
 
 
 def _check_plan_limits(samples: int, horizon: int, spec: ModelSpec) -> None:
-    check_limit("planner.samples", "samples", samples, spec.limits.max_samples)
-    check_limit("planner.horizon", "steps of horizon", horizon, spec.limits.max_horizon)
+    _check_limit("planner.samples", "samples", samples, spec.limits.max_samples)
+    _check_limit("planner.horizon", "steps of horizon", horizon, spec.limits.max_horizon)
     _check_product("planner.samples", samples, horizon, spec)
 
 
 def _check_product(field: str, samples: int, horizon: int, spec: ModelSpec) -> None:
     most = spec.limits.max_candidate_steps
     if most:
-        check_limit(field, "samples x horizon", samples * horizon, most)
+        _check_limit(field, "samples x horizon", samples * horizon, most)
 
 
 def check_selection(call: UnrollCall) -> None:
@@ -176,7 +176,7 @@ def check_observation(observation: Observation, spec: ModelSpec, field: str, *, 
     _check_tensor(visual, spec.visual, f"{field}.visual")
     _check_pixel_range(visual, f"{field}.visual")
     frames = visual.shape[1]
-    check_limit(f"{field}.visual", "frames", frames, spec.limits.max_context_frames)
+    _check_limit(f"{field}.visual", "frames", frames, spec.limits.max_context_frames)
     if spec.proprio is None:
         if proprio is not None:
             raise invalid(f"{field}.proprio", f"is set; model {spec.name} takes none", "UNEXPECTED_FIELD")
@@ -248,7 +248,7 @@ def _check_pixel_range(visual: NDArray[Any], field: str) -> None:
         )
 
 
-def check_limit(field: str, what: str, got: int, most: int) -> None:
+def _check_limit(field: str, what: str, got: int, most: int) -> None:
     """Refuse more than a published limit."""
     if got > most:
         raise OutOfRangeError(f"has {got} {what}; the limit is {most}", reason="LIMIT_EXCEEDED", field=field)

@@ -14,7 +14,7 @@ _D = TypeVar("_D", Normalization, Limits, PlannerDefaults, MemoryUse)
 
 def model_message(spec: ModelSpec) -> jepa_pb2.Model:
     """Encode a spec."""
-    message = jepa_pb2.Model(
+    return jepa_pb2.Model(
         name=spec.name,
         source=spec.source,
         visual=_tensor_spec_message(spec.visual),
@@ -28,6 +28,7 @@ def model_message(spec: ModelSpec) -> jepa_pb2.Model:
         context_window=spec.context_window,
         default_objective=messages.OBJECTIVE_CODES[spec.objective],
         default_proprio_weight=spec.proprio_weight,
+        normalization=jepa_pb2.Normalization(**asdict(spec.normalization)) if spec.normalization else None,
         limits=jepa_pb2.Limits(**asdict(spec.limits)),
         device=spec.device,
         dtype=spec.dtype,
@@ -41,9 +42,6 @@ def model_message(spec: ModelSpec) -> jepa_pb2.Model:
         image_size=spec.image_size,
         compiled=spec.compiled,
     )
-    if spec.normalization is not None:
-        message.normalization.CopyFrom(jepa_pb2.Normalization(**asdict(spec.normalization)))
-    return message
 
 
 def model_spec(message: jepa_pb2.Model) -> ModelSpec:

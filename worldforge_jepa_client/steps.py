@@ -39,7 +39,7 @@ Specs = dict[str, ModelSpec]
 
 def score_steps(call: ScoreCall, specs: Specs) -> Steps[ScoreResult]:
     """Check a call against the model's spec and send it."""
-    yield from named_checked_steps(call.scene, call.model, partial(check_score_call, call), specs)
+    yield from _named_checked_steps(call.scene, call.model, partial(check_score_call, call), specs)
     response = yield "Score", messages.score_request(call)
     return messages.score_result(response)
 
@@ -69,13 +69,13 @@ def encode_steps(observation: Observation, model: str, dtype: str, specs: Specs)
 
 def unroll_steps(call: UnrollCall, specs: Specs) -> Steps[jepa_pb2.UnrollRequest]:
     """Check a call and return its request; the responses are a stream."""
-    yield from named_checked_steps(call.scene, call.model, partial(check_unroll_call, call), specs)
+    yield from _named_checked_steps(call.scene, call.model, partial(check_unroll_call, call), specs)
     return session_messages.unroll_request(call)
 
 
 def plan_steps(call: PlanCall, specs: Specs) -> Steps[jepa_pb2.PlanRequest]:
     """Check a call and return its request; the responses are a stream."""
-    yield from named_checked_steps(call.scene, call.model, partial(check_plan_call, call), specs)
+    yield from _named_checked_steps(call.scene, call.model, partial(check_plan_call, call), specs)
     return session_messages.plan_request(call)
 
 
@@ -91,7 +91,7 @@ def models_steps() -> Steps[list[ModelSpec]]:
     return [model_messages.model_spec(model) for model in response.models]
 
 
-def named_checked_steps(
+def _named_checked_steps(
     scene: Scene | str, model: str, check: Callable[[ModelSpec], None], specs: Specs
 ) -> Steps[None]:
     """`checked_steps`, but where only the server knows the model, because a context names it, it alone checks."""

@@ -17,11 +17,11 @@ from worldforge_jepa_client import arrays
 from worldforge_jepa_client.errors import invalid
 from worldforge_jepa_client.v1 import jepa_pb2
 
-NUMPY_DTYPES: dict[str, np.dtype[Any]] = {
+_NUMPY_DTYPES: dict[str, np.dtype[Any]] = {
     name: np.dtype(name).newbyteorder("<")
     for name in ("uint8", "int32", "int64", "bool", "float16", "float32", "float64")
 }
-_WIRE_DTYPES = NUMPY_DTYPES | {"bfloat16": np.dtype("<u2")}
+_WIRE_DTYPES = _NUMPY_DTYPES | {"bfloat16": np.dtype("<u2")}
 _CODES: dict[str, Any] = {name: jepa_pb2.DataType.Value(f"DATA_TYPE_{name.upper()}") for name in _WIRE_DTYPES}
 _NAMES = {code: name for name, code in _CODES.items()}
 _MAX_RANK = 8
