@@ -96,6 +96,7 @@ def test_scores_of_zero_agree_with_themselves():
     [
         (["--model", "a=nothing"], "parity: model a: unknown source 'nothing'"),
         (["--model", "absent=tiny"], "'absent' is not served; served: tiny, other"),
+        (["--horizon", "0"], "horizon: is 0; expected 1 to "),
         (["--horizon", "1000"], "has 1000 steps of horizon; the limit is 64"),
     ],
 )

@@ -22,6 +22,7 @@ from worldforge_jepa_client.calls import PlanCall, Scene, ScoreCall, UnrollCall
 from worldforge_jepa_client.client import Client
 from worldforge_jepa_client.connection import default_target
 from worldforge_jepa_client.planning import PlannerOptions
+from worldforge_jepa_client.scalars import as_whole
 from worldforge_jepa_client.spec import ModelSpec
 from worldforge_jepa_client.synthetic import scene_of, synthetic_arrays
 from worldforge_jepa_client.v1 import jepa_pb2
@@ -66,7 +67,12 @@ def calldata(spec: ModelSpec, *, samples: int, horizon: int, count: int, seed: i
         horizon: actions of each candidate.
         count: how many, each with a scene of its own; on a stream all share the first scene.
         seed: of the noise.
+
+    Raises:
+        InvalidArgumentError: less than one sample, action or request, or a negative seed.
+        FailedPreconditionError: the model does not publish the size of its actions.
     """
+    count = as_whole(count, "count", least=1)
     calls = [_score_call(spec, samples, horizon, seed + index) for index in range(count)]
     return {
         "ListModels": [jepa_pb2.ListModelsRequest()],
