@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 
-from benchmarks.harness import Seconds, calling, interleave, median, p99
-from benchmarks.report import Table, Target
+from benchmarks.harness import Seconds, calling, interleave, median
+from benchmarks.report import Table, Target, p50_p99
 from benchmarks.scene import two_rooms
 from benchmarks.servers import serving
 from worldforge_jepa_client import Client
@@ -100,7 +100,7 @@ def _by_server(client: Client, scene: dict[str, Any], timings: list[Timing]) -> 
 def _table(taken: dict[str, Seconds], equal: dict[str, bool], timings: list[Timing]) -> Table:
     ratios = {name: seconds / taken[REFERENCE] for name, seconds in taken.items()}
     rows = [
-        (name, median(seconds) * 1e3, p99(seconds) * 1e3, median(ratios[name]), "yes" if equal[name] else "NO")
+        (name, *p50_p99(seconds), median(ratios[name]), "yes" if equal[name] else "NO")
         for name, seconds in taken.items()
     ]
 
