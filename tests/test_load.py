@@ -86,6 +86,7 @@ def test_the_table_of_a_load_holds_percentiles_and_errors(tmp_path):
     row = json.loads((tmp_path / "load.json").read_text())["rows"][0]
     assert (row["calls"], row["calls/s"], row["errors"]) == (100, 10, "QUEUE_FULL 2")
     assert row["p50 ms"] == pytest.approx(50, rel=1e-3)
+    assert row["p99 ms"] == "-"  # of a hundred calls
     assert row["max ms"] == pytest.approx(100, rel=1e-3)
     assert text(result) == (tmp_path / "load.md").read_text()
 
