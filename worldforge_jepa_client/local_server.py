@@ -54,7 +54,8 @@ def ready_address(process: subprocess.Popen[str], start_seconds: float) -> str:
     too_late.cancel()
     if not ready:
         raise UnavailableError(
-            f"the server did not start within {start_seconds:g} s; its log says why", reason="SERVER_DID_NOT_START"
+            f"the server ended or was not ready within {start_seconds:g} s; its log says why",
+            reason="SERVER_DID_NOT_START",
         )
     return ready.removeprefix("serving on ").strip()
 
