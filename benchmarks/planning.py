@@ -30,7 +30,7 @@ from worldforge_jepa_server.encoding import Encoder
 from worldforge_jepa_server.models import tiny
 from worldforge_jepa_server.scoring import score, to_actions
 
-SECONDS, THREADS = 90, 2
+SECONDS, THREADS = 80, 2
 SAMPLES, ITERATIONS, HORIZON, ACTION_DIM, SEED, CHUNK = 300, 30, 6, 10, 0, 512
 REFERENCE, STREAM, PLAN = "in process", "stream", "Plan"
 

@@ -28,7 +28,7 @@ from benchmarks.servers import serving, started
 from worldforge_jepa_client import AsyncClient, Client, tensors
 from worldforge_jepa_client.v1 import jepa_pb2
 
-SECONDS, CALLS = 90, 20
+SECONDS, CALLS = 60, 20
 RAW, UNARY, BIDI, STREAM = "raw Unix socket", "plain grpc.aio unary", "plain grpc.aio bidi", "stream"
 _SAMPLES, _HORIZON = SHAPE[1:3]
 
