@@ -1,7 +1,6 @@
 """Runs in an environment of its own, started by tests/test_worldforge.py: Python 3.13, WorldForge, no torch."""
 
 import os
-import socket
 from pathlib import Path
 
 import numpy as np
@@ -39,23 +38,6 @@ def address_in(variable):
     if not address:
         pytest.skip(f"{variable} is not set: tests/test_worldforge.py starts a server and sets it")
     return address
-
-
-@pytest.fixture
-def dead_target():
-    """An address that refuses connections: bound, so that nobody else takes it, but not listening."""
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        yield f"127.0.0.1:{bound.getsockname()[1]}"
-
-
-@pytest.fixture
-def silent_target():
-    """An address that accepts connections and never says a word."""
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        listening.listen()
-        yield f"127.0.0.1:{listening.getsockname()[1]}"
 
 
 @pytest.fixture(scope="session")
