@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -15,6 +14,7 @@ import pytest
 from hypothesis import settings
 
 from tests import failures
+from tests.targets import dead_target, silent_target  # noqa: F401
 from worldforge_jepa_client import Client
 
 # The machine is shared: a law that holds slowly holds.
@@ -99,20 +99,3 @@ def faulty_server(start_server: Callable[..., ServerProcess]) -> ServerProcess:
 def client(server: ServerProcess) -> Iterator[Client]:
     with Client(server.target, timeout=30) as client:
         yield client
-
-
-@pytest.fixture
-def dead_target() -> Iterator[str]:
-    """An address that refuses connections: bound, so that nobody else takes it, but not listening."""
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        yield f"127.0.0.1:{bound.getsockname()[1]}"
-
-
-@pytest.fixture
-def silent_target() -> Iterator[str]:
-    """An address that accepts connections and never says a word."""
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        listening.listen()
-        yield f"127.0.0.1:{listening.getsockname()[1]}"

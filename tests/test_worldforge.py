@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from examples.two_room.env import Layout, observe
+from tests.provider_calls import info_of
 from worldforge_jepa_client.provider import GrpcRuntime, make_provider
 
 ROOT = Path(__file__).parents[1]
@@ -66,13 +67,7 @@ def runtime(server):
 
 @pytest.fixture
 def info():
-    scene = rendered_scene()
-    return {
-        "observation": scene["start_image"],
-        "goal": scene["goal_image"],
-        "observation_proprio": scene["start"],
-        "goal_proprio": scene["goal"],
-    }
+    return info_of(rendered_scene())
 
 
 def test_a_success_is_plain_python(runtime, info):

@@ -6,8 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.provider_calls import PATIENCE, info_of
+from tests.targets import dead_target, silent_target  # noqa: F401
+from worldforge_jepa_client.provider import make_provider
+
 try:
     import worldforge.providers.jepa_wms  # noqa: F401
+    from worldforge import WorldForge
 except ImportError:
     collect_ignore_glob = ["test_*.py"]
 
@@ -45,3 +50,27 @@ def scene():
     """The arrays that tests/test_worldforge.py renders: start and goal, images [3, 64, 64] and positions [2] in px."""
     with np.load(SCENE) as arrays:
         return dict(arrays)
+
+
+@pytest.fixture
+def info(scene):
+    return info_of(scene) | {"actions_are_normalized": False}
+
+
+@pytest.fixture
+def events():
+    return []
+
+
+@pytest.fixture
+def provider(target, events):
+    provider = make_provider(target=target, timeout=PATIENCE, health_timeout=PATIENCE, event_handler=events.append)
+    yield provider
+    provider.close()
+
+
+@pytest.fixture
+def forge(tmp_path, provider):
+    forge = WorldForge(state_dir=tmp_path, auto_register_remote=False)
+    forge.register_provider(provider)
+    return forge
