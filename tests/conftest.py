@@ -22,7 +22,7 @@ settings.register_profile("shared", deadline=None)
 settings.load_profile("shared")
 
 START_SECONDS = 60
-STOP_SECONDS = 30
+STOP_SECONDS = 60  # twice what a server gives the calls it drains
 
 
 class ServerProcess:
