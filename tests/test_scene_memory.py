@@ -25,12 +25,6 @@ def info(start=(12.0, 32.0), goal=(24.0, 32.0)):
 
 
 @pytest.fixture
-def runtime(server):
-    with GrpcRuntime(server.target, timeout=60) as runtime:
-        yield runtime
-
-
-@pytest.fixture
 def sent(runtime, monkeypatch):
     """How each score was asked for: "whole", or the context's id."""
     asked, score = [], runtime.client.score

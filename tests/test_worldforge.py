@@ -10,7 +10,7 @@ import pytest
 
 from examples.two_room.env import Layout, observe
 from tests.provider_calls import info_of
-from worldforge_jepa_client.provider import GrpcRuntime, make_provider
+from worldforge_jepa_client.provider import make_provider
 
 ROOT = Path(__file__).parents[1]
 SCENE = ROOT / "tests" / "data" / "two_room_scene.npz"
@@ -57,12 +57,6 @@ def test_the_provider_in_worldforge(server, faulty_server):
 def test_without_worldforge_the_provider_says_how_to_install_it():
     with pytest.raises(ImportError, match=r"pip install 'worldforge-jepa\[worldforge\]', on Python 3.13"):
         make_provider()
-
-
-@pytest.fixture
-def runtime(server):
-    with GrpcRuntime(server.target, timeout=60) as runtime:
-        yield runtime
 
 
 @pytest.fixture
