@@ -165,7 +165,6 @@ def test_nothing_in_a_checkpoint_is_executed(tmp_path, files):
     assert not (tmp_path / "executed").exists()
 
 
-@pytest.mark.timeout(PATIENCE + 60)
 def test_a_converted_file_needs_no_encoder_and_gives_the_same_bits(tmp_path, files, model):
     output = tmp_path / "pusht.safetensors"
     command = [sys.executable, "-m", "worldforge_jepa_server.convert", JEPA, "--checkpoint", files[0]]
@@ -227,7 +226,6 @@ def test_models_it_does_not_cover_are_refused():
         native("jepa_wm_droid")
 
 
-@pytest.mark.timeout(PATIENCE + 60)
 def test_it_needs_less_than_600_mib_beside_torch(files):
     code = """
 import os, sys, torch
