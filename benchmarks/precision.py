@@ -9,7 +9,6 @@ as the tests hold it to. Frames and candidates are noise: how a precision ranks 
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -19,15 +18,15 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from benchmarks.harness import Seconds, interleave, keeping
+from benchmarks.limits import random_model
 from tests import reference
 from worldforge_jepa_client.spec import FREE
 from worldforge_jepa_server.config import ModelSource
 from worldforge_jepa_server.device import use_threads
-from worldforge_jepa_server.models.catalog import CATALOG
 from worldforge_jepa_server.models.contract import Latents, Observation, SelfScoringModel, WorldModel
 from worldforge_jepa_server.models.execution import Execution
-from worldforge_jepa_server.models.native import Jepa, NativeModel
-from worldforge_jepa_server.models.official import LIMITS, model_config
+from worldforge_jepa_server.models.native import NativeModel
 from worldforge_jepa_server.models.registry import load_model
 from worldforge_jepa_server.scoring import distance
 
@@ -42,14 +41,9 @@ def main() -> None:
     arguments = _arguments()
     use_threads(arguments.threads)
     ways = _ways(arguments)
-    scores = {name: way() for name, way in ways.items()}  # also warms everything up
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(arguments.rounds):
-        for name, way in ways.items():
-            began = time.perf_counter()
-            way()
-            seconds[name].append(time.perf_counter() - began)
-    _print(seconds, scores, arguments)
+    scores: dict[str, list[Scores]] = {name: [] for name in ways}
+    seconds = interleave({name: keeping(scores[name], way) for name, way in ways.items()}, arguments.seconds)
+    _print(seconds, {name: each[0] for name, each in scores.items()}, arguments)
 
 
 def _ways(arguments: argparse.Namespace) -> dict[str, Callable[[], Scores]]:
@@ -80,8 +74,7 @@ def _load(arguments: argparse.Namespace, options: dict[str, str]) -> WorldModel:
 
 def _synthetic(options: dict[str, str]) -> NativeModel:
     torch.manual_seed(0)
-    module, execution = Jepa(model_config(CATALOG[PUSHT])), Execution.parse(options, "cpu")
-    return NativeModel(module, name=PUSHT, source="random", digest="", device="cpu", limits=LIMITS, execution=execution)
+    return random_model(PUSHT, Execution.parse(options, "cpu"))
 
 
 def _score(model: WorldModel, arguments: argparse.Namespace) -> Scores:
@@ -115,18 +108,18 @@ def _inputs(model: WorldModel, arguments: argparse.Namespace) -> tuple[Latents, 
     return now, goal, actions.to(spec.device)
 
 
-def _print(seconds: dict[str, list[float]], scores: dict[str, Scores], arguments: argparse.Namespace) -> None:
-    exact, base = scores["float32"], np.array(seconds["float32"])
+def _print(seconds: dict[str, Seconds], scores: dict[str, Scores], arguments: argparse.Namespace) -> None:
+    exact, base = scores["float32"], seconds["float32"]
     name = arguments.model.name if arguments.model else f"{PUSHT}, random weights"
     print(
         f"{name}: {arguments.samples} candidates, horizon {arguments.horizon}, {arguments.threads} threads, "
-        f"{arguments.rounds} rounds; scores {exact.mean():.4g} +- {exact.std():.2g}"
+        f"{len(base)} rounds; scores {exact.mean():.4g} +- {exact.std():.2g}"
     )
     print(f"{'':18}{'median s':>10}{'x float32':>11}{'largest difference':>20}{'Spearman':>10}{'same best':>11}")
     for way, values in seconds.items():
         difference, same = np.abs(scores[way] - exact).max(), scores[way].argmin() == exact.argmin()
         print(
-            f"{way:18}{np.median(values):10.3f}{np.median(base / np.array(values)):11.2f}{difference:20.2e}"
+            f"{way:18}{np.median(values):10.3f}{np.median(base / values):11.2f}{difference:20.2e}"
             f"{_rank_correlation(scores[way], exact):10.4f}{'yes' if same else 'NO':>11}"
         )
 
@@ -142,7 +135,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--compile", action="store_true", help="also compiled, which takes a while")
     parser.add_argument("--samples", type=int, default=8)
     parser.add_argument("--horizon", type=int, default=6)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=120, help="for at least two rounds (default: 120)")
     parser.add_argument("--threads", type=int, default=2)
     return parser.parse_args()
 

@@ -22,8 +22,8 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 
 from benchmarks.floors import LENGTH, SERVICE, SHAPE, receive
-from benchmarks.harness import Seconds, Way, awaiting, calling, interleave, median, p99
-from benchmarks.report import Table, Target, grouped_bars
+from benchmarks.harness import Seconds, Way, awaiting, calling, interleave, median
+from benchmarks.report import Table, Target, grouped_bars, p50_p99
 from benchmarks.servers import serving, started
 from worldforge_jepa_client import AsyncClient, Client, tensors
 from worldforge_jepa_client.v1 import jepa_pb2
@@ -178,8 +178,7 @@ def _table(taken: dict[str, Seconds]) -> Table:
     for name in names:
         cells: list[str | float] = [name]
         for size in "SML":
-            late = p99(taken[f"{name} {size}"]) * 1e6
-            cells += [times[f"{name} {size}"], late, times[f"{name} {size}"] / times[f"{RAW} {size}"]]
+            cells += [*p50_p99(taken[f"{name} {size}"], 1e6), times[f"{name} {size}"] / times[f"{RAW} {size}"]]
         rows.append(cells)
 
     def draw(axes: Axes) -> None:

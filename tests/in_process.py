@@ -84,7 +84,7 @@ class Running:
 async def running(names=("tiny",), models=None, **settings) -> AsyncIterator[Running]:
     """Serve these models by name, or counting ones, on a free port."""
     config = replace(ServerConfig(), **settings)
-    engine = Engine(config.queue_size, lambda: None)
+    engine = Engine(config.queue_size)
     runtime = Runtime(engine, config)
     servicer = WorldModelServicer(runtime)
     server = grpc.aio.server()

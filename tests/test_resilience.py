@@ -83,7 +83,7 @@ async def test_overload_is_refused_with_a_delay_and_the_accepted_calls_finish(st
 
 
 async def test_until_the_models_are_loaded_calls_are_unavailable_and_wait_ready_waits():
-    engine = Engine(4, lambda: None)
+    engine = Engine(4)
     runtime = Runtime(engine, ServerConfig())
     server = grpc.aio.server()
     server.add_generic_rpc_handlers((generic_handler(WorldModelServicer(runtime)),))

@@ -118,7 +118,7 @@ def test_a_server_that_is_down(dead_target, smoke, capsys):
     [
         (["--model", "absent"], "model_not_found", "'absent' is not served; served: tiny, other"),
         (["--horizon", "1000"], "limit_exceeded", "action_candidates: has 1000 steps of horizon; the limit is 64"),
-        (["--samples", "-1"], "valueerror", "negative dimensions"),
+        (["--samples", "-1"], "invalid_value", "samples: is -1; expected 1 to "),
     ],
 )
 def test_what_fails_on_the_way_is_in_the_evidence(server, smoke, arguments, type_, words):

@@ -45,7 +45,7 @@ async def serve(config: ServerConfig) -> None:
     """
     stopping = _on_signals()
     _log.info("malloc: %s", tune_malloc())
-    engine = Engine(config.queue_size, partial(use_threads, config.threads))
+    engine = Engine(config.queue_size)
     runtime, healthy = Runtime(engine, config), health.aio.HealthServicer()
     servicer = WorldModelServicer(runtime)
     server = _build(config, servicer, healthy)
@@ -107,6 +107,7 @@ def _bind(server: grpc.aio.Server, listen: str) -> str:
 
 
 def _load(config: ServerConfig, _: Event) -> tuple[dict[str, ServedModel], dict[str, MemoryUse | None]]:
+    use_threads(config.threads)
     models, memory = {}, {}
     for source in config.model:
         model = load_model(source, config.device)
