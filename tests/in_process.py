@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 
@@ -13,6 +15,8 @@ from worldforge_jepa_server.engine import Engine
 from worldforge_jepa_server.models import tiny
 from worldforge_jepa_server.runtime import Runtime
 from worldforge_jepa_server.servicer import WorldModelServicer, generic_handler
+
+DEADLINE = 60
 
 
 class CountingModel:
@@ -39,6 +43,26 @@ class CountingModel:
 
     def normalize_actions(self, actions):
         return self._model.normalize_actions(actions)
+
+
+class Stop:
+    """Stops the model before its next step, or once it did `after` of them, until it may go on."""
+
+    def __init__(self, model, after=0):
+        self._model, self._after = model, after
+        self._reached, self._go = threading.Event(), threading.Event()
+        model.before_step = self._step
+
+    def _step(self):
+        if self._model.steps >= self._after:
+            self._reached.set()
+            assert self._go.wait(DEADLINE)
+
+    async def reached(self):
+        assert await asyncio.to_thread(self._reached.wait, DEADLINE)
+
+    def go_on(self):
+        self._go.set()
 
 
 @dataclass(frozen=True)
@@ -74,3 +98,10 @@ async def running(names=("tiny",), models=None, **settings) -> AsyncIterator[Run
     finally:
         await server.stop(None)
         engine.close()
+
+
+async def waiting(server, jobs):
+    """Return once so many jobs of this server are waited for."""
+    async with asyncio.timeout(DEADLINE):
+        while server.engine.pending != jobs:  # noqa: ASYNC110 - the engine has no event to wait for
+            await asyncio.sleep(0.01)

@@ -8,7 +8,7 @@ import grpc
 import numpy as np
 import pytest
 
-from tests.scenes import raw_candidates, scene
+from tests.scenes import LONG, LONG_LOG, raw_candidates, scene
 from worldforge_jepa_client import AsyncClient, Client
 from worldforge_jepa_client.errors import DeadlineExceededError, ResourceExhaustedError, UnavailableError
 from worldforge_jepa_server.config import ServerConfig
@@ -18,8 +18,6 @@ from worldforge_jepa_server.runtime import Runtime
 from worldforge_jepa_server.servicer import WorldModelServicer, generic_handler
 
 DEADLINE = 60
-LONG = {"samples": 4000, "horizon": 32}  # tens of seconds
-LONG_LOG = "4000 candidates"
 
 
 def test_no_server_is_an_error_at_once_that_names_the_target():

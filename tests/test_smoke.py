@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import socket
 from datetime import datetime
 from urllib.parse import urlsplit
 
@@ -30,14 +29,6 @@ SHAPES = {
 def bare_environment(monkeypatch):
     for name in ENVIRONMENT:
         monkeypatch.delenv(name, raising=False)
-
-
-@pytest.fixture
-def dead_target():
-    """An address that refuses connections: bound, so that nobody else takes it, but not listening."""
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        yield f"127.0.0.1:{bound.getsockname()[1]}"
 
 
 @pytest.fixture
