@@ -128,7 +128,7 @@ def test_a_lazy_server_serves_while_its_models_load_and_without_those_that_canno
         may_load.touch()
         client.wait_ready(DEADLINE)
         assert [spec.name for spec in client.models()] == ["tiny", "late"]
-        with pytest.raises(FailedPreconditionError, match="gone cannot be loaded: .*checkpoint") as refused:
+        with pytest.raises(FailedPreconditionError, match=r"gone cannot be loaded: .*checkpoint") as refused:
             client.model("gone")
         assert refused.value.reason == "MODEL_NOT_LOADED"
     assert server.terminate() == (0, "")
