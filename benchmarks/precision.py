@@ -10,6 +10,7 @@ are noise: how a precision ranks real ones is for real ones to show.
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -23,7 +24,6 @@ from benchmarks.harness import Seconds, interleave, keeping, median
 from benchmarks.limits import random_model
 from benchmarks.report import Cell, Table, Target, text
 from tests import reference
-from tests.hub import UPSTREAM, options_of
 from worldforge_jepa_client.spec import FREE
 from worldforge_jepa_server.config import ModelSource
 from worldforge_jepa_server.device import use_threads
@@ -80,8 +80,8 @@ def _ways(setting: Setting, precisions: Sequence[str]) -> dict[str, Callable[[],
     ways = {_name(options): _scoring(_load(setting, options), setting) for options in variants}
     if setting.model is None:
         ways[EQUATIONS] = _scoring_by_equations(_synthetic({}), setting)
-        if UPSTREAM is not None:
-            source = ModelSource("upstream", f"hub:{PUSHT}", options_of("upstream"))
+        if repo := os.environ.get("JEPA_WMS_HUB_REPO"):
+            source = ModelSource("upstream", f"hub:{PUSHT}", {"repo": repo, "pretrained": "false"})
             ways[UPSTREAM_CODE] = _scoring(_load(replace(setting, model=source), {}), setting)
     return ways
 

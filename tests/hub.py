@@ -25,7 +25,7 @@ def load(name, device="cpu", **options):
     return load_model(ModelSource("m", f"hub:{name}", {"repo": str(STAND_IN), **options}), device)
 
 
-def options_of(repo: str) -> dict[str, str]:
+def options_of(repo):
     """How to load from "stand-in" or "upstream"."""
     if repo == "stand-in":
         return {"repo": str(STAND_IN)}

@@ -6,11 +6,11 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import grpc
 
-from worldforge_jepa_server.config import ServerConfig
+from worldforge_jepa_server.config import ModelSource, ServerConfig
 from worldforge_jepa_server.engine import Engine
 from worldforge_jepa_server.models import tiny
 from worldforge_jepa_server.runtime import Runtime
@@ -83,7 +83,8 @@ class Running:
 @contextlib.asynccontextmanager
 async def running(names=("tiny",), models=None, **settings) -> AsyncIterator[Running]:
     """Serve these models by name, or counting ones, on a free port."""
-    config = replace(ServerConfig(), **settings)
+    models = models or {name: CountingModel(name) for name in names}
+    config = ServerConfig(model=tuple(ModelSource(name, name) for name in models), **settings)
     engine = Engine(config.queue_size)
     runtime = Runtime(engine, config)
     servicer = WorldModelServicer(runtime)
@@ -91,8 +92,8 @@ async def running(names=("tiny",), models=None, **settings) -> AsyncIterator[Run
     server.add_generic_rpc_handlers((generic_handler(servicer),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    models = models or {name: CountingModel(name) for name in names}
-    runtime.serve(models)
+    for model in models.values():
+        runtime.models.put(model, model.spec.memory)
     try:
         yield Running(f"127.0.0.1:{port}", models, engine, runtime, servicer)
     finally:

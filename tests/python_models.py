@@ -150,9 +150,19 @@ class Patient(Scorer):
         self._path = Path(path)
 
     def score_actions(self, *, action_candidates, **_):
-        while not self._path.exists():
-            time.sleep(0.01)
+        wait_for(self._path)
         return self._answer(action_candidates=action_candidates)
+
+
+def late(path):
+    """A model that loads once there is a file at `path`."""
+    wait_for(Path(path))
+    return Plain()
+
+
+def wait_for(path):
+    while not path.exists():
+        time.sleep(0.01)
 
 
 class Normalizer:

@@ -81,6 +81,12 @@ def test_an_error_of_grpc_itself_names_the_target():
     assert received.reason == "UNAVAILABLE"
 
 
+def test_a_server_that_cancels_a_call_is_going_away():
+    received = from_rpc_error(FailedByGrpc(grpc.StatusCode.CANCELLED, "CANCELLED"), "host:1")
+    assert type(received) is errors.UnavailableError
+    assert (str(received), received.reason) == ("host:1: CANCELLED", "UNAVAILABLE")
+
+
 class FailedWithTrailers(FailedByGrpc):
     def __init__(self, status):
         super().__init__(grpc.StatusCode.UNAVAILABLE, "a proxy's words")

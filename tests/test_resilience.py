@@ -96,7 +96,7 @@ async def test_until_the_models_are_loaded_calls_are_unavailable_and_wait_ready_
         waiting = asyncio.create_task(client.wait_ready(DEADLINE))
         await asyncio.sleep(0)
         assert not waiting.done()
-        runtime.serve({"tiny": tiny.load("cpu", "tiny")})
+        runtime.models.put(tiny.load("cpu", "tiny"), None)
         await asyncio.wait_for(waiting, DEADLINE)
         assert (await client.model()).name == "tiny"
     await server.stop(None)

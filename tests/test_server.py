@@ -16,7 +16,7 @@ from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
 from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 
 from worldforge_jepa_client import Client
-from worldforge_jepa_client.errors import UnavailableError
+from worldforge_jepa_client.errors import FailedPreconditionError, UnavailableError
 
 SERVICE = "worldforge.jepa.v1.WorldModelService"
 DEADLINE = 60
@@ -111,6 +111,27 @@ def test_on_sigterm_accepted_calls_finish_and_new_ones_are_refused(start_server,
         assert np.isfinite(accepted.result(timeout=60).scores).all()
     stopping.join(DEADLINE)
     assert server.process.returncode == 0
+
+
+def test_a_lazy_server_serves_while_its_models_load_and_without_those_that_cannot(start_server, tmp_path):
+    may_load = tmp_path / "may_load"
+    late = f"late=python:tests.python_models:late,path={may_load}"
+    server = start_server("--lazy", "--model", "tiny", "--model", "gone=native:jepa_wm_pusht", "--model", late)
+    with Client(server.target, timeout=DEADLINE) as client:
+        server.wait_logged("cannot load gone")
+        assert client.model().name == "tiny"
+        assert health(server.target) == health_pb2.HealthCheckResponse.NOT_SERVING
+        for ask in (client.models, lambda: client.model("late")):
+            with pytest.raises(UnavailableError, match="the server is loading late") as caught:
+                ask()
+            assert (caught.value.reason, caught.value.retry_after) == ("MODEL_LOADING", 1.0)
+        may_load.touch()
+        client.wait_ready(DEADLINE)
+        assert [spec.name for spec in client.models()] == ["tiny", "late"]
+        with pytest.raises(FailedPreconditionError, match=r"gone cannot be loaded: .*checkpoint") as refused:
+            client.model("gone")
+        assert refused.value.reason == "MODEL_NOT_LOADED"
+    assert server.terminate() == (0, "")
 
 
 def test_an_address_in_use_is_named():

@@ -128,12 +128,15 @@ def to_status(error: JepaError) -> Status:
 def from_rpc_error(error: grpc.RpcError, target: str) -> JepaError:
     """Return the error that a failed call to `target` carries.
 
-    One that gRPC itself raised names the target and has its status as the reason, but for RESOURCE_EXHAUSTED: there
-    it is MESSAGE_TOO_LARGE, the only limit that gRPC enforces by itself.
+    One that gRPC itself raised names the target and has its status as the reason, but for two: RESOURCE_EXHAUSTED is
+    MESSAGE_TOO_LARGE, the only limit that gRPC enforces by itself, and CANCELLED is a server that is going away, since
+    who cancels a call himself does not ask what became of it.
     """
     code = error.code()
     info, retry = _details(error)
     message = error.details() or code.name
+    if code is grpc.StatusCode.CANCELLED and not info.reason:
+        code = grpc.StatusCode.UNAVAILABLE
     by_grpc = "MESSAGE_TOO_LARGE" if code is grpc.StatusCode.RESOURCE_EXHAUSTED else code.name
     return _BY_CODE.get(code, JepaError)(
         message if info.reason else f"{target}: {message}",
