@@ -49,8 +49,9 @@ serve: .venv/ready ## serve the embedded model on 127.0.0.1:50051
 demo: .venv/ready ## a server and a planner in two processes; writes build/demo.png
 	$(BIN)/python -m examples.two_room.demo
 
-bench: .venv/ready ## measure speed, memory and responsiveness; writes benchmarks/results/
+bench: .venv/ready ## measure speed, memory and responsiveness; writes benchmarks/results/ and the README's table
 	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.summary
 
 load: .venv/ready ## load a server, with ghz if it is installed; DURATION=600s soaks, TARGET=host:port names the server
 	$(BIN)/python -m benchmarks.load --duration $(DURATION) $(if $(TARGET),--target $(TARGET))

@@ -6,6 +6,7 @@ import argparse
 import importlib
 import os
 import platform
+import shlex
 import sys
 import time
 from importlib.metadata import version
@@ -14,7 +15,7 @@ from typing import Any
 
 from benchmarks.report import Table, text
 
-TABLES = ("wire", "planning", "concurrency", "memory", "responsiveness", "startup")
+TABLES = ("wire", "planning", "concurrency", "memory", "responsiveness", "startup", "precision")
 
 
 def main() -> int:
@@ -31,6 +32,7 @@ def main() -> int:
 def _run(load: float, seconds: float, arguments: argparse.Namespace) -> dict[str, Any]:
     """Where, when and how a table was made."""
     return {
+        "command": shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]]),
         "began": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - seconds)),
         "seconds": round(seconds),
         "effort": arguments.effort,

@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 
 from matplotlib.axes import Axes
 
-from benchmarks.harness import median, p99
-from benchmarks.report import Table, Target
+from benchmarks.report import Table, Target, p50_p99
 from benchmarks.scene import candidates, two_rooms
 from benchmarks.servers import serving
 from worldforge_jepa_client import AsyncClient
@@ -75,7 +74,7 @@ def _table(got: dict[tuple[str, int], Got]) -> Table:
         cells: list[str | float] = [str(planners)]
         for kind in SERVERS:
             one = got[kind, planners]
-            cells += [one.rate, median(one.latencies) * 1e3, p99(one.latencies) * 1e3]
+            cells += [one.rate, *p50_p99(one.latencies)]
         rows.append([*cells, gains[planners]])
 
     def draw(axes: Axes) -> None:

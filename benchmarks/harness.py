@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,8 @@ import numpy.typing as npt
 Seconds = npt.NDArray[np.float64]
 Way = Callable[[int], list[float]]
 """Does a thing so many times, one after the other; returns the seconds that each took."""
+
+_T = TypeVar("_T")
 
 
 def calling(call: Callable[[], object]) -> Way:
@@ -21,6 +24,11 @@ def calling(call: Callable[[], object]) -> Way:
         return [_timed(call) for _ in range(times)]
 
     return way
+
+
+def keeping(results: list[_T], call: Callable[[], _T]) -> Way:
+    """Time a function, and keep what it returns."""
+    return calling(lambda: results.append(call()))
 
 
 def awaiting(loop: asyncio.AbstractEventLoop, call: Callable[[], Awaitable[object]]) -> Way:

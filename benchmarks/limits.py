@@ -10,7 +10,7 @@ from worldforge_jepa_client.spec import ModelSpec
 from worldforge_jepa_server.config import ServerConfig
 from worldforge_jepa_server.deployment import Deployment, deploy
 from worldforge_jepa_server.models import official, tiny
-from worldforge_jepa_server.models.contract import WorldModel
+from worldforge_jepa_server.models.execution import FLOAT32, Execution
 from worldforge_jepa_server.models.native import Jepa, NativeModel
 from worldforge_jepa_server.warmup import warm_up
 
@@ -54,13 +54,19 @@ def row(deployment: Deployment) -> list[str]:
     ]
 
 
-def random_model(name: str) -> WorldModel:
+def random_model(name: str, execution: Execution = FLOAT32) -> NativeModel:
     """An official model at full size with random weights."""
     entry = official.native_entry(name)
     module = Jepa(official.model_config(entry))
-    source = f"native:{name}"
     return NativeModel(
-        module, name=name, source=source, digest="", device="cpu", limits=official.LIMITS, **entry.published
+        module,
+        name=name,
+        source=f"native:{name}",
+        digest="",
+        device="cpu",
+        limits=official.LIMITS,
+        execution=execution,
+        **entry.published,
     )
 
 

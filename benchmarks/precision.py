@@ -1,66 +1,88 @@
-"""What a precision costs and gains: `python -m benchmarks.precision [--model NAME=SOURCE[,key=value...]]`.
+"""(g) What a precision costs and gains: `python -m benchmarks.precision [--model NAME=SOURCE[,key=value...]]`.
 
 Scores the same candidates in float32, bfloat16 and float16, and with --compile compiled too, interleaved in one run.
-Prints for each the median time, the speed against float32 round by round, and how far its scores are from float32's.
+Shows for each the median time, the speed against float32 round by round, and how far its scores are from float32's.
 Without --model: native jepa_wm_pusht in its full size with random weights, beside its equations written out plainly,
-as the tests hold it to. Frames and candidates are noise: how a precision ranks real ones is for real ones to show.
+as the tests hold it to, and upstream's own code where `JEPA_WMS_HUB_REPO` names a checkout of it. Frames and candidates
+are noise: how a precision ranks real ones is for real ones to show.
 """
 
 from __future__ import annotations
 
 import argparse
-import time
-from collections.abc import Callable
-from dataclasses import replace
-from functools import partial
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from matplotlib.axes import Axes
 from torch import Tensor
 
+from benchmarks.harness import Seconds, interleave, keeping, median
+from benchmarks.limits import random_model
+from benchmarks.report import Cell, Table, Target, text
 from tests import reference
 from worldforge_jepa_client.spec import FREE
 from worldforge_jepa_server.config import ModelSource
 from worldforge_jepa_server.device import use_threads
-from worldforge_jepa_server.models.catalog import CATALOG
 from worldforge_jepa_server.models.contract import Latents, Observation, SelfScoringModel, WorldModel
 from worldforge_jepa_server.models.execution import Execution
-from worldforge_jepa_server.models.native import Jepa, NativeModel
-from worldforge_jepa_server.models.official import LIMITS, model_config
+from worldforge_jepa_server.models.native import NativeModel
 from worldforge_jepa_server.models.registry import load_model
 from worldforge_jepa_server.scoring import distance
 
+SECONDS = 40
 PRECISIONS = ("float32", "bfloat16", "float16")
 PUSHT = "jepa_wm_pusht"
+
+EQUATIONS, UPSTREAM_CODE = "equations", "upstream's code"
 
 Scores = npt.NDArray[np.float32]
 
 
+@dataclass(frozen=True)
+class Setting:
+    """What is scored, and where; without a model the synthetic one."""
+
+    model: ModelSource | None = None
+    device: str = "cpu"
+    compile: bool = False
+    samples: int = 8
+    horizon: int = 6
+    threads: int = 2
+
+
 def main() -> None:
     """Measure and print."""
-    arguments = _arguments()
-    use_threads(arguments.threads)
-    ways = _ways(arguments)
-    scores = {name: way() for name, way in ways.items()}  # also warms everything up
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(arguments.rounds):
-        for name, way in ways.items():
-            began = time.perf_counter()
-            way()
-            seconds[name].append(time.perf_counter() - began)
-    _print(seconds, scores, arguments)
+    setting, seconds = _arguments()
+    print(text(_measured(setting, PRECISIONS, seconds)))
 
 
-def _ways(arguments: argparse.Namespace) -> dict[str, Callable[[], Scores]]:
-    variants = [{"precision": precision, "compile": "false"} for precision in PRECISIONS]
-    if arguments.compile:
+def measure(effort: float) -> Table:
+    """The synthetic model; without float16, which the targets do not ask for."""
+    return _measured(Setting(), PRECISIONS[:2], SECONDS * effort)
+
+
+def _measured(setting: Setting, precisions: Sequence[str], seconds: float) -> Table:
+    use_threads(setting.threads)
+    ways = _ways(setting, precisions)
+    scores: dict[str, list[Scores]] = {name: [] for name in ways}
+    taken = interleave({name: keeping(scores[name], way) for name, way in ways.items()}, seconds)
+    return _table(taken, {name: each[0] for name, each in scores.items()}, setting)
+
+
+def _ways(setting: Setting, precisions: Sequence[str]) -> dict[str, Callable[[], Scores]]:
+    variants = [{"precision": precision, "compile": "false"} for precision in precisions]
+    if setting.compile:
         variants += [variant | {"compile": "true"} for variant in variants]
-    ways: dict[str, Callable[[], Scores]] = {
-        _name(options): partial(_score, _load(arguments, options), arguments) for options in variants
-    }
-    if arguments.model is None:
-        ways["equations"] = partial(_score_by_equations, _synthetic({}), arguments)
+    ways = {_name(options): _scoring(_load(setting, options), setting) for options in variants}
+    if setting.model is None:
+        ways[EQUATIONS] = _scoring_by_equations(_synthetic({}), setting)
+        if repo := os.environ.get("JEPA_WMS_HUB_REPO"):
+            source = ModelSource("upstream", f"hub:{PUSHT}", {"repo": repo, "pretrained": "false"})
+            ways[UPSTREAM_CODE] = _scoring(_load(replace(setting, model=source), {}), setting)
     return ways
 
 
@@ -68,11 +90,11 @@ def _name(options: dict[str, str]) -> str:
     return options["precision"] + (" compiled" if options["compile"] == "true" else "")
 
 
-def _load(arguments: argparse.Namespace, options: dict[str, str]) -> WorldModel:
-    source: ModelSource | None = arguments.model
+def _load(setting: Setting, options: dict[str, str]) -> WorldModel:
+    source = setting.model
     if source is None:
         return _synthetic(options)
-    model = load_model(replace(source, options=source.options | options), arguments.device)
+    model = load_model(replace(source, options=source.options | options), setting.device)
     if isinstance(model, SelfScoringModel):
         raise SystemExit(f"{source.name} scores by itself: it chooses its own precision")
     return model
@@ -80,19 +102,22 @@ def _load(arguments: argparse.Namespace, options: dict[str, str]) -> WorldModel:
 
 def _synthetic(options: dict[str, str]) -> NativeModel:
     torch.manual_seed(0)
-    module, execution = Jepa(model_config(CATALOG[PUSHT])), Execution.parse(options, "cpu")
-    return NativeModel(module, name=PUSHT, source="random", digest="", device="cpu", limits=LIMITS, execution=execution)
+    return random_model(PUSHT, Execution.parse(options, "cpu"))
 
 
-def _score(model: WorldModel, arguments: argparse.Namespace) -> Scores:
-    now, goal, actions = _inputs(model, arguments)
-    *_, last = model.unroll(now, actions, None)
-    return _distance(model, last, goal)
+def _scoring(model: WorldModel, setting: Setting) -> Callable[[], Scores]:
+    now, goal, actions = _inputs(model, setting)
+
+    def score() -> Scores:
+        *_, last = model.unroll(now, actions, None)
+        return _distance(model, last, goal)
+
+    return score
 
 
-def _score_by_equations(model: NativeModel, arguments: argparse.Namespace) -> Scores:
-    now, goal, actions = _inputs(model, arguments)
-    return _distance(model, reference.rollout(model.module, now, actions), goal)
+def _scoring_by_equations(model: NativeModel, setting: Setting) -> Callable[[], Scores]:
+    now, goal, actions = _inputs(model, setting)
+    return lambda: _distance(model, reference.rollout(model.module, now, actions), goal)
 
 
 def _distance(model: WorldModel, last: Latents, goal: Latents) -> Scores:
@@ -100,7 +125,7 @@ def _distance(model: WorldModel, last: Latents, goal: Latents) -> Scores:
     return scores
 
 
-def _inputs(model: WorldModel, arguments: argparse.Namespace) -> tuple[Latents, Latents, Tensor]:
+def _inputs(model: WorldModel, setting: Setting) -> tuple[Latents, Latents, Tensor]:
     spec, generator = model.spec, torch.Generator().manual_seed(0)
     sizes = [224 if size == FREE else size for size in spec.visual.shape[3:]]
     frames = torch.randint(0, 256, (2, 1, 1, 3, *sizes), dtype=torch.uint8, generator=generator)
@@ -111,40 +136,70 @@ def _inputs(model: WorldModel, arguments: argparse.Namespace) -> tuple[Latents, 
         model.encode(Observation(frame.to(spec.device), pose.to(spec.device) if spec.proprio else None))
         for frame, pose in zip(frames, proprio, strict=True)
     )
-    actions = torch.randn(arguments.horizon, arguments.samples, spec.action_dim, generator=generator)
+    actions = torch.randn(setting.horizon, setting.samples, spec.action_dim, generator=generator)
     return now, goal, actions.to(spec.device)
 
 
-def _print(seconds: dict[str, list[float]], scores: dict[str, Scores], arguments: argparse.Namespace) -> None:
-    exact, base = scores["float32"], np.array(seconds["float32"])
-    name = arguments.model.name if arguments.model else f"{PUSHT}, random weights"
-    print(
-        f"{name}: {arguments.samples} candidates, horizon {arguments.horizon}, {arguments.threads} threads, "
-        f"{arguments.rounds} rounds; scores {exact.mean():.4g} +- {exact.std():.2g}"
+def _table(seconds: dict[str, Seconds], scores: dict[str, Scores], setting: Setting) -> Table:
+    exact, base = scores["float32"], seconds["float32"]
+    name = setting.model.name if setting.model else f"{PUSHT} with random weights"
+    rows = [
+        (way, median(taken), median(base / taken), *_compared(way, scores[way], exact))
+        for way, taken in seconds.items()
+    ]
+
+    def draw(axes: Axes) -> None:
+        axes.barh([row[0] for row in rows], [row[1] for row in rows])
+        axes.invert_yaxis()
+        axes.set_xlabel("median s")
+
+    return Table(
+        "precision",
+        f"{name}: {setting.samples} candidates, horizon {setting.horizon}, {setting.threads} threads; scores "
+        f"{exact.mean():.4g} +- {exact.std():.2g}",
+        ("", "median s", "x float32", "largest difference", "Spearman", "same best"),
+        rows,
+        draw,
+        _targets(seconds, scores) if EQUATIONS in seconds else (),
     )
-    print(f"{'':18}{'median s':>10}{'x float32':>11}{'largest difference':>20}{'Spearman':>10}{'same best':>11}")
-    for way, values in seconds.items():
-        difference, same = np.abs(scores[way] - exact).max(), scores[way].argmin() == exact.argmin()
-        print(
-            f"{way:18}{np.median(values):10.3f}{np.median(base / np.array(values)):11.2f}{difference:20.2e}"
-            f"{_rank_correlation(scores[way], exact):10.4f}{'yes' if same else 'NO':>11}"
-        )
+
+
+def _compared(way: str, scores: Scores, exact: Scores) -> tuple[Cell, Cell, Cell]:
+    """Scores beside float32's; upstream's code has other weights."""
+    if way == UPSTREAM_CODE:
+        return "-", "-", "-"
+    same = scores.argmin() == exact.argmin()
+    return f"{np.abs(scores - exact).max():.2e}", f"{_rank_correlation(scores, exact):.4f}", "yes" if same else "NO"
+
+
+def _targets(seconds: dict[str, Seconds], scores: dict[str, Scores]) -> list[Target]:
+    def speed(way: str) -> float:
+        return median(seconds[EQUATIONS] / seconds[way])
+
+    correlation = _rank_correlation(scores["bfloat16"], scores["float32"])
+    return [
+        Target("float32, in times of the equations' speed", speed("float32"), 1.15, at_least=True),
+        Target("bfloat16, in times of the equations' speed", speed("bfloat16"), 2.5, at_least=True),
+        Target("rank correlation of bfloat16's scores and float32's", correlation, 0.999, at_least=True),
+    ]
 
 
 def _rank_correlation(one: Scores, other: Scores) -> float:
     return float(np.corrcoef(one.argsort().argsort(), other.argsort().argsort())[0, 1])
 
 
-def _arguments() -> argparse.Namespace:
+def _arguments() -> tuple[Setting, float]:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=ModelSource.parse, help="as the server takes it, without precision and compile")
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", default=Setting.device)
     parser.add_argument("--compile", action="store_true", help="also compiled, which takes a while")
-    parser.add_argument("--samples", type=int, default=8)
-    parser.add_argument("--horizon", type=int, default=6)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=2)
-    return parser.parse_args()
+    parser.add_argument("--samples", type=int, default=Setting.samples)
+    parser.add_argument("--horizon", type=int, default=Setting.horizon)
+    parser.add_argument("--threads", type=int, default=Setting.threads)
+    parser.add_argument("--seconds", type=float, default=120, help="for at least two rounds (default: 120)")
+    arguments = vars(parser.parse_args())
+    seconds = arguments.pop("seconds")
+    return Setting(**arguments), seconds
 
 
 if __name__ == "__main__":

@@ -9,12 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
+
+from benchmarks.harness import Seconds, median, p99
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
 
 Cell = str | float
+
+ENOUGH = 300
+"""Measurements; a 99th percentile of fewer rests on three of them or less."""
 
 
 @dataclass(frozen=True)
@@ -65,16 +71,23 @@ class Table:
 
 def text(table: Table) -> str:
     """The table as Markdown, aligned, with its targets below."""
-    rows = [[_cell(value) for value in row] for row in table.rows]
+    rows = [[cell(value) for value in row] for row in table.rows]
     widths = [max(map(len, column)) for column in zip(table.columns, *rows, strict=True)]
     marks = ["-" * width if index == 0 else "-" * (width - 1) + ":" for index, width in enumerate(widths)]
     lines = [_line(row, widths) for row in (table.columns, marks, *rows)]
     targets = [
-        f"- {'met' if target.met else '**missed**'}: {target.claim}: {_cell(target.measured)}, "
-        f"target {'>=' if target.at_least else '<='} {_cell(target.bound)}"
+        f"- {'met' if target.met else '**missed**'}: {target.claim}: {cell(target.measured)}, "
+        f"target {'>=' if target.at_least else '<='} {cell(target.bound)}"
         for target in table.targets
     ]
     return "\n".join([f"### {table.title}", "", *lines, *([""] if targets else []), *targets, ""])
+
+
+def p50_p99(seconds: Sequence[float] | Seconds, unit: float = 1e3) -> tuple[float, Cell]:
+    """Median and 99th percentile, in ms or another `unit` of the second; of few seconds the most, as `max of N`."""
+    scaled = np.asarray(seconds) * unit
+    late = p99(scaled) if len(scaled) >= ENOUGH else f"{cell(scaled.max())} (max of {len(scaled)})"
+    return median(scaled), late
 
 
 def grouped_bars(axes: Axes, groups: Sequence[str], series: dict[str, Sequence[float]]) -> None:
@@ -93,7 +106,7 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
     return " | ".join([f"| {first[0]:<{first[1]}}", *(f"{cell:>{width}}" for cell, width in rest)]) + " |"
 
 
-def _cell(value: Cell) -> str:
+def cell(value: Cell) -> str:
     """Three significant digits, but every digit before the point."""
     if isinstance(value, str):
         return value

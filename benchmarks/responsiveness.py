@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 from matplotlib.axes import Axes
 
 from benchmarks.harness import median, p99
-from benchmarks.report import Table, Target
+from benchmarks.report import Table, Target, p50_p99
 from benchmarks.scene import candidates, two_rooms
 from benchmarks.servers import serving
 from worldforge_jepa_client import AsyncClient, AsyncSession
@@ -33,7 +33,7 @@ def measure(effort: float) -> Table:
     """Probe and call in turns, with and without load."""
     with serving("--chunk-size", str(CHUNK)) as server:
         taken = asyncio.run(_measure(server.target, SECONDS * effort))
-    rows = [(name, median(seconds) * 1e3, p99(seconds) * 1e3) for name, seconds in taken.items()]
+    rows = [(name, *p50_p99(seconds)) for name, seconds in taken.items()]
 
     def draw(axes: Axes) -> None:
         axes.boxplot([[1e3 * each for each in seconds] for seconds in taken.values()], orientation="horizontal")
@@ -49,7 +49,7 @@ def measure(effort: float) -> Table:
         rows,
         draw,
         [
-            Target(f"{BUSY_PROBE}: p99, ms", p99(taken[BUSY_PROBE]) * 1e3, 10),
+            Target(f"{BUSY_PROBE}: p99 of {len(taken[BUSY_PROBE])}, ms", p99(taken[BUSY_PROBE]) * 1e3, 10),
             Target(f"{WAIT}: median, in times of a chunk", median(taken[WAIT]) / median(taken[ONE_CHUNK]), 1),
         ],
     )

@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-MIB = 2**20
+from worldforge_jepa_client.local_server import ready_address, stop
+
+MIB, START_SECONDS = 2**20, 600.0  # some models are compiled first
 
 
 @dataclass(frozen=True)
@@ -51,10 +53,7 @@ def started(module: str, *arguments: str) -> Iterator[Server]:
     began = time.perf_counter()
     with subprocess.Popen([sys.executable, "-m", module, *arguments], stdout=subprocess.PIPE, text=True) as process:
         try:
-            assert process.stdout is not None
-            ready = process.stdout.readline()
-            if not ready:
-                raise SystemExit(f"{module} did not start; see its message above")
-            yield Server(ready.removeprefix("serving on ").strip(), process, time.perf_counter() - began)
+            target = ready_address(process, START_SECONDS)
+            yield Server(target, process, time.perf_counter() - began)
         finally:
-            process.terminate()
+            stop(process)

@@ -6,8 +6,7 @@ import time
 
 from matplotlib.axes import Axes
 
-from benchmarks.harness import median, p99
-from benchmarks.report import Table
+from benchmarks.report import Table, p50_p99
 from benchmarks.scene import candidates, two_rooms
 from benchmarks.servers import serving
 from worldforge_jepa_client import Client
@@ -20,7 +19,7 @@ def measure(effort: float) -> Table:
     starts = [_start() for _ in range(max(2, round(STARTS * effort)))]
     names = ("process to ready", "first score", "second score")
     times = dict(zip(names, zip(*starts, strict=True), strict=True))
-    rows = [(name, median(seconds) * 1e3, p99(seconds) * 1e3) for name, seconds in times.items()]
+    rows = [(name, *p50_p99(seconds)) for name, seconds in times.items()]
 
     def draw(axes: Axes) -> None:
         axes.barh(names, [row[1] for row in rows])

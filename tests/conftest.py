@@ -14,14 +14,16 @@ import pytest
 from hypothesis import settings
 
 from tests import failures
+from tests.targets import dead_target, silent_target  # noqa: F401
 from worldforge_jepa_client import Client
+from worldforge_jepa_client.provider import GrpcRuntime
 
 # The machine is shared: a law that holds slowly holds.
 settings.register_profile("shared", deadline=None)
 settings.load_profile("shared")
 
 START_SECONDS = 60
-STOP_SECONDS = 30
+STOP_SECONDS = 60  # twice what a server gives the calls it drains
 
 
 class ServerProcess:
@@ -98,3 +100,9 @@ def faulty_server(start_server: Callable[..., ServerProcess]) -> ServerProcess:
 def client(server: ServerProcess) -> Iterator[Client]:
     with Client(server.target, timeout=30) as client:
         yield client
+
+
+@pytest.fixture
+def runtime(server: ServerProcess) -> Iterator[GrpcRuntime]:
+    with GrpcRuntime(server.target, timeout=60) as runtime:
+        yield runtime

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import threading
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import grpc
 
-from worldforge_jepa_server.config import ServerConfig
+from worldforge_jepa_server.config import ModelSource, ServerConfig
 from worldforge_jepa_server.engine import Engine
 from worldforge_jepa_server.models import tiny
 from worldforge_jepa_server.runtime import Runtime
 from worldforge_jepa_server.servicer import WorldModelServicer, generic_handler
+
+DEADLINE = 60
 
 
 class CountingModel:
@@ -41,6 +45,26 @@ class CountingModel:
         return self._model.normalize_actions(actions)
 
 
+class Stop:
+    """Stops the model before its next step, or once it did `after` of them, until it may go on."""
+
+    def __init__(self, model, after=0):
+        self._model, self._after = model, after
+        self._reached, self._go = threading.Event(), threading.Event()
+        model.before_step = self._step
+
+    def _step(self):
+        if self._model.steps >= self._after:
+            self._reached.set()
+            assert self._go.wait(DEADLINE)
+
+    async def reached(self):
+        assert await asyncio.to_thread(self._reached.wait, DEADLINE)
+
+    def go_on(self):
+        self._go.set()
+
+
 @dataclass(frozen=True)
 class Running:
     """What a test needs of its server."""
@@ -59,18 +83,26 @@ class Running:
 @contextlib.asynccontextmanager
 async def running(names=("tiny",), models=None, **settings) -> AsyncIterator[Running]:
     """Serve these models by name, or counting ones, on a free port."""
-    config = replace(ServerConfig(), **settings)
-    engine = Engine(config.queue_size, lambda: None)
+    models = models or {name: CountingModel(name) for name in names}
+    config = ServerConfig(model=tuple(ModelSource(name, name) for name in models), **settings)
+    engine = Engine(config.queue_size)
     runtime = Runtime(engine, config)
     servicer = WorldModelServicer(runtime)
     server = grpc.aio.server()
     server.add_generic_rpc_handlers((generic_handler(servicer),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    models = models or {name: CountingModel(name) for name in names}
-    runtime.serve(models)
+    for model in models.values():
+        runtime.models.put(model, model.spec.memory)
     try:
         yield Running(f"127.0.0.1:{port}", models, engine, runtime, servicer)
     finally:
         await server.stop(None)
         engine.close()
+
+
+async def waiting(server, jobs):
+    """Return once so many jobs of this server are waited for."""
+    async with asyncio.timeout(DEADLINE):
+        while server.engine.pending != jobs:  # noqa: ASYNC110 - the engine has no event to wait for
+            await asyncio.sleep(0.01)

@@ -1,6 +1,8 @@
 """Models of many shapes, as `python:tests.python_models:NAME` finds them."""
 
 import pkgutil
+import time
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -138,6 +140,29 @@ class Gradients(Scorer):
             pixels = info["observation"].float().requires_grad_()
             pixels.sum().backward()
         return {"scores": action_candidates[0, :, -1, 0] * pixels.grad.flatten()[0]}
+
+
+class Patient(Scorer):
+    """Scores once there is a file at `path`."""
+
+    def __init__(self, path):
+        super().__init__()
+        self._path = Path(path)
+
+    def score_actions(self, *, action_candidates, **_):
+        wait_for(self._path)
+        return self._answer(action_candidates=action_candidates)
+
+
+def late(path):
+    """A model that loads once there is a file at `path`."""
+    wait_for(Path(path))
+    return Plain()
+
+
+def wait_for(path):
+    while not path.exists():
+        time.sleep(0.01)
 
 
 class Normalizer:

@@ -162,8 +162,8 @@ STEP = plain(dx=0.0, dy=1)
         ([[STEP] * 4 + [3]], r"plans\[0\]\[4\]: is 3; expected an Action or its JSON"),
         ([[STEP] * 4 + [plain(dx=math.nan, dy=0.0)]], r"plans\[0\]\[4\].dx: is nan; expected a finite number"),
         ([[STEP] * 4 + [plain(dx=10**400, dy=0.0)]], r"plans\[0\]\[4\].dx: is 1000.*; expected a finite number"),
-        ([[STEP] * 4 + [plain(dx=True, dy=0.0)]], r"plans\[0\]\[4\].dx: is True; expected a finite number"),
-        ([[STEP] * 4 + [plain(dx="1", dy=0.0)]], r"plans\[0\]\[4\].dx: is '1'; expected a finite number"),
+        ([[STEP] * 4 + [plain(dx=True, dy=0.0)]], r"plans\[0\]\[4\].dx: is True; expected a number"),
+        ([[STEP] * 4 + [plain(dx="1", dy=0.0)]], r"plans\[0\]\[4\].dx: is '1'; expected a number"),
         ([[STEP] * 4 + [plain(dx=1e300, dy=0.0)]], "plans: hold numbers beyond float32"),
     ],
 )

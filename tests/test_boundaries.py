@@ -18,7 +18,7 @@ ARROWS = {
     "cli": {"config", "models", "serve"},
     "config": set(),
     "convert": {"models"},
-    "parity": {"config", "contexts", "deployment", "encoding", "engine", "jobs", "models", "scenes"},
+    "parity": {"config", "contexts", "deployment", "encoding", "engine", "jobs", "models", "scenes", "score_jobs"},
     "serve": {"allocator", "config", "device", "engine", "models", "reflection", "runtime", "servicer", "warmup"},
     "allocator": set(),
     "reflection": set(),
@@ -46,7 +46,9 @@ ARROWS = {
 }  # fmt: skip
 TORCH = {"batching", "device", "encoding", "jobs", "memory", "models", "planning", "score_jobs", "scoring", "warmup"}
 PROTOBUF = {"servicer", "errors", "reflection", "streams"}
-CLIENT_PROTOBUF = {"calldata", "tensors", "messages", "session_messages", "errors", "client", "aio_client", "steps"}
+CLIENT_PROTOBUF = {
+    "aio_client", "calldata", "client", "errors", "messages", "model_messages", "session_messages", "steps", "tensors"
+}  # fmt: skip
 
 
 def imports(path):

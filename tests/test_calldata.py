@@ -98,6 +98,12 @@ def test_a_stream_scores_every_message_in_the_first_ones_scene(server, folder, c
         np.testing.assert_array_equal(np.array(answer.score.scores, np.float32), expected.scores)
 
 
+@pytest.mark.parametrize(("flag", "value"), [("samples", 0), ("horizon", -1), ("count", 0), ("seed", -1)])
+def test_numbers_that_make_no_request_are_named(server, tmp_path, capsys, flag, value):
+    assert main(["calldata", "--target", server.target, "--output", str(tmp_path), f"--{flag}", str(value)]) == 1
+    assert f"worldforge-jepa calldata: {flag}: is {value}; expected " in capsys.readouterr().err
+
+
 def test_each_file_comes_with_the_command_that_uses_it(server, tmp_path, capsys):
     main(["calldata", "--target", server.target, "--output", str(tmp_path), "--count", "1"])
     expected = [f"--call {SERVICE}/{name} -B {tmp_path / name}.bin {server.target}" for name in WRITTEN]

@@ -4,6 +4,8 @@ import logging
 
 import grpc
 import pytest
+from google.protobuf.any_pb2 import Any
+from google.rpc.status_pb2 import Status
 from grpc_status import rpc_status
 
 from worldforge_jepa_client import errors
@@ -77,6 +79,34 @@ def test_an_error_of_grpc_itself_names_the_target():
     assert type(received) is errors.UnavailableError
     assert str(received) == "host:1: connection refused"
     assert received.reason == "UNAVAILABLE"
+
+
+def test_a_server_that_cancels_a_call_is_going_away():
+    received = from_rpc_error(FailedByGrpc(grpc.StatusCode.CANCELLED, "CANCELLED"), "host:1")
+    assert type(received) is errors.UnavailableError
+    assert (str(received), received.reason) == ("host:1: CANCELLED", "UNAVAILABLE")
+
+
+class FailedWithTrailers(FailedByGrpc):
+    def __init__(self, status):
+        super().__init__(grpc.StatusCode.UNAVAILABLE, "a proxy's words")
+        self._status = status
+
+    def trailing_metadata(self):
+        return (("grpc-status-details-bin", self._status),)
+
+
+OWN = to_status(errors.InvalidArgumentError("is wrong", reason="INVALID_SHAPE", field="goal"))
+BROKEN_DETAIL = Status(
+    code=14, message="a proxy's words", details=[Any(type_url=OWN.details[0].type_url, value=b"\x0a")]
+)
+
+
+@pytest.mark.parametrize("trailer", [OWN.SerializeToString(), b"\x0a", BROKEN_DETAIL.SerializeToString()])
+def test_foreign_trailers_leave_the_status_they_came_with(trailer):
+    received = from_rpc_error(FailedWithTrailers(trailer), "host:1")
+    assert type(received) is errors.UnavailableError
+    assert (str(received), received.reason, received.field) == ("host:1: a proxy's words", "UNAVAILABLE", "")
 
 
 def test_too_large_a_message_is_told_from_a_full_queue():

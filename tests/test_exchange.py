@@ -1,6 +1,5 @@
 """What a session does with its streams, on streams of paper: what is sent, what is owed, what is sent again."""
 
-import contextlib
 from concurrent.futures import Future
 
 import numpy as np
@@ -8,56 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.paper import FIRST, FULL, GONE, PaperServer, Streams, marked
 from tests.test_checks import call, observation
-from worldforge_jepa_client import messages
-from worldforge_jepa_client.calls import Scene, ScoreResult, Timing
+from worldforge_jepa_client.calls import Scene
 from worldforge_jepa_client.errors import (
     CallCancelledError,
     DeadlineExceededError,
     InvalidArgumentError,
     ResourceExhaustedError,
-    UnavailableError,
-    to_message,
 )
-from worldforge_jepa_client.exchange import MAX_IN_FLIGHT, Exchange, Line, Request
-from worldforge_jepa_client.v1 import jepa_pb2
-
-FIRST = Scene(observation(), observation())
-GONE = UnavailableError("gone")
-FULL = ResourceExhaustedError("full")
-
-
-class Streams:
-    """Opens streams that only write down what was sent."""
-
-    def __init__(self):
-        self.lines, self.sent, self.cancelled = [], [], []
-        self.exchange = Exchange(self.open, contextlib.nullcontext())
-
-    def open(self, exchange):
-        assert exchange is self.exchange
-        sent = []
-        self.sent.append(sent)
-        line = Line(sent.append, lambda: self.cancelled.append(line))
-        self.lines.append(line)
-        return line
-
-    def ask(self, scene=FIRST):
-        request = Request(call(scene=scene), Future())
-        assert self.exchange.submit(request) is None
-        return request
-
-    def answer(self, error=None, line=-1):
-        if error:
-            response = jepa_pb2.ScoreStreamResponse(error=to_message(error))
-        else:
-            result = ScoreResult(np.ones(3, np.float32), 0, True, {}, Timing())
-            response = jepa_pb2.ScoreStreamResponse(score=messages.score_response(result))
-        self.exchange.answer(self.lines[line], response)
-
-    def scenes(self):
-        """The parts of the scene in each message of the newest stream."""
-        return [[field.name for field, _ in message.context.ListFields()] for message in self.sent[-1]]
+from worldforge_jepa_client.exchange import MAX_IN_FLIGHT, Request
 
 
 @pytest.fixture
@@ -214,44 +173,6 @@ def test_closing_fails_what_is_owed_and_refuses_more(streams):
     assert streams.cancelled == [streams.lines[0]]
     with pytest.raises(CallCancelledError, match="closed"):
         streams.ask()
-
-
-def marked(mark):
-    """An observation that tells by its proprio which one it is."""
-    seen = observation()
-    seen.proprio[:] = mark
-    return seen
-
-
-def marks(observation_message):
-    return float(np.frombuffer(observation_message.proprio.data, np.float32)[0])
-
-
-class PaperServer(Streams):
-    """Answers with the marks of the scene it has; refuses and disappears when told to."""
-
-    def open(self, exchange):
-        self.held, self.read = None, 0
-        return super().open(exchange)
-
-    def serve(self, refuse):
-        if self.lines and self.read < len(self.sent[-1]):
-            context = self.sent[-1][self.read].context
-            self.read += 1
-            changed = {
-                name: marks(getattr(context, name)) for name in ("observation", "goal") if context.HasField(name)
-            }
-            if refuse or (self.held is None and len(changed) < 2):
-                self.answer(FULL)
-                return
-            self.held = (self.held or {}) | changed
-            scores = np.array([self.held["observation"], self.held["goal"]], np.float32)
-            response = messages.score_response(ScoreResult(scores, 0, True, {}, Timing()))
-            self.exchange.answer(self.lines[-1], jepa_pb2.ScoreStreamResponse(score=response))
-
-    def disappear(self):
-        if self.lines:
-            self.exchange.ended(self.lines[-1], GONE)
 
 
 ACTIONS = ["ask", "ask", "change", "change", "serve", "serve", "refuse", "refuse", "disappear", "give up"]

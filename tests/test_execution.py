@@ -11,7 +11,7 @@ from torch import nn
 
 from tests import hub
 from tests.test_model_contract import actions, rollout, scene
-from worldforge_jepa_client import messages
+from worldforge_jepa_client import model_messages
 from worldforge_jepa_client.spec import Objective
 from worldforge_jepa_server.config import ModelSource
 from worldforge_jepa_server.models import execution
@@ -113,7 +113,7 @@ def test_compile_without_a_compiler_is_a_load_error(tmp_path):
 
 
 def test_a_published_precision_travels():
-    spec = messages.model_spec(messages.model_message(tiny(precision="bfloat16").spec))
+    spec = model_messages.model_spec(model_messages.model_message(tiny(precision="bfloat16").spec))
     assert (spec.dtype, spec.compiled) == ("bfloat16", False)
 
 

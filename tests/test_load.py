@@ -11,7 +11,7 @@ from benchmarks.harness import calling, interleave
 from benchmarks.load import generator, ghz
 from benchmarks.load.outcome import Load, Outcome, table
 from benchmarks.load.watch import Memory
-from benchmarks.report import Target, text
+from benchmarks.report import ENOUGH, Target, p50_p99, text
 from worldforge_jepa_client import Client, session_messages
 from worldforge_jepa_client.calldata import calldata, delimited
 
@@ -86,6 +86,7 @@ def test_the_table_of_a_load_holds_percentiles_and_errors(tmp_path):
     row = json.loads((tmp_path / "load.json").read_text())["rows"][0]
     assert (row["calls"], row["calls/s"], row["errors"]) == (100, 10, "QUEUE_FULL 2")
     assert row["p50 ms"] == pytest.approx(50, rel=1e-3)
+    assert row["p99 ms"] == "-"  # of a hundred calls
     assert row["max ms"] == pytest.approx(100, rel=1e-3)
     assert text(result) == (tmp_path / "load.md").read_text()
 
@@ -103,6 +104,12 @@ def test_growth_of_memory_is_a_slope_that_a_start_does_not_hide(growth):
 )
 def test_a_target_is_met_or_missed(measured, at_least, met):
     assert Target("it", measured, 1.5, at_least=at_least).met is met
+
+
+def test_few_measurements_have_a_maximum_and_no_99th_percentile():
+    values = np.arange(ENOUGH) / 1e3
+    assert p50_p99(values) == pytest.approx((149.5, 296.01))
+    assert p50_p99(values[1:]) == (150, "299 (max of 299)")
 
 
 def test_ways_take_turns_and_the_first_turn_does_not_count():

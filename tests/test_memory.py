@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tests.in_process import running
-from tests.scenes import raw_candidates, scene
+from tests.scenes import candidates, raw_candidates, scene
 from worldforge_jepa_client import AsyncClient, Client
 from worldforge_jepa_client.arguments import build_scene
 from worldforge_jepa_client.calls import ScoreOptions
@@ -34,7 +34,7 @@ MIB = 2**20
 
 def score_here(samples, horizon):
     encoded = Encoder(Cache(0, 0.0)).encode_scene(MODEL, build_scene(scene()["observation"], scene()["goal"], None))
-    actions = to_actions(MODEL, raw_candidates(samples, horizon)["action_candidates"][0], False)
+    actions = to_actions(MODEL, candidates(samples, horizon)[0], False)
     return score(MODEL, encoded, actions, ScoreOptions(), samples, threading.Event())
 
 

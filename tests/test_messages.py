@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.test_checks import BLIND, SPEC, call, observation
-from worldforge_jepa_client import messages
+from worldforge_jepa_client import messages, model_messages
 from worldforge_jepa_client.calls import Observation, ScoreCall, ScoreOptions, ScoreResult, Timing
 from worldforge_jepa_client.errors import InvalidArgumentError
 from worldforge_jepa_client.spec import MemoryUse, Objective, PlannerDefaults
@@ -68,10 +68,10 @@ PUBLISHED = dataclasses.replace(
 
 @pytest.mark.parametrize("spec", [SPEC, BLIND, PUBLISHED, dataclasses.replace(SPEC, objective=Objective.COSINE)])
 def test_a_spec_survives(spec):
-    decoded = messages.model_spec(messages.model_message(spec))
+    decoded = model_messages.model_spec(model_messages.model_message(spec))
     assert decoded.proprio_weight == pytest.approx(spec.proprio_weight)
     assert dataclasses.replace(decoded, proprio_weight=spec.proprio_weight) == spec
-    message = messages.model_message(spec)
+    message = model_messages.model_message(spec)
     assert (message.action_dim, message.proprio_dim) == (spec.action_dim, spec.proprio_dim)
 
 

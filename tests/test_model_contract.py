@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.test_architecture import Golden
+from tests.golden import Golden
 from worldforge_jepa_client.spec import Objective
 from worldforge_jepa_server.models import tiny
 from worldforge_jepa_server.models.contract import Latents, Observation

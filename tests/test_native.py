@@ -21,6 +21,7 @@ from worldforge_jepa_server.models.registry import load_model
 DATA = Path(__file__).parent / "data"
 STATISTICS = json.loads((DATA / "normalization_stats.json").read_text())
 JEPA, DINO = "jepa_wm_pusht", "dino_wm_pusht"
+PATIENCE = 240  # seconds a process may take on a busy machine; no test here is about speed
 
 
 def synthetic_weights(name: str) -> dict[str, torch.Tensor]:
@@ -167,7 +168,9 @@ def test_nothing_in_a_checkpoint_is_executed(tmp_path, files):
 def test_a_converted_file_needs_no_encoder_and_gives_the_same_bits(tmp_path, files, model):
     output = tmp_path / "pusht.safetensors"
     command = [sys.executable, "-m", "worldforge_jepa_server.convert", JEPA, "--checkpoint", files[0]]
-    printed = subprocess.check_output([*command, "--encoder", files[1], "--output", output], text=True, timeout=60)
+    printed = subprocess.check_output(
+        [*command, "--encoder", files[1], "--output", output], text=True, timeout=PATIENCE
+    )
     converted = native(checkpoint=output)
     assert converted.spec.checkpoint_digest == printed.split()[0]
     assert torch.equal(last_latents(converted).visual, last_latents(model).visual)
@@ -237,5 +240,5 @@ print((resident() - before) / 2**20)
 """
     if not Path("/proc/self/statm").exists():
         pytest.skip("needs /proc")
-    used = subprocess.check_output([sys.executable, "-c", code, *map(str, files)], text=True, timeout=60)
+    used = subprocess.check_output([sys.executable, "-c", code, *map(str, files)], text=True, timeout=PATIENCE)
     assert float(used) < 600

@@ -1,5 +1,6 @@
 """`worldforge-jepa parity`: the wire changes no score, and what does change one is told."""
 
+import asyncio
 import sys
 from dataclasses import replace
 
@@ -7,8 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from tests import python_models
+from tests.in_process import running
 from worldforge_jepa_client.cli import main
 from worldforge_jepa_server.models import registry, tiny
+from worldforge_jepa_server.models.foreign import adapt
 from worldforge_jepa_server.parity import Parity
 
 LOCAL = np.array([0.3, 0.1, 0.2, 0.4], np.float32)
@@ -32,7 +36,7 @@ def test_a_server_scores_as_its_model_does(server, capsys, objective):
     said = capsys.readouterr().out
     assert code == 0, said
     assert said.startswith("model             other, sha256:")
-    assert "rank correlation  1.000000\nargmin            the same\nagree at tolerance 1e-05" in said
+    assert "rank correlation  1.000000\nbest candidate    the same\nagree at tolerance 1e-05" in said
 
 
 def test_a_model_that_drifted_disagrees(server, capsys, model_here):
@@ -51,25 +55,40 @@ def test_other_weights_are_told_by_their_digest_before_anything_is_scored(server
     assert said.out == ""
 
 
+@pytest.mark.parametrize(("lower_is_better", "said"), [(True, "differs"), (False, "the same")])
+async def test_the_best_candidate_is_the_one_of_its_models_direction(monkeypatch, capsys, lower_is_better, said):
+    """The lowest two scores are as good as equal, and the other way round on the server; the highest stands out."""
+
+    def model(*lowest):
+        scorer = python_models.ScoreActions(scores=[*lowest, 1.0], lower_is_better=lower_is_better)
+        return adapt(scorer, name="m", source="test", device="cpu")
+
+    monkeypatch.setattr(registry, "load_model", lambda *_: model(0.0, 1e-6))
+    async with running(models={"m": model(1e-6, 0.0)}) as served:
+        flags = ["--target", served.target, "--model", "m=tiny", "--samples", "3"]
+        code = await asyncio.to_thread(main, ["parity", *flags])
+    assert f"best candidate    {said}\n" in capsys.readouterr().out
+    assert code == (1 if lower_is_better else 0)
+
+
 @pytest.mark.parametrize(
-    ("served", "difference", "correlation", "same_best"),
+    ("served", "difference", "correlation"),
     [
-        (LOCAL, 0.0, 1.0, True),
-        (LOCAL + 0.04, 0.04, 1.0, True),
-        (-LOCAL, 0.8, -1.0, False),
-        (LOCAL[[0, 2, 1, 3]], 0.1, 0.8, False),  # two neighbouring ranks swapped: 1 - 6 * 2 / (4 * 15)
+        (LOCAL, 0.0, 1.0),
+        (LOCAL + 0.04, 0.04, 1.0),
+        (-LOCAL, 0.8, -1.0),
+        (LOCAL[[0, 2, 1, 3]], 0.1, 0.8),  # two neighbouring ranks swapped: 1 - 6 * 2 / (4 * 15)
     ],
 )
-def test_the_measures(served, difference, correlation, same_best):
-    measured = Parity(served, LOCAL)
+def test_the_measures(served, difference, correlation):
+    measured = Parity(served, LOCAL, same_best=True)
     assert measured.max_difference == pytest.approx(difference)
     assert measured.relative_difference == pytest.approx(difference / 0.4)
     assert measured.rank_correlation == pytest.approx(correlation)
-    assert measured.same_best is same_best
 
 
 def test_scores_of_zero_agree_with_themselves():
-    assert Parity(np.zeros(2, np.float32), np.zeros(2, np.float32)).relative_difference == 0
+    assert Parity(np.zeros(2, np.float32), np.zeros(2, np.float32), same_best=True).relative_difference == 0
 
 
 @pytest.mark.parametrize(
@@ -77,6 +96,7 @@ def test_scores_of_zero_agree_with_themselves():
     [
         (["--model", "a=nothing"], "parity: model a: unknown source 'nothing'"),
         (["--model", "absent=tiny"], "'absent' is not served; served: tiny, other"),
+        (["--horizon", "0"], "horizon: is 0; expected 1 to "),
         (["--horizon", "1000"], "has 1000 steps of horizon; the limit is 64"),
     ],
 )

@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from tests.in_process import running
+from tests.in_process import DEADLINE, Stop, running, waiting
 from tests.scenes import raw_candidates, scene
 from worldforge_jepa_client import AsyncClient, Plan
 from worldforge_jepa_client.errors import (
@@ -19,7 +19,6 @@ from worldforge_jepa_client.errors import (
 )
 from worldforge_jepa_client.planning import PlannerOptions, make_planner, shift_plan
 
-DEADLINE = 60
 SHORT = {"horizon": 3, "samples": 24, "iterations": 5, "elites": 6}
 ENDLESS = {"horizon": 2, "samples": 8, "iterations": 1_000_000, "elites": 4}
 H, A = 3, 10
@@ -91,7 +90,13 @@ def test_a_plan_starts_from_the_last_one(client):
         ({"elites": 99}, InvalidArgumentError, "elites"),
         ({"iterations": 0}, InvalidArgumentError, "iterations"),
         ({"horizon": 0}, InvalidArgumentError, "horizon"),
-        ({"horizon": "6"}, InvalidArgumentError, "planner"),
+        ({"horizon": "6"}, InvalidArgumentError, "planner.horizon: is '6'; expected a whole number"),
+        ({"temperature": "warm"}, InvalidArgumentError, "planner.temperature: is 'warm'; expected a number"),
+        ({"low": "left"}, InvalidArgumentError, "planner.low: has dtype"),
+        ({"keep_best": 1}, InvalidArgumentError, "planner.keep_best: is 1; expected true or false"),
+        ({"on_device": "yes"}, InvalidArgumentError, "on_device: is 'yes'; expected true or false"),
+        ({"seed": 1.5}, InvalidArgumentError, "seed: is 1.5; expected a whole number"),
+        ({"model": 7}, InvalidArgumentError, "model: is 7; expected a string"),
         ({"low": 1.0, "high": 0.0}, InvalidArgumentError, "low"),
         ({"low": [0.0] * 3}, InvalidArgumentError, "low"),
         ({"initial_mean": np.zeros((H, A + 1))}, InvalidArgumentError, "initial_mean"),
@@ -108,10 +113,27 @@ def test_what_no_planner_takes_is_refused_before_it_is_sent(client, options, err
         client.plan(**(scene() | SHORT | options))
 
 
+def test_what_is_no_context_is_refused_before_it_is_sent(client):
+    for call in (client.plan, client.delete_context):
+        with pytest.raises(InvalidArgumentError, match="context: is 7; expected a string"):
+            call(context=7)
+
+
+def test_scalars_of_numpy_are_numbers_and_no_model_is_the_default_one(client):
+    numbers = {"seed": 3, "temperature": 0.5, "keep_best": True, "on_device": True, "proprio_weight": 0.5}
+    scalars = {name: np.array(value)[()] for name, value in numbers.items()}
+    short = {"horizon": 3, "samples": 24, "iterations": 2}
+    short_scalars = {name: np.int64(value) for name, value in short.items()}
+    plan = client.plan(**scene(), method="mppi", **short_scalars, **scalars, model=None).result()
+    assert_same_plan(plan, client.plan(**scene(), method="mppi", **short, **numbers).result())
+
+
 def test_of_a_context_the_server_checks(client):
     context = client.create_context(**scene())
     with pytest.raises(InvalidArgumentError, match="temperature"):
         client.plan(context=context, **SHORT, temperature=1.0).result()
+    with pytest.raises(InvalidArgumentError, match="horizon: is 9223372036854775808; expected"):
+        client.plan(context=context, horizon=2**63)  # more than the message holds
     with pytest.raises(NotFoundError) as caught:
         client.plan(context="unknown", **SHORT).result()
     assert caught.value.reason == "CONTEXT_NOT_FOUND"
@@ -170,21 +192,24 @@ async def test_a_cancelled_async_plan_stands_and_computes_nothing_further(end):
     async with running() as server, AsyncClient(server.target, timeout=DEADLINE) as client:
         planning = client.plan(**scene(), **ENDLESS)
         assert (await anext(planning)).iteration == 1
+        stop = Stop(server.model)
+        await stop.reached()
         if end == "cancel":
             planning.cancel()
         else:
-            waiting = asyncio.create_task(planning.result())
-            await asyncio.sleep(0.1)
-            waiting.cancel()
+            result = asyncio.create_task(planning.result())
+            await asyncio.sleep(0)
+            result.cancel()
             with pytest.raises(asyncio.CancelledError):
-                await waiting
+                await result
         plan = await planning.result()
         assert plan.iterations >= 1
         assert not plan.complete
-        await client.score(**scene(), **raw_candidates())  # behind the last step of the plan
+        await waiting(server, 0)  # the server has heard of it
         computed = server.model.steps
-        await asyncio.sleep(0.2)
-        assert server.model.steps == computed
+        stop.go_on()
+        await client.score(**scene(), **raw_candidates(horizon=H))
+        assert server.model.steps <= computed + 1 + H  # at most the step it was in
 
 
 async def test_an_async_plan_cancelled_before_it_began_has_no_plan(server):
@@ -224,10 +249,10 @@ def test_steps_are_predicted_one_by_one_or_those_chosen(client):
     chosen = dict(client.unroll(context=context, **actions, steps=[2], samples=[4, 1], dtype="float16"))
     assert list(chosen) == [2]
     np.testing.assert_allclose(chosen[2].visual, every[2].visual[[4, 1]], atol=1e-2)
-    for wrong, field in (({"steps": [4]}, "steps"), ({"samples": [5]}, "samples")):
+    for wrong in ({"steps": [4]}, {"steps": ["a"]}, {"steps": [1.5]}, {"samples": [5]}, {"samples": 0}):
         with pytest.raises(InvalidArgumentError) as caught:
             client.unroll(observation=observation, **actions, **wrong)
-        assert caught.value.field == field
+        assert caught.value.field == next(iter(wrong))
     with pytest.raises(NotFoundError):
         next(client.unroll(context="unknown", **actions))
 

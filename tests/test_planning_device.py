@@ -5,34 +5,27 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from worldforge_jepa_client.planning import CEM, ICEM, MPPI, HostArrays, PlannerOptions, make_planner
+from tests import planners
+from tests.planners import PLANNERS, A, S, distance_to, means_kept_and_overwritten, seeds
+from worldforge_jepa_client.planning import CEM, ICEM, MPPI, HostArrays, PlannerOptions, make_planner, plan
 from worldforge_jepa_server.planning import DeviceArrays
 
-S, H, A = 64, 5, 2
-PLANNERS = [CEM, ICEM, MPPI]
+H = 5
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 
 every_planner = pytest.mark.parametrize("kind", PLANNERS)
 every_device = pytest.mark.parametrize("device", DEVICES)
 
 
-def make(kind, device="cpu", arrays=None, **options):
-    arrays = arrays or partial(DeviceArrays, device)
-    return kind(**{"horizon": H, "action_dim": A, "rng": 0, "samples": S, "arrays": arrays, **options})
+def make(kind, device="cpu", **options):
+    return planners.make(kind, **{"horizon": H, "arrays": partial(DeviceArrays, device), **options})
 
 
-def distance_to(target):
-    """The squared distance of each candidate to a target [H, A], wherever the candidates are."""
-    return lambda candidates: ((candidates[0] - target) ** 2).sum(2).sum(1)
-
-
-def improve(planner, score, iterations):
-    for _ in range(iterations):
-        planner.tell(score(planner.ask()))
-    return planner.mean.cpu().numpy()
+def planned(planner, score, iterations):
+    return plan(planner, score, iterations).cpu().numpy()
 
 
 class DrawnByNumpy(DeviceArrays):
@@ -73,9 +66,8 @@ def test_everything_stays_on_the_device_as_float32(kind, device):
         (MPPI, {"elites": 10, "refit_std": True, "temperature": 0.5}),
     ],
 )
-@settings(deadline=None)
 @given(
-    seed=st.integers(0, 2**32 - 1),
+    seed=seeds,
     bound=st.sampled_from([0.3, 1.5, np.inf]),
     prior_fraction=st.floats(0, 1),
     min_std=st.floats(0, 0.5),
@@ -109,7 +101,7 @@ def test_given_the_same_draws_and_scores_both_come_to_the_same(
 @every_device
 @every_planner
 def test_the_same_seed_makes_the_same_plan_and_another_seed_another(kind, device):
-    first, again, other = (improve(make(kind, device, rng=rng), distance_to(1), 3) for rng in (7, 7, 2**64 - 1))
+    first, again, other = (planned(make(kind, device, rng=rng), distance_to(1), 3) for rng in (7, 7, 2**64 - 1))
     assert first.tobytes() == again.tobytes()
     assert not np.array_equal(first, other)
 
@@ -131,16 +123,7 @@ def test_the_draws_have_the_asked_moments(kind):
 
 @every_planner
 def test_the_caller_may_overwrite_what_was_asked(kind):
-    plans = []
-    for overwrite in (False, True):
-        planner = make(kind)
-        candidates = planner.ask()
-        scores = distance_to(1)(candidates)
-        if overwrite:
-            candidates[:] = torch.nan
-        planner.tell(scores)
-        plans.append(planner.mean)
-    assert torch.equal(*plans)
+    assert torch.equal(*means_kept_and_overwritten(lambda: make(kind)))
 
 
 @every_planner
@@ -150,7 +133,7 @@ def test_scores_made_for_inference_only_are_told_like_any_other(kind):
         with torch.inference_mode():
             scores = distance_to(1)(inside.ask())
         inside.tell(scores)
-    assert improve(outside, distance_to(1), 2).tobytes() == inside.mean.numpy().tobytes()
+    assert planned(outside, distance_to(1), 2).tobytes() == inside.mean.numpy().tobytes()
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
@@ -181,4 +164,4 @@ def test_wrong_scores_are_named(kind, scores, message):
 def test_a_planner_made_by_name_converges_there(method, device):
     target = torch.linspace(-1, 1, H * A, device=device).reshape(H, A)
     planner = make_planner(method, PlannerOptions(horizon=H), action_dim=A, rng=0, arrays=partial(DeviceArrays, device))
-    np.testing.assert_allclose(improve(planner, distance_to(target), 30), target.cpu(), atol=0.05)
+    np.testing.assert_allclose(planned(planner, distance_to(target), 30), target.cpu(), atol=0.05)

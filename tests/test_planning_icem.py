@@ -2,12 +2,14 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests import planners
+from tests.planners import A, S, distance_to, seeds, trace
 from worldforge_jepa_client.planning import CEM, ICEM, noise_filter, plan
 
-S, H, A, K = 64, 6, 2, 10
+H, K = 6, 10
 LONG = 20  # a horizon with room for slow and fast noise
 
 betas = st.floats(0, 6)
@@ -15,21 +17,7 @@ horizons = st.integers(1, 30)
 
 
 def make(kind=ICEM, **options):
-    return kind(**{"horizon": H, "action_dim": A, "rng": 0, "samples": S, **options})
-
-
-def distance_to(target):
-    """The squared distance of each candidate to a target [H, A]."""
-    return lambda candidates: ((candidates[0] - target) ** 2).sum(axis=(1, 2))
-
-
-def trace(planner, score, iterations=4):
-    """The candidates [S, H, A] of each iteration."""
-    asked = []
-    for _ in range(iterations):
-        asked.append(planner.ask()[0])
-        planner.tell(score(asked[-1][None]))
-    return asked
+    return planners.make(kind, **{"horizon": H, **options})
 
 
 # The noise
@@ -140,8 +128,7 @@ def test_defaults():
     assert (planner.noise_beta, planner.keep_elites, planner.decay) == (2, 0.3, 1)
 
 
-@settings(deadline=None)
-@given(seed=st.integers(0, 2**32 - 1))
+@given(seed=seeds)
 def test_without_what_it_adds_icem_is_cem(seed):
     plain = {"noise_beta": 0, "keep_elites": 0, "momentum": 0}
     for ours, theirs in zip(

@@ -8,7 +8,7 @@ import grpc
 import numpy as np
 import pytest
 
-from tests.scenes import raw_candidates, scene
+from tests.scenes import LONG, LONG_LOG, raw_candidates, scene
 from worldforge_jepa_client import AsyncClient, Client
 from worldforge_jepa_client.errors import DeadlineExceededError, ResourceExhaustedError, UnavailableError
 from worldforge_jepa_server.config import ServerConfig
@@ -18,8 +18,6 @@ from worldforge_jepa_server.runtime import Runtime
 from worldforge_jepa_server.servicer import WorldModelServicer, generic_handler
 
 DEADLINE = 60
-LONG = {"samples": 4000, "horizon": 32}  # tens of seconds
-LONG_LOG = "4000 candidates"
 
 
 def test_no_server_is_an_error_at_once_that_names_the_target():
@@ -85,7 +83,7 @@ async def test_overload_is_refused_with_a_delay_and_the_accepted_calls_finish(st
 
 
 async def test_until_the_models_are_loaded_calls_are_unavailable_and_wait_ready_waits():
-    engine = Engine(4, lambda: None)
+    engine = Engine(4)
     runtime = Runtime(engine, ServerConfig())
     server = grpc.aio.server()
     server.add_generic_rpc_handlers((generic_handler(WorldModelServicer(runtime)),))
@@ -98,7 +96,7 @@ async def test_until_the_models_are_loaded_calls_are_unavailable_and_wait_ready_
         waiting = asyncio.create_task(client.wait_ready(DEADLINE))
         await asyncio.sleep(0)
         assert not waiting.done()
-        runtime.serve({"tiny": tiny.load("cpu", "tiny")})
+        runtime.models.put(tiny.load("cpu", "tiny"), None)
         await asyncio.wait_for(waiting, DEADLINE)
         assert (await client.model()).name == "tiny"
     await server.stop(None)

@@ -9,7 +9,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.scenes import raw_candidates, scene
+from tests.scenes import candidates, raw_candidates, scene
 from worldforge_jepa_client import AsyncClient, Client, messages
 from worldforge_jepa_client.arguments import build_scene, build_score_call
 from worldforge_jepa_client.errors import JepaError, NotFoundError, from_rpc_error
@@ -105,7 +105,7 @@ def test_defaults_are_the_models_own(client):
 
 
 def test_raw_actions_are_normalized_with_the_published_statistics(client):
-    raw = raw_candidates()["action_candidates"]
+    raw = candidates()
     normalization = client.model().normalization
     mean, std = (np.tile(item, 5) for item in (normalization.action_mean, normalization.action_std))
     normalized = ((raw - mean) / std).astype(np.float32)

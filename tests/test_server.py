@@ -15,12 +15,11 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
 from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 
-from tests.scenes import raw_candidates, scene
 from worldforge_jepa_client import Client
-from worldforge_jepa_client.errors import UnavailableError
+from worldforge_jepa_client.errors import FailedPreconditionError, UnavailableError
 
 SERVICE = "worldforge.jepa.v1.WorldModelService"
-DEADLINE = 30
+DEADLINE = 60
 
 
 def health(target, service=""):
@@ -92,20 +91,47 @@ def test_a_unix_socket_works(start_server, tmp_path):
     server.terminate()
 
 
-def test_on_sigterm_accepted_calls_finish_and_new_ones_are_refused(start_server):
-    server = start_server("--log-level", "debug")
+def test_on_sigterm_accepted_calls_finish_and_new_ones_are_refused(start_server, tmp_path):
+    may_finish = tmp_path / "may_finish"
+    model = f"patient=python:tests.python_models:Patient,path={may_finish}"
+    server = start_server("--model", model, "--log-level", "debug")
+    frame = np.zeros((3, 4, 4), np.uint8)
+    request = {"observation": frame, "goal": frame, "action_candidates": np.zeros((1, 5, 2, 2), np.float32)}
     with Client(server.target, timeout=60) as client, Client(server.target) as late, ThreadPoolExecutor(1) as pool:
         late.model()
-        accepted = pool.submit(client.score, **scene(), **raw_candidates(samples=2000, horizon=12))
-        server.wait_logged("2000 candidates")
+        accepted = pool.submit(client.score, **request)
+        server.wait_logged("5 candidates")
         stopping = threading.Thread(target=server.terminate)
         stopping.start()
         server.wait_logged("draining")
         with pytest.raises(UnavailableError):
             late.model()
+        assert not accepted.done()
+        may_finish.touch()
         assert np.isfinite(accepted.result(timeout=60).scores).all()
     stopping.join(DEADLINE)
     assert server.process.returncode == 0
+
+
+def test_a_lazy_server_serves_while_its_models_load_and_without_those_that_cannot(start_server, tmp_path):
+    may_load = tmp_path / "may_load"
+    late = f"late=python:tests.python_models:late,path={may_load}"
+    server = start_server("--lazy", "--model", "tiny", "--model", "gone=native:jepa_wm_pusht", "--model", late)
+    with Client(server.target, timeout=DEADLINE) as client:
+        server.wait_logged("cannot load gone")
+        assert client.model().name == "tiny"
+        assert health(server.target) == health_pb2.HealthCheckResponse.NOT_SERVING
+        for ask in (client.models, lambda: client.model("late")):
+            with pytest.raises(UnavailableError, match="the server is loading late") as caught:
+                ask()
+            assert (caught.value.reason, caught.value.retry_after) == ("MODEL_LOADING", 1.0)
+        may_load.touch()
+        client.wait_ready(DEADLINE)
+        assert [spec.name for spec in client.models()] == ["tiny", "late"]
+        with pytest.raises(FailedPreconditionError, match=r"gone cannot be loaded: .*checkpoint") as refused:
+            client.model("gone")
+        assert refused.value.reason == "MODEL_NOT_LOADED"
+    assert server.terminate() == (0, "")
 
 
 def test_an_address_in_use_is_named():

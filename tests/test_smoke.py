@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import socket
 from datetime import datetime
 from urllib.parse import urlsplit
 
@@ -30,14 +29,6 @@ SHAPES = {
 def bare_environment(monkeypatch):
     for name in ENVIRONMENT:
         monkeypatch.delenv(name, raising=False)
-
-
-@pytest.fixture
-def dead_target():
-    """An address that refuses connections: bound, so that nobody else takes it, but not listening."""
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        yield f"127.0.0.1:{bound.getsockname()[1]}"
 
 
 @pytest.fixture
@@ -127,7 +118,7 @@ def test_a_server_that_is_down(dead_target, smoke, capsys):
     [
         (["--model", "absent"], "model_not_found", "'absent' is not served; served: tiny, other"),
         (["--horizon", "1000"], "limit_exceeded", "action_candidates: has 1000 steps of horizon; the limit is 64"),
-        (["--samples", "-1"], "valueerror", "negative dimensions"),
+        (["--samples", "-1"], "invalid_value", "samples: is -1; expected 1 to "),
     ],
 )
 def test_what_fails_on_the_way_is_in_the_evidence(server, smoke, arguments, type_, words):

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from examples.two_room.env import Layout, observe
-from worldforge_jepa_client.provider import GrpcRuntime, make_provider
+from tests.provider_calls import info_of
+from worldforge_jepa_client.provider import make_provider
 
 ROOT = Path(__file__).parents[1]
 SCENE = ROOT / "tests" / "data" / "two_room_scene.npz"
@@ -59,20 +60,8 @@ def test_without_worldforge_the_provider_says_how_to_install_it():
 
 
 @pytest.fixture
-def runtime(server):
-    with GrpcRuntime(server.target, timeout=60) as runtime:
-        yield runtime
-
-
-@pytest.fixture
 def info():
-    scene = rendered_scene()
-    return {
-        "observation": scene["start_image"],
-        "goal": scene["goal_image"],
-        "observation_proprio": scene["start"],
-        "goal_proprio": scene["goal"],
-    }
+    return info_of(rendered_scene())
 
 
 def test_a_success_is_plain_python(runtime, info):

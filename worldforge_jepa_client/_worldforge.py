@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from worldforge.models import ProviderEvent, ProviderHealth
 from worldforge.providers.jepa_wms import JEPAWMSProvider
 
+from worldforge_jepa_client.connection import environment
 from worldforge_jepa_client.errors import JepaError
 from worldforge_jepa_client.provider import GrpcRuntime
 from worldforge_jepa_client.spec import ModelSpec
@@ -45,7 +45,7 @@ class GrpcJEPAWMSProvider(JEPAWMSProvider):  # type: ignore[misc]  # WorldForge 
     ) -> None:
         super().__init__(name, model_path=model_path, runtime=runtime, event_handler=event_handler)
         self.runtime, self.health_timeout = runtime, health_timeout
-        self._missing = [variable for variable in required_env_vars if not os.environ.get(variable, "").strip()]
+        self._missing = [variable for variable in required_env_vars if not environment(variable)]
         # The parent's profile describes a scaffold inside this process that needs an environment variable.
         self.is_local = False
         self.implementation_status = "experimental"

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from numbers import Real
 from typing import Any, TypeVar
 
 import numpy as np
@@ -21,7 +20,8 @@ from numpy.typing import NDArray
 
 from worldforge_jepa_client.arrays import as_array
 from worldforge_jepa_client.checks import check_normalizable
-from worldforge_jepa_client.errors import FailedPreconditionError, InvalidArgumentError
+from worldforge_jepa_client.errors import FailedPreconditionError, invalid
+from worldforge_jepa_client.scalars import as_number
 from worldforge_jepa_client.spec import ModelSpec
 from worldforge_jepa_client.task_families import FAMILIES, TaskFamily
 
@@ -97,7 +97,7 @@ class ActionMapping:
         with np.errstate(over="ignore"):
             packed = steps.astype(np.float32).reshape(1, len(plans), length // self._spec.frameskip, -1)
         if not np.isfinite(packed).all():
-            raise _invalid("plans", "hold numbers beyond float32", "NON_FINITE")
+            raise invalid("plans", "hold numbers beyond float32", "NON_FINITE")
         return packed
 
     def _steps(self, candidates: object) -> NDArray[np.float64]:
@@ -105,9 +105,9 @@ class ActionMapping:
         array = as_array(candidates, "candidates", rank=4)
         expected = self._spec.action_dim
         if array.shape[0] != 1 or array.shape[-1] != expected:
-            raise _invalid("candidates", f"has shape {array.shape}; expected (1, S, H, {expected})", "INVALID_SHAPE")
+            raise invalid("candidates", f"has shape {array.shape}; expected (1, S, H, {expected})", "INVALID_SHAPE")
         if not np.isfinite(array).all():
-            raise _invalid("candidates", "holds NaN or infinite values; expected finite numbers", "NON_FINITE")
+            raise invalid("candidates", "holds NaN or infinite values; expected finite numbers", "NON_FINITE")
         return array.astype(np.float64).reshape(array.shape[1], -1, self._spec.raw_action_dim)
 
     def _statistics(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -121,16 +121,16 @@ class ActionMapping:
         if not length or length % self._spec.frameskip:
             got = ", ".join(str(len(plan)) for plan in plans[:8]) or "no"
             expected = f"equally many in each, a multiple of {self._spec.frameskip}"
-            raise _invalid("plans", f"have {got} actions; expected {expected}", "INVALID_SHAPE")
+            raise invalid("plans", f"have {got} actions; expected {expected}", "INVALID_SHAPE")
         return length
 
     def _values(self, action: object, where: str) -> list[float]:
         kind, parameters = _parts(action, where)
         if kind != self.family.name:
-            raise _invalid(where, f"is of kind {kind!r}; expected {self.family.name!r}", "INVALID_VALUE")
+            raise invalid(where, f"is of kind {kind!r}; expected {self.family.name!r}", "INVALID_VALUE")
         if set(parameters) != set(self._names):
             got = ", ".join(map(str, parameters)) or "no parameters"
-            raise _invalid(where, f"has {got}; expected {', '.join(self._names)}", "UNKNOWN_FIELD")
+            raise invalid(where, f"has {got}; expected {', '.join(self._names)}", "UNKNOWN_FIELD")
         return [_number(parameters[name], f"{where}.{name}") for name in self._names]
 
 
@@ -156,19 +156,12 @@ def _parts(action: object, where: str) -> tuple[object, Mapping[str, Any]]:
     else:
         kind, parameters = getattr(action, "kind", None), getattr(action, "parameters", None)
     if not isinstance(parameters, Mapping):
-        raise _invalid(where, f"is {action!r}; expected an Action or its JSON", "INVALID_TYPE")
+        raise invalid(where, f"is {action!r}; expected an Action or its JSON", "INVALID_TYPE")
     return kind, parameters
 
 
 def _number(value: object, where: str) -> float:
-    try:
-        number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
-    except OverflowError:  # an integer beyond float
-        number = math.inf
+    number = as_number(value, where)
     if not math.isfinite(number):
-        raise _invalid(where, f"is {value!r}; expected a finite number", "INVALID_VALUE")
+        raise invalid(where, f"is {value!r}; expected a finite number", "INVALID_VALUE")
     return number
-
-
-def _invalid(field: str, problem: str, reason: str) -> InvalidArgumentError:
-    return InvalidArgumentError(problem, reason=reason, field=field)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
@@ -13,14 +12,12 @@ import grpc.aio
 from worldforge_jepa_client import session_messages, steps
 from worldforge_jepa_client.aio_session import AsyncSession
 from worldforge_jepa_client.arguments import (
-    PlanKeywords,
-    ScoreKeywords,
-    UnrollKeywords,
     build_named_scene,
     build_plan_call,
     build_scene,
     build_score_call,
     build_unroll_call,
+    context_id,
 )
 from worldforge_jepa_client.arrays import as_observation
 from worldforge_jepa_client.calls import Context, LatentFrames, ScoreResult
@@ -32,6 +29,7 @@ from worldforge_jepa_client.connection import (
     remaining,
 )
 from worldforge_jepa_client.errors import UnavailableError, from_rpc_error
+from worldforge_jepa_client.keywords import PlanKeywords, ScoreKeywords, UnrollKeywords
 from worldforge_jepa_client.plans import AsyncPlanning
 from worldforge_jepa_client.session_scene import build_session_scene
 from worldforge_jepa_client.spec import ModelSpec
@@ -112,7 +110,7 @@ class AsyncClient:
 
     async def delete_context(self, context: Context | str, *, timeout: float | None = None) -> None:
         """See `Client.delete_context`."""
-        await self._run(steps.delete_context_steps(context.id if isinstance(context, Context) else context), timeout)
+        await self._run(steps.delete_context_steps(context_id(context)), timeout)
 
     async def encode(
         self, *, observation: object, model: str = "", dtype: str = "float32", timeout: float | None = None
@@ -171,9 +169,7 @@ class AsyncClient:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
 
     def _deadline(self, timeout: float | None) -> float:

@@ -5,17 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import nullcontext
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import grpc
 import grpc.aio
 
-from worldforge_jepa_client.arguments import RequestKeywords
 from worldforge_jepa_client.calls import Scene, ScoreResult
 from worldforge_jepa_client.connection import deadline_after, remaining
 from worldforge_jepa_client.errors import CallCancelledError, JepaError, UnavailableError, from_rpc_error
 from worldforge_jepa_client.exchange import Exchange, Line, Request
+from worldforge_jepa_client.keywords import RequestKeywords
 from worldforge_jepa_client.session import too_late
 from worldforge_jepa_client.session_scene import SessionScene, goal_changes, observation_changes
 from worldforge_jepa_client.steps import Steps
@@ -98,9 +97,7 @@ class AsyncSession:
         await self._run(self._scene.check_steps(), self._timeout)
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
 
     async def _change(self, changes: Scene, timeout: float | None) -> None:

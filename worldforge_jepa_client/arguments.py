@@ -2,105 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import fields
-from numbers import Real
-from typing import Any, TypedDict
+from functools import partial
+from typing import Any
 
 from worldforge_jepa_client.arrays import as_array, as_observation
 from worldforge_jepa_client.calls import Context, PlanCall, Scene, ScoreCall, ScoreOptions, UnrollCall
 from worldforge_jepa_client.checks import check_extra_info
-from worldforge_jepa_client.errors import InvalidArgumentError
-from worldforge_jepa_client.planning import Method, PlannerOptions
+from worldforge_jepa_client.errors import invalid
+from worldforge_jepa_client.keywords import (
+    OptionKeywords,
+    PlanKeywords,
+    RequestKeywords,
+    ScoreKeywords,
+    UnrollKeywords,
+    check_keywords,
+)
+from worldforge_jepa_client.planning import PlannerOptions
+from worldforge_jepa_client.scalars import as_boolean, as_name, as_number, as_whole, as_wholes
 from worldforge_jepa_client.spec import Objective
 
-
-class OptionKeywords(TypedDict, total=False):
-    """How to score.
-
-    Attributes:
-        objective: "l2", "l1" or "cosine"; None is the model's default.
-        proprio_weight: weight of the proprio features, >= 0; None is the model's default.
-        actions_are_normalized: False has the server normalize candidates and history; True is the default.
-    """
-
-    objective: Objective | str | None
-    proprio_weight: float | None
-    actions_are_normalized: bool
-
-
-class RequestKeywords(OptionKeywords, total=False):
-    """What one request for scores may add to its candidates.
-
-    Attributes:
-        extra_info: JSON handed to models with a scoring method of their own.
-    """
-
-    extra_info: Mapping[str, Any]
-
-
-class ScoreKeywords(RequestKeywords, total=False):
-    """The optional keywords of `score` and `session`.
-
-    Attributes:
-        action_history: the T-1 actions between T observation frames, (1, T-1, A) or (T-1, A).
-        model: a served model's name; empty is that of the context, or else the server's default.
-    """
-
-    action_history: object
-    model: str
-
-
-class UnrollKeywords(TypedDict, total=False):
-    """The optional keywords of `unroll`.
-
-    Attributes:
-        action_history: the T-1 actions between T observation frames, (1, T-1, A) or (T-1, A).
-        model: a served model's name; empty is that of the context, or else the server's default.
-        actions_are_normalized: False has the server normalize candidates and history; True is the default.
-        steps: the steps to return, from 1 to H, rising; none means all.
-        samples: the candidates to unroll, from 0 to S - 1; none means all.
-        dtype: "float32", "float16" or "bfloat16": how latents are sent.
-    """
-
-    action_history: object
-    model: str
-    actions_are_normalized: bool
-    steps: Sequence[int]
-    samples: Sequence[int]
-    dtype: str
-
-
-class PlanKeywords(OptionKeywords, total=False):
-    """The optional keywords of `plan`; beyond these the fields of `planning.PlannerOptions`.
-
-    Attributes:
-        action_history: the T-1 actions between T observation frames, (1, T-1, A) or (T-1, A).
-        model: a served model's name; empty is that of the context, or else the server's default.
-        method: "cem", "icem" or "mppi".
-        seed: equal seeds give equal plans, from 0 to 2**64 - 1.
-        initial_mean: the plan to start from, (H, A), e.g. what `planning.shift_plan` leaves of the last one.
-        on_device: draw and refit on the model's device; other random numbers than on the host.
-    """
-
-    action_history: object
-    model: str
-    method: Method
-    seed: int
-    initial_mean: object
-    on_device: bool
-    horizon: int
-    iterations: int
-    samples: int
-    elites: int
-    initial_std: float | Sequence[float]
-    min_std: float | Sequence[float]
-    low: float | Sequence[float]
-    high: float | Sequence[float]
-    momentum: float
-    temperature: float
-    prior_fraction: float
-    keep_best: bool
+_PLANNER_TYPES: dict[str, Callable[[Any, str], Any]] = {
+    **dict.fromkeys(("horizon", "iterations", "samples", "elites"), as_whole),
+    **dict.fromkeys(("initial_std", "min_std", "low", "high"), partial(as_array, rank=0)),
+    **dict.fromkeys(("momentum", "temperature", "prior_fraction"), as_number),
+    "keep_best": as_boolean,
+}
+"""What converts each field of `PlannerOptions`."""
 
 
 def build_score_call(scene: Scene | str, action_candidates: object, keywords: ScoreKeywords) -> ScoreCall:
@@ -128,8 +57,8 @@ def build_unroll_call(scene: Scene | str, action_candidates: object, keywords: U
         action_candidates=as_array(action_candidates, "action_candidates", rank=4),
         model=keywords.get("model", ""),
         actions_are_normalized=_are_normalized(keywords),
-        steps=tuple(int(step) for step in keywords.get("steps", ())),
-        samples=tuple(int(sample) for sample in keywords.get("samples", ())),
+        steps=as_wholes(keywords.get("steps", ()), "steps"),
+        samples=as_wholes(keywords.get("samples", ()), "samples"),
         dtype=keywords.get("dtype", "float32"),
     )
 
@@ -137,16 +66,14 @@ def build_unroll_call(scene: Scene | str, action_candidates: object, keywords: U
 def build_plan_call(scene: Scene | str, keywords: PlanKeywords) -> PlanCall:
     """Return the call that the arguments of `plan` describe; raises as `build_score_call` does."""
     check_keywords(keywords, PlanKeywords)
-    initial_mean, seed = keywords.get("initial_mean"), keywords.get("seed", 0)
-    if not 0 <= seed < 2**64:
-        raise InvalidArgumentError(f"is {seed}; expected 0 to 2**64 - 1", reason="INVALID_VALUE", field="seed")
+    initial_mean = keywords.get("initial_mean")
     return PlanCall(
         scene=scene,
         method=keywords.get("method", "cem"),
         planner=_planner_options(keywords),
         initial_mean=None if initial_mean is None else as_array(initial_mean, "initial_mean", rank=2),
-        seed=seed,
-        on_device=keywords.get("on_device", False),
+        seed=as_whole(keywords.get("seed", 0), "seed", least=0, most=2**64 - 1),
+        on_device=as_boolean(keywords.get("on_device", False), "on_device"),
         model=keywords.get("model", ""),
         options=build_options(keywords),
     )
@@ -172,19 +99,25 @@ def build_named_scene(
     if context is None:
         return build_scene(observation, goal, action_history)
     if any(part is not None for part in (observation, goal, action_history)):
-        raise InvalidArgumentError(
+        raise invalid(
+            "context",
             "is set, and so is observation, goal or action_history; expected one way to give the scene",
-            reason="AMBIGUOUS_SCENE",
-            field="context",
+            "AMBIGUOUS_SCENE",
         )
-    return context.id if isinstance(context, Context) else context
+    return context_id(context)
+
+
+def context_id(context: Context | str) -> str:
+    """Return the id of a context, which may be given itself."""
+    return as_name(context.id if isinstance(context, Context) else context, "context")
 
 
 def build_options(keywords: OptionKeywords) -> ScoreOptions:
     """Return how to score."""
+    weight = keywords.get("proprio_weight")
     return ScoreOptions(
         _objective(keywords.get("objective")),
-        _proprio_weight(keywords.get("proprio_weight")),
+        None if weight is None else as_number(weight, "options.proprio_weight"),
         _are_normalized(keywords),
     )
 
@@ -198,29 +131,14 @@ def build_extra_info(keywords: RequestKeywords) -> Mapping[str, Any]:
     return extra_info
 
 
-def check_keywords(keywords: Mapping[str, Any], known: Any) -> None:
-    """Raise TypeError for a keyword that the TypedDict `known` has not: Python itself would let it pass."""
-    unknown = sorted(set(keywords) - known.__optional_keys__)
-    if unknown:
-        raise TypeError(f"unknown keywords {', '.join(unknown)}; known: {', '.join(sorted(known.__optional_keys__))}")
-
-
-def _planner_options(keywords: PlanKeywords) -> PlannerOptions:
-    names = {item.name for item in fields(PlannerOptions)}
-    given: dict[str, Any] = {name: value for name, value in keywords.items() if name in names}
-    try:
-        return PlannerOptions(**given)
-    except ValueError as error:
-        raise InvalidArgumentError(str(error), reason="INVALID_PLANNER", field="planner") from error
+def _planner_options(keywords: Mapping[str, Any]) -> PlannerOptions:
+    names = (item.name for item in fields(PlannerOptions))
+    given = {name: keywords[name] for name in names if keywords.get(name) is not None}
+    return PlannerOptions(**{name: _PLANNER_TYPES[name](value, f"planner.{name}") for name, value in given.items()})
 
 
 def _are_normalized(keywords: Mapping[str, Any]) -> bool:
-    value = keywords.get("actions_are_normalized", True)
-    if not isinstance(value, bool):
-        raise InvalidArgumentError(
-            f"is {value!r}; expected true or false", reason="INVALID_TYPE", field="options.actions_are_normalized"
-        )
-    return value
+    return as_boolean(keywords.get("actions_are_normalized", True), "options.actions_are_normalized")
 
 
 def _objective(value: object) -> Objective | None:
@@ -229,21 +147,8 @@ def _objective(value: object) -> Objective | None:
     try:
         return Objective(value.lower() if isinstance(value, str) else value)
     except ValueError:
-        raise InvalidArgumentError(
+        raise invalid(
+            "options.objective",
             f"is {value!r}; expected one of {', '.join(item.value for item in Objective)}",
-            reason="UNKNOWN_OBJECTIVE",
-            field="options.objective",
+            "UNKNOWN_OBJECTIVE",
         ) from None
-
-
-def _proprio_weight(value: object) -> float | None:
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise InvalidArgumentError(
-            f"is {value!r}; expected a number", reason="INVALID_TYPE", field="options.proprio_weight"
-        )
-    try:
-        return float(value)
-    except OverflowError:
-        return float("inf")  # an integer beyond float; the check against the spec refuses it

@@ -20,8 +20,9 @@ from google.protobuf.proto import parse_length_prefixed, serialize_length_prefix
 from worldforge_jepa_client import messages, session_messages
 from worldforge_jepa_client.calls import PlanCall, Scene, ScoreCall, UnrollCall
 from worldforge_jepa_client.client import Client
-from worldforge_jepa_client.connection import DEFAULT_TARGET
+from worldforge_jepa_client.connection import default_target
 from worldforge_jepa_client.planning import PlannerOptions
+from worldforge_jepa_client.scalars import as_whole
 from worldforge_jepa_client.spec import ModelSpec
 from worldforge_jepa_client.synthetic import scene_of, synthetic_arrays
 from worldforge_jepa_client.v1 import jepa_pb2
@@ -33,7 +34,8 @@ _M = TypeVar("_M", bound=Message)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
-    parser.add_argument("--target", default=DEFAULT_TARGET, help=f"a running server (default: {DEFAULT_TARGET})")
+    target = default_target()
+    parser.add_argument("--target", default=target, help=f"a running server (default: {target})")
     parser.add_argument("--model", default="", help="a served model's name (default: the server's default one)")
     parser.add_argument("--output", type=Path, default=Path("calldata"), help="the folder to fill (default: calldata)")
     parser.add_argument("--samples", type=int, default=32, help="candidates of a message (default: 32)")
@@ -65,7 +67,12 @@ def calldata(spec: ModelSpec, *, samples: int, horizon: int, count: int, seed: i
         horizon: actions of each candidate.
         count: how many, each with a scene of its own; on a stream all share the first scene.
         seed: of the noise.
+
+    Raises:
+        InvalidArgumentError: less than one sample, action or request, or a negative seed.
+        FailedPreconditionError: the model does not publish the size of its actions.
     """
+    count = as_whole(count, "count", least=1)
     calls = [_score_call(spec, samples, horizon, seed + index) for index in range(count)]
     return {
         "ListModels": [jepa_pb2.ListModelsRequest()],

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from worldforge_jepa_client.arrays import dtype_name
 from worldforge_jepa_client.calls import Observation, PlanCall, Scene, ScoreCall, ScoreOptions, UnrollCall
-from worldforge_jepa_client.errors import FailedPreconditionError, InvalidArgumentError, OutOfRangeError
+from worldforge_jepa_client.errors import FailedPreconditionError, InvalidArgumentError, OutOfRangeError, invalid
 from worldforge_jepa_client.planning import Arrays, HostArrays, Planner, make_planner
 from worldforge_jepa_client.spec import FREE, ModelSpec, TensorSpec
 
@@ -77,7 +77,7 @@ def planner_for(call: PlanCall, spec: ModelSpec, arrays: Callable[..., Arrays] =
             arrays=arrays,
         )
     except (TypeError, ValueError) as error:
-        raise InvalidArgumentError(str(error), reason="INVALID_PLANNER", field="planner") from error
+        raise invalid("planner", str(error), "INVALID_PLANNER") from error
     _check_plan_limits(planner.samples, planner.horizon, spec)
     return planner
 
@@ -85,12 +85,12 @@ def planner_for(call: PlanCall, spec: ModelSpec, arrays: Callable[..., Arrays] =
 def check_scene(scene: Scene, spec: ModelSpec, *, needs_goal: bool = True) -> None:
     """Check a scene; the goal's proprio may be missing, whether it is needed depends on the options."""
     if scene.observation is None:
-        raise _invalid("context.observation", "is missing", "MISSING_FIELD")
+        raise invalid("context.observation", "is missing", "MISSING_FIELD")
     check_observation(scene.observation, spec, "context.observation")
     if scene.goal is not None:
         check_observation(scene.goal, spec, "context.goal", needs_proprio=False)
     elif needs_goal:
-        raise _invalid("context.goal", "is missing", "MISSING_FIELD")
+        raise invalid("context.goal", "is missing", "MISSING_FIELD")
     _check_history(scene.action_history, scene.observation.visual.shape[1], spec)
 
 
@@ -98,9 +98,9 @@ def check_options(options: ScoreOptions, spec: ModelSpec) -> None:
     """Check how a model is asked to score."""
     weight = proprio_weight(options, spec)
     if not (math.isfinite(weight) and weight >= 0):
-        raise _invalid("options.proprio_weight", f"is {weight}; expected a finite number >= 0", "INVALID_VALUE")
+        raise invalid("options.proprio_weight", f"is {weight}; expected a finite number >= 0", "INVALID_VALUE")
     if weight > 0 and spec.proprio is None:
-        raise _invalid("options.proprio_weight", f"is {weight}; model {spec.name} has no proprio", "INVALID_VALUE")
+        raise invalid("options.proprio_weight", f"is {weight}; model {spec.name} has no proprio", "INVALID_VALUE")
     check_normalizable(options.actions_are_normalized, spec)
 
 
@@ -117,44 +117,44 @@ def check_normalizable(actions_are_normalized: bool, spec: ModelSpec) -> None:
 def check_extra_info(extra_info: object) -> None:
     """Check what models with a scoring method of their own are told: a JSON object whose keys say something."""
     if not isinstance(extra_info, Mapping):
-        raise _invalid("extra_info", f"is a {type(extra_info).__name__}; expected an object", "INVALID_TYPE")
+        raise invalid("extra_info", f"is a {type(extra_info).__name__}; expected an object", "INVALID_TYPE")
     for key, value in extra_info.items():
         if not isinstance(key, str) or not key.strip():
-            raise _invalid("extra_info", f"has the key {key!r}; expected non-empty strings", "INVALID_KEY")
+            raise invalid("extra_info", f"has the key {key!r}; expected non-empty strings", "INVALID_KEY")
         try:
             json.dumps(value, allow_nan=False)
         except (TypeError, ValueError, RecursionError) as error:
-            raise _invalid(f"extra_info.{key}", f"is not JSON: {error}", "NOT_JSON") from error
+            raise invalid(f"extra_info.{key}", f"is not JSON: {error}", "NOT_JSON") from error
 
 
 def check_candidates(candidates: NDArray[Any], spec: ModelSpec) -> None:
     """Check candidates (1, S, H, A) and the limits on S and H."""
     _check_tensor(candidates, spec.action_candidates, "action_candidates")
     _, samples, horizon, _ = candidates.shape
-    check_limit("action_candidates", "samples", samples, spec.limits.max_samples)
-    check_limit("action_candidates", "steps of horizon", horizon, spec.limits.max_horizon)
+    _check_limit("action_candidates", "samples", samples, spec.limits.max_samples)
+    _check_limit("action_candidates", "steps of horizon", horizon, spec.limits.max_horizon)
     _check_product("action_candidates", samples, horizon, spec)
 
 
 def _check_plan_limits(samples: int, horizon: int, spec: ModelSpec) -> None:
-    check_limit("planner.samples", "samples", samples, spec.limits.max_samples)
-    check_limit("planner.horizon", "steps of horizon", horizon, spec.limits.max_horizon)
+    _check_limit("planner.samples", "samples", samples, spec.limits.max_samples)
+    _check_limit("planner.horizon", "steps of horizon", horizon, spec.limits.max_horizon)
     _check_product("planner.samples", samples, horizon, spec)
 
 
 def _check_product(field: str, samples: int, horizon: int, spec: ModelSpec) -> None:
     most = spec.limits.max_candidate_steps
     if most:
-        check_limit(field, "samples x horizon", samples * horizon, most)
+        _check_limit(field, "samples x horizon", samples * horizon, most)
 
 
 def check_selection(call: UnrollCall) -> None:
     """Check the steps and candidates that an unroll is asked for."""
     _, samples, horizon, _ = call.action_candidates.shape
     if list(call.steps) != sorted(set(call.steps)) or not all(1 <= step <= horizon for step in call.steps):
-        raise _invalid("steps", f"is {list(call.steps)}; expected rising steps from 1 to {horizon}", "INVALID_VALUE")
+        raise invalid("steps", f"is {list(call.steps)}; expected rising steps from 1 to {horizon}", "INVALID_VALUE")
     if not all(0 <= sample < samples for sample in call.samples):
-        raise _invalid(
+        raise invalid(
             "samples", f"is {list(call.samples)}; expected candidates from 0 to {samples - 1}", "INVALID_VALUE"
         )
 
@@ -176,38 +176,38 @@ def check_observation(observation: Observation, spec: ModelSpec, field: str, *, 
     _check_tensor(visual, spec.visual, f"{field}.visual")
     _check_pixel_range(visual, f"{field}.visual")
     frames = visual.shape[1]
-    check_limit(f"{field}.visual", "frames", frames, spec.limits.max_context_frames)
+    _check_limit(f"{field}.visual", "frames", frames, spec.limits.max_context_frames)
     if spec.proprio is None:
         if proprio is not None:
-            raise _invalid(f"{field}.proprio", f"is set; model {spec.name} takes none", "UNEXPECTED_FIELD")
+            raise invalid(f"{field}.proprio", f"is set; model {spec.name} takes none", "UNEXPECTED_FIELD")
     elif proprio is not None:
         _check_tensor(proprio, spec.proprio, f"{field}.proprio")
         if proprio.shape[1] != frames:
-            raise _invalid(f"{field}.proprio", f"has {proprio.shape[1]} frames; visual has {frames}", "SHAPE_MISMATCH")
+            raise invalid(f"{field}.proprio", f"has {proprio.shape[1]} frames; visual has {frames}", "SHAPE_MISMATCH")
     elif needs_proprio:
         raise _missing_proprio(field, spec)
 
 
 def _missing_proprio(field: str, spec: ModelSpec) -> InvalidArgumentError:
     expected = _shape_text(spec.proprio.shape) if spec.proprio else "none"
-    return _invalid(f"{field}.proprio", f"is missing; model {spec.name} needs raw proprio {expected}", "MISSING_FIELD")
+    return invalid(f"{field}.proprio", f"is missing; model {spec.name} needs raw proprio {expected}", "MISSING_FIELD")
 
 
 def _check_history(history: NDArray[Any] | None, frames: int, spec: ModelSpec) -> None:
     field = "context.action_history"
     if history is None:
         if frames > 1:
-            raise _invalid(
+            raise invalid(
                 field,
                 f"is missing; {frames} observation frames need the {frames - 1} actions between them",
                 "MISSING_FIELD",
             )
         return
     if frames == 1:
-        raise _invalid(field, "is set; one observation frame has no action before it", "UNEXPECTED_FIELD")
+        raise invalid(field, "is set; one observation frame has no action before it", "UNEXPECTED_FIELD")
     _check_tensor(history, spec.action_history, field)
     if history.shape[1] != frames - 1:
-        raise _invalid(
+        raise invalid(
             field,
             f"has {history.shape[1]} actions; {frames} observation frames need {frames - 1}",
             "SHAPE_MISMATCH",
@@ -217,38 +217,38 @@ def _check_history(history: NDArray[Any] | None, frames: int, spec: ModelSpec) -
 def _check_tensor(array: NDArray[Any], spec: TensorSpec, field: str) -> None:
     name = dtype_name(array.dtype)
     if name not in spec.dtypes:
-        raise _invalid(field, f"has dtype {name}; expected {' or '.join(spec.dtypes)}", "INVALID_DTYPE")
+        raise invalid(field, f"has dtype {name}; expected {' or '.join(spec.dtypes)}", "INVALID_DTYPE")
     fits = len(array.shape) == len(spec.shape) and all(
         got > 0 if expected == FREE else got == expected for got, expected in zip(array.shape, spec.shape, strict=True)
     )
     if not fits:
-        raise _invalid(field, f"has shape {array.shape}; expected {_shape_text(spec.shape)}", "INVALID_SHAPE")
+        raise invalid(field, f"has shape {array.shape}; expected {_shape_text(spec.shape)}", "INVALID_SHAPE")
     if array.dtype.kind != "f":
         return
     if name == "float64":
         with np.errstate(over="ignore"):
             array = array.astype(np.float32)  # as models compute, to whom more than that is infinite
     if not np.isfinite(array).all():
-        raise _invalid(field, "holds NaN or infinite values; expected finite numbers", "NON_FINITE")
+        raise invalid(field, "holds NaN or infinite values; expected finite numbers", "NON_FINITE")
     if spec.value_range is None:
         return
     least, most = spec.value_range
     low, high = float(array.min()), float(array.max())
     if low < least or high > most:
-        raise _invalid(field, f"has values from {low:g} to {high:g}; expected {least:g} to {most:g}", "INVALID_VALUE")
+        raise invalid(field, f"has values from {low:g} to {high:g}; expected {least:g} to {most:g}", "INVALID_VALUE")
 
 
 def _check_pixel_range(visual: NDArray[Any], field: str) -> None:
     """Refuse frames scaled to 0..1: the model divides by 255 itself and would score a black scene."""
     if visual.dtype.kind == "f" and 0 < visual.max() <= 1:
-        raise _invalid(
+        raise invalid(
             field,
             f"has no value above {float(visual.max()):g}; expected 0 to 255, this looks scaled to 0..1",
             "INVALID_VALUE",
         )
 
 
-def check_limit(field: str, what: str, got: int, most: int) -> None:
+def _check_limit(field: str, what: str, got: int, most: int) -> None:
     """Refuse more than a published limit."""
     if got > most:
         raise OutOfRangeError(f"has {got} {what}; the limit is {most}", reason="LIMIT_EXCEEDED", field=field)
@@ -256,7 +256,3 @@ def check_limit(field: str, what: str, got: int, most: int) -> None:
 
 def _shape_text(shape: tuple[int, ...]) -> str:
     return f"({', '.join('any' if size == FREE else str(size) for size in shape)})"
-
-
-def _invalid(field: str, problem: str, reason: str) -> InvalidArgumentError:
-    return InvalidArgumentError(problem, reason=reason, field=field)

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
 
 from worldforge_jepa_client import session_messages, steps
 from worldforge_jepa_client.arguments import (
-    PlanKeywords,
-    ScoreKeywords,
-    UnrollKeywords,
     build_named_scene,
     build_plan_call,
     build_scene,
     build_score_call,
     build_unroll_call,
+    context_id,
 )
 from worldforge_jepa_client.arrays import as_observation
 from worldforge_jepa_client.calls import Context, LatentFrames, ScoreResult
@@ -30,6 +27,7 @@ from worldforge_jepa_client.connection import (
     remaining,
 )
 from worldforge_jepa_client.errors import UnavailableError, from_rpc_error
+from worldforge_jepa_client.keywords import PlanKeywords, ScoreKeywords, UnrollKeywords
 from worldforge_jepa_client.plans import Planning
 from worldforge_jepa_client.session import Session
 from worldforge_jepa_client.session_scene import build_session_scene
@@ -144,7 +142,7 @@ class Client:
 
     def delete_context(self, context: Context | str, *, timeout: float | None = None) -> None:
         """Have the server forget a context; NotFoundError where it has none."""
-        self._run(steps.delete_context_steps(context.id if isinstance(context, Context) else context), timeout)
+        self._run(steps.delete_context_steps(context_id(context)), timeout)
 
     def encode(
         self, *, observation: object, model: str = "", dtype: str = "float32", timeout: float | None = None
@@ -208,9 +206,7 @@ class Client:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _deadline(self, timeout: float | None) -> float:

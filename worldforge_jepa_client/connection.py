@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 
 DEFAULT_TARGET = "127.0.0.1:50051"
@@ -20,6 +21,16 @@ CHANNEL_OPTIONS = (
     # Channels with equal options would share one connection, and its back-off.
     ("grpc.use_local_subchannel_pool", 1),
 )
+
+
+def environment(name: str) -> str:
+    """Return an environment variable without the space around it; empty where it is unset."""
+    return os.environ.get(name, "").strip()
+
+
+def default_target() -> str:
+    """Return the server that the environment names, or else this machine's."""
+    return environment(TARGET_VARIABLE) or DEFAULT_TARGET
 
 
 def deadline_after(seconds: float) -> float:

@@ -11,7 +11,7 @@ from typing import ClassVar
 import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 from grpc_status import rpc_status
@@ -48,7 +48,7 @@ class InvalidArgumentError(JepaError):
 
 
 class NotFoundError(JepaError):
-    """The server has no such model."""
+    """The server has no such model or context."""
 
     code = grpc.StatusCode.NOT_FOUND
 
@@ -101,7 +101,13 @@ class InternalError(JepaError):
     code = grpc.StatusCode.INTERNAL
 
 
+def invalid(field: str, problem: str, reason: str) -> InvalidArgumentError:
+    """Return the error of a field: what came, and what was expected."""
+    return InvalidArgumentError(problem, reason=reason, field=field)
+
+
 _BY_CODE: dict[grpc.StatusCode, type[JepaError]] = {cls.code: cls for cls in JepaError.__subclasses__()}
+_BY_NUMBER: dict[int, type[JepaError]] = {code.value[0]: cls for code, cls in _BY_CODE.items()}
 
 
 def to_status(error: JepaError) -> Status:
@@ -122,15 +128,15 @@ def to_status(error: JepaError) -> Status:
 def from_rpc_error(error: grpc.RpcError, target: str) -> JepaError:
     """Return the error that a failed call to `target` carries.
 
-    One that gRPC itself raised names the target and has its status as the reason, but for RESOURCE_EXHAUSTED: there
-    it is MESSAGE_TOO_LARGE, the only limit that gRPC enforces by itself.
+    One that gRPC itself raised names the target and has its status as the reason, but for two: RESOURCE_EXHAUSTED is
+    MESSAGE_TOO_LARGE, the only limit that gRPC enforces by itself, and CANCELLED is a server that is going away, since
+    who cancels a call himself does not ask what became of it.
     """
     code = error.code()
-    info, retry = ErrorInfo(), RetryInfo()
-    status = rpc_status.from_call(error)
-    for detail in status.details if status else ():
-        detail.Unpack(info) or detail.Unpack(retry)
+    info, retry = _details(error)
     message = error.details() or code.name
+    if code is grpc.StatusCode.CANCELLED and not info.reason:
+        code = grpc.StatusCode.UNAVAILABLE
     by_grpc = "MESSAGE_TOO_LARGE" if code is grpc.StatusCode.RESOURCE_EXHAUSTED else code.name
     return _BY_CODE.get(code, JepaError)(
         message if info.reason else f"{target}: {message}",
@@ -151,10 +157,21 @@ def to_message(error: JepaError) -> jepa_pb2.Error:
 def from_message(message: jepa_pb2.Error) -> JepaError:
     """Return the error that a stream carries."""
     retry_after = message.retry_delay.ToNanoseconds() / 1e9 if message.HasField("retry_delay") else None
-    by_number = {code.value[0]: cls for code, cls in _BY_CODE.items()}
-    return by_number.get(message.code, JepaError)(
+    return _BY_NUMBER.get(message.code, JepaError)(
         message.message, reason=message.reason, field=message.field, retry_after=retry_after
     )
+
+
+def _details(error: grpc.RpcError) -> tuple[ErrorInfo, RetryInfo]:
+    """What the trailers say; nothing where they are not of the status they came with, as a proxy may leave them."""
+    info, retry = ErrorInfo(), RetryInfo()
+    try:
+        status = rpc_status.from_call(error)
+        for detail in status.details if status else ():
+            detail.Unpack(info) or detail.Unpack(retry)
+    except (ValueError, DecodeError):
+        return ErrorInfo(), RetryInfo()
+    return info, retry
 
 
 def _text(error: JepaError) -> str:

@@ -36,12 +36,17 @@ def running_server(*flags: str, start_seconds: float = 120.0) -> Iterator[str]:
     command = [sys.executable, "-m", "worldforge_jepa_server", "--listen", "127.0.0.1:0", "--log-level", "warning"]
     with subprocess.Popen([*command, *flags], stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
         try:
-            yield _address(process, start_seconds)
+            yield ready_address(process, start_seconds)
         finally:
-            _stop(process)
+            stop(process)
 
 
-def _address(process: subprocess.Popen[str], start_seconds: float) -> str:
+def ready_address(process: subprocess.Popen[str], start_seconds: float) -> str:
+    """The address that a server prints once it is ready.
+
+    Raises:
+        UnavailableError: it ended before, or was not ready within `start_seconds` and has been killed.
+    """
     assert process.stdout is not None
     too_late = threading.Timer(start_seconds, process.kill)
     too_late.start()
@@ -49,12 +54,14 @@ def _address(process: subprocess.Popen[str], start_seconds: float) -> str:
     too_late.cancel()
     if not ready:
         raise UnavailableError(
-            f"the server did not start within {start_seconds:g} s; its log says why", reason="SERVER_DID_NOT_START"
+            f"the server ended or was not ready within {start_seconds:g} s; its log says why",
+            reason="SERVER_DID_NOT_START",
         )
     return ready.removeprefix("serving on ").strip()
 
 
-def _stop(process: subprocess.Popen[str]) -> None:
+def stop(process: subprocess.Popen[str]) -> None:
+    """End a server with SIGTERM; one that takes too long is killed."""
     process.terminate()
     try:
         process.wait(_STOP_SECONDS)

@@ -1,12 +1,12 @@
-"""Calls, results and specs to protobuf messages and back; client and server use the same functions.
+"""Calls for scores and their results to protobuf messages and back; client and server use the same functions.
 
 Tensors go through `tensors`; nothing here touches bytes.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields
-from typing import Any, TypeVar
+from dataclasses import fields
+from typing import Any
 
 import numpy as np
 from google.protobuf import json_format
@@ -15,23 +15,12 @@ from numpy.typing import NDArray
 
 from worldforge_jepa_client import tensors
 from worldforge_jepa_client.calls import Observation, Scene, ScoreCall, ScoreOptions, ScoreResult, Timing
-from worldforge_jepa_client.errors import InvalidArgumentError
-from worldforge_jepa_client.spec import (
-    Limits,
-    MemoryUse,
-    ModelSpec,
-    Normalization,
-    Objective,
-    PlannerDefaults,
-    TensorSpec,
-)
+from worldforge_jepa_client.errors import invalid
+from worldforge_jepa_client.spec import Objective
 from worldforge_jepa_client.v1 import jepa_pb2
 
-_OBJECTIVE_CODES: dict[Objective, Any] = {
-    item: jepa_pb2.Objective.Value(f"OBJECTIVE_{item.name}") for item in Objective
-}
-_OBJECTIVES = {code: item for item, code in _OBJECTIVE_CODES.items()}
-_D = TypeVar("_D", Normalization, Limits, PlannerDefaults, MemoryUse)
+OBJECTIVE_CODES: dict[Objective, Any] = {item: jepa_pb2.Objective.Value(f"OBJECTIVE_{item.name}") for item in Objective}
+OBJECTIVES = {code: item for item, code in OBJECTIVE_CODES.items()}
 
 
 def score_request(call: ScoreCall) -> jepa_pb2.ScoreRequest:
@@ -76,7 +65,7 @@ def decode_scene_field(request: Any) -> Scene | str:
     """Decode a request's `scene` oneof."""
     kind = request.WhichOneof("scene")
     if kind is None:
-        raise InvalidArgumentError("is missing", reason="MISSING_FIELD", field="context")
+        raise invalid("context", "is missing", "MISSING_FIELD")
     return decode_scene(request.context) if kind == "context" else str(request.context_id)
 
 
@@ -120,14 +109,14 @@ def decode_observation(message: jepa_pb2.Observation, field: str) -> Observation
 def decode_tensor(message: Any, name: str, prefix: str = "") -> NDArray[Any]:
     """Decode a required tensor field of any message; errors name it `prefix` + `name`."""
     if not message.HasField(name):
-        raise InvalidArgumentError("is missing", reason="MISSING_FIELD", field=f"{prefix}{name}")
+        raise invalid(f"{prefix}{name}", "is missing", "MISSING_FIELD")
     return tensors.decode(getattr(message, name), field=f"{prefix}{name}")
 
 
 def encode_options(options: ScoreOptions, message: jepa_pb2.ScoreOptions) -> None:
     """Fill a ScoreOptions with what is not left to the model."""
     if options.objective is not None:
-        message.objective = _OBJECTIVE_CODES[options.objective]
+        message.objective = OBJECTIVE_CODES[options.objective]
     if options.proprio_weight is not None:
         message.proprio_weight = options.proprio_weight
     if not options.actions_are_normalized:
@@ -136,14 +125,14 @@ def encode_options(options: ScoreOptions, message: jepa_pb2.ScoreOptions) -> Non
 
 def decode_options(message: jepa_pb2.ScoreOptions) -> ScoreOptions:
     """Decode a ScoreOptions."""
-    if message.objective and message.objective not in _OBJECTIVES:
-        raise InvalidArgumentError(
+    if message.objective and message.objective not in OBJECTIVES:
+        raise invalid(
+            "options.objective",
             f"is {message.objective}; expected one of {', '.join(item.name for item in Objective)}",
-            reason="UNKNOWN_OBJECTIVE",
-            field="options.objective",
+            "UNKNOWN_OBJECTIVE",
         )
     return ScoreOptions(
-        objective=_OBJECTIVES.get(message.objective),
+        objective=OBJECTIVES.get(message.objective),
         proprio_weight=message.proprio_weight if message.HasField("proprio_weight") else None,
         actions_are_normalized=not message.HasField("actions_are_normalized") or message.actions_are_normalized,
     )
@@ -182,83 +171,12 @@ def timing(message: jepa_pb2.Timing) -> Timing:
     return Timing(**{item.name: getattr(message, item.name) for item in fields(Timing)})
 
 
-def model_message(spec: ModelSpec) -> jepa_pb2.Model:
-    """Encode a spec."""
-    message = jepa_pb2.Model(
-        name=spec.name,
-        source=spec.source,
-        visual=_tensor_spec_message(spec.visual),
-        proprio=_tensor_spec_message(spec.proprio) if spec.proprio else None,
-        action_candidates=_tensor_spec_message(spec.action_candidates),
-        action_history=_tensor_spec_message(spec.action_history),
-        raw_action_dim=spec.raw_action_dim,
-        frameskip=spec.frameskip,
-        action_dim=spec.action_dim,
-        proprio_dim=spec.proprio_dim,
-        context_window=spec.context_window,
-        default_objective=_OBJECTIVE_CODES[spec.objective],
-        default_proprio_weight=spec.proprio_weight,
-        limits=jepa_pb2.Limits(**asdict(spec.limits)),
-        device=spec.device,
-        dtype=spec.dtype,
-        parameter_count=spec.parameter_count,
-        checkpoint_digest=spec.checkpoint_digest,
-        family=spec.family,
-        environment=spec.environment,
-        encoder=spec.encoder,
-        planner=jepa_pb2.PlannerDefaults(**asdict(spec.planner)) if spec.planner else None,
-        memory=jepa_pb2.MemoryUse(**asdict(spec.memory)) if spec.memory else None,
-        image_size=spec.image_size,
-        compiled=spec.compiled,
-    )
-    if spec.normalization is not None:
-        message.normalization.CopyFrom(jepa_pb2.Normalization(**asdict(spec.normalization)))
-    return message
-
-
-def model_spec(message: jepa_pb2.Model) -> ModelSpec:
-    """Decode a spec."""
-    return ModelSpec(
-        name=message.name,
-        source=message.source,
-        visual=_tensor_spec(message.visual),
-        proprio=_tensor_spec(message.proprio) if message.HasField("proprio") else None,
-        raw_action_dim=message.raw_action_dim,
-        frameskip=message.frameskip,
-        context_window=message.context_window,
-        objective=_OBJECTIVES[message.default_objective],
-        proprio_weight=message.default_proprio_weight,
-        normalization=_plain(message.normalization, Normalization) if message.HasField("normalization") else None,
-        limits=_plain(message.limits, Limits),
-        device=message.device,
-        dtype=message.dtype,
-        parameter_count=message.parameter_count,
-        checkpoint_digest=message.checkpoint_digest,
-        family=message.family,
-        environment=message.environment,
-        encoder=message.encoder,
-        planner=_plain(message.planner, PlannerDefaults) if message.HasField("planner") else None,
-        memory=_plain(message.memory, MemoryUse) if message.HasField("memory") else None,
-        image_size=message.image_size,
-        compiled=message.compiled,
-    )
-
-
-def _plain(message: Any, kind: type[_D]) -> _D:
-    """The dataclass `kind` of a message with the same fields."""
-    read = {item.name: getattr(message, item.name) for item in fields(kind)}
-    values: dict[str, Any] = {
-        name: value if isinstance(value, int | float) else tuple(value) for name, value in read.items()
-    }
-    return kind(**values)
-
-
 def fill_struct(struct: Struct, value: dict[str, Any], field: str) -> None:
     """Fill a Struct from JSON."""
     try:
         struct.update(value)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise InvalidArgumentError(f"is not JSON: {error}", reason="NOT_JSON", field=field) from error
+        raise invalid(field, f"is not JSON: {error}", "NOT_JSON") from error
 
 
 def struct_dict(struct: Struct, field: str) -> dict[str, Any]:
@@ -266,20 +184,4 @@ def struct_dict(struct: Struct, field: str) -> dict[str, Any]:
     try:
         return json_format.MessageToDict(struct)
     except (json_format.Error, ValueError) as error:
-        raise InvalidArgumentError(f"is not JSON: {error}", reason="NOT_JSON", field=field) from error
-
-
-def _tensor_spec_message(spec: TensorSpec) -> jepa_pb2.TensorSpec:
-    message = jepa_pb2.TensorSpec(shape=spec.shape, dtypes=[tensors.dtype_code(name) for name in spec.dtypes])
-    if spec.value_range is not None:
-        message.value_range.low, message.value_range.high = spec.value_range
-    return message
-
-
-def _tensor_spec(message: jepa_pb2.TensorSpec) -> TensorSpec:
-    value_range = (message.value_range.low, message.value_range.high)
-    return TensorSpec(
-        shape=tuple(message.shape),
-        dtypes=tuple(tensors.dtype_name(code) for code in message.dtypes),
-        value_range=value_range if message.HasField("value_range") else None,
-    )
+        raise invalid(field, f"is not JSON: {error}", "NOT_JSON") from error

@@ -45,6 +45,7 @@ class _Progress:
 
     def __init__(self, target: str) -> None:
         self._target = target
+        self._cancelled = False
         self.latest: PlanProgress | None = None
         """The plan after the last iteration that has been read; None before the first."""
 
@@ -56,6 +57,9 @@ class _Progress:
         """Raise the error, unless it leaves a plan to return: the deadline and a cancel do."""
         if self.latest is None or not isinstance(error, (DeadlineExceededError, CallCancelledError)):
             raise error
+
+    def _cancel_error(self) -> JepaError:
+        return CallCancelledError("the plan was cancelled")
 
     def _plan(self) -> Plan:
         last = self.latest
@@ -85,7 +89,7 @@ class Planning(_Progress, Iterator[PlanProgress]):
         try:
             return self._note(next(self._responses))
         except grpc.RpcError as error:
-            self._stop(from_rpc_error(error, self._target))
+            self._stop(self._cancel_error() if self._cancelled else from_rpc_error(error, self._target))
             raise StopIteration from None
 
     def result(self) -> Plan:
@@ -100,6 +104,7 @@ class Planning(_Progress, Iterator[PlanProgress]):
 
     def cancel(self) -> None:
         """Stop planning and free the device; `result` returns the best plan so far."""
+        self._cancelled = True
         self._responses.cancel()
 
 
@@ -113,7 +118,6 @@ class AsyncPlanning(_Progress, AsyncIterator[PlanProgress]):
         super().__init__(target)
         self._start = start
         self._responses: Any = None
-        self._cancelled = False
 
     async def __anext__(self) -> PlanProgress:
         try:
@@ -125,7 +129,7 @@ class AsyncPlanning(_Progress, AsyncIterator[PlanProgress]):
             if not self._cancelled:  # it is the awaiting task that was cancelled, and gRPC ends the call with it
                 self._cancelled = True
                 raise
-            self._stop(CallCancelledError("the plan was cancelled"))
+            self._stop(self._cancel_error())
             raise StopAsyncIteration from None
         if response is grpc.aio.EOF:
             raise StopAsyncIteration

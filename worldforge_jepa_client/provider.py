@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -11,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from worldforge_jepa_client.arguments import build_scene
 from worldforge_jepa_client.calls import Scene, ScoreResult
 from worldforge_jepa_client.client import Client
-from worldforge_jepa_client.connection import DEFAULT_TARGET, TARGET_VARIABLE
-from worldforge_jepa_client.errors import InvalidArgumentError, JepaError, NotFoundError
+from worldforge_jepa_client.connection import TARGET_VARIABLE, default_target, environment
+from worldforge_jepa_client.errors import JepaError, NotFoundError, invalid
 from worldforge_jepa_client.scene_memory import UNSEEN, SceneMemory, scene_digest
 
 if TYPE_CHECKING:
@@ -53,8 +52,8 @@ class GrpcRuntime:
     """
 
     def __init__(self, target: str | None = None, *, model: str | None = None, timeout: float = 10.0) -> None:
-        self.model = model or _environment("JEPA_WMS_MODEL_NAME")
-        self.client = Client(target or _environment(TARGET_VARIABLE) or DEFAULT_TARGET, timeout=timeout)
+        self.model = model or environment("JEPA_WMS_MODEL_NAME")
+        self.client = Client(target or default_target(), timeout=timeout)
         self.contexts_created = 0
         """How often the server was asked to keep a scene."""
         self._scenes = SceneMemory(_SCENES)
@@ -151,7 +150,7 @@ def make_provider(
         ) from error
 
     runtime = GrpcRuntime(target, model=model, timeout=timeout)
-    label = model_path or _environment("JEPA_WMS_MODEL_PATH") or runtime.model or "default"
+    label = model_path or environment("JEPA_WMS_MODEL_PATH") or runtime.model or "default"
     return GrpcJEPAWMSProvider(
         runtime,
         name=name,
@@ -171,16 +170,10 @@ def entry_point(event_handler: Callable[[Any], None] | None = None) -> GrpcJEPAW
     return make_provider(name="jepa-wms-grpc", required_env_vars=[TARGET_VARIABLE], event_handler=event_handler)
 
 
-def _environment(name: str) -> str:
-    return os.environ.get(name, "").strip()
-
-
 def _score_arguments(info: Mapping[str, Any]) -> tuple[Scene, dict[str, Any]]:
     if not isinstance(info, Mapping):
-        raise InvalidArgumentError(
-            f"is a {type(info).__name__}; expected an object with observation and goal",
-            reason="INVALID_TYPE",
-            field="info",
+        raise invalid(
+            "info", f"is a {type(info).__name__}; expected an object with observation and goal", "INVALID_TYPE"
         )
     observation, goal = (
         {"visual": info.get(name), "proprio": info.get(f"{name}_proprio")} for name in ("observation", "goal")

@@ -5,7 +5,6 @@ Written here because WorldForge need not be installed, and its release 0.5 has n
 
 from __future__ import annotations
 
-import os
 import re
 import uuid
 from collections.abc import Mapping, Sequence
@@ -15,8 +14,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+from worldforge_jepa_client.connection import TARGET_VARIABLE, environment
+
 SCHEMA_VERSION = 1
-ENVIRONMENT = ("WORLDFORGE_JEPA_TARGET", "JEPA_WMS_MODEL_NAME", "JEPA_WMS_MODEL_PATH", "JEPA_WMS_DEVICE")
+ENVIRONMENT = (TARGET_VARIABLE, "JEPA_WMS_MODEL_NAME", "JEPA_WMS_MODEL_PATH", "JEPA_WMS_DEVICE")
 """The variables that decide what a run does; a manifest says which were set, never to what."""
 
 _REDACTED = "[redacted]"
@@ -97,5 +98,5 @@ def _sanitized_text(text: str) -> str:
 
 
 def _presence(name: str) -> dict[str, Any]:
-    present = bool(os.environ.get(name, "").strip())
+    present = bool(environment(name))
     return {"name": name, "present": present, "source": f"env:{name}" if present else "unset", "secret": False}

@@ -8,16 +8,15 @@ import threading
 import weakref
 from collections.abc import Callable
 from functools import partial
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import grpc
 
-from worldforge_jepa_client.arguments import RequestKeywords
 from worldforge_jepa_client.calls import Scene, ScoreResult
 from worldforge_jepa_client.connection import deadline_after, remaining
 from worldforge_jepa_client.errors import CallCancelledError, DeadlineExceededError, UnavailableError, from_rpc_error
 from worldforge_jepa_client.exchange import Exchange, Line, Request
+from worldforge_jepa_client.keywords import RequestKeywords
 from worldforge_jepa_client.session_scene import SessionScene, goal_changes, observation_changes
 from worldforge_jepa_client.steps import Steps
 
@@ -137,9 +136,7 @@ class Session:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _change(self, changes: Scene, timeout: float | None) -> None:

@@ -19,7 +19,7 @@ from worldforge_jepa_client.calls import (
     ScoreResult,
     UnrollCall,
 )
-from worldforge_jepa_client.errors import InvalidArgumentError, from_message
+from worldforge_jepa_client.errors import from_message, invalid
 from worldforge_jepa_client.planning import Method, PlannerOptions
 from worldforge_jepa_client.v1 import jepa_pb2
 
@@ -129,9 +129,7 @@ def latent_dtype(code: int) -> str:
     """
     name = tensors.dtype_name(code) if code else LATENT_DTYPES[0]
     if name not in LATENT_DTYPES:
-        raise InvalidArgumentError(
-            f"is {name}; expected one of {', '.join(LATENT_DTYPES)}", reason="INVALID_DTYPE", field="dtype"
-        )
+        raise invalid("dtype", f"is {name}; expected one of {', '.join(LATENT_DTYPES)}", "INVALID_DTYPE")
     return name
 
 
@@ -167,9 +165,7 @@ def plan_request(call: PlanCall) -> jepa_pb2.PlanRequest:
         InvalidArgumentError: an unknown method.
     """
     if call.method not in _METHODS:
-        raise InvalidArgumentError(
-            f"is {call.method!r}; expected one of {', '.join(_METHODS)}", reason="UNKNOWN_METHOD", field="method"
-        )
+        raise invalid("method", f"is {call.method!r}; expected one of {', '.join(_METHODS)}", "UNKNOWN_METHOD")
     request = jepa_pb2.PlanRequest(
         model=call.model, method=_METHODS[call.method], seed=call.seed, on_device=call.on_device
     )
@@ -195,9 +191,7 @@ def plan_call(request: jepa_pb2.PlanRequest) -> PlanCall:
         InvalidArgumentError: an unknown method, or a malformed tensor.
     """
     if request.method not in _METHOD_NAMES:
-        raise InvalidArgumentError(
-            f"is {request.method}; expected one of {', '.join(_METHODS)}", reason="UNKNOWN_METHOD", field="method"
-        )
+        raise invalid("method", f"is {request.method}; expected one of {', '.join(_METHODS)}", "UNKNOWN_METHOD")
     told = request.planner
     scalars: dict[str, Any] = {name: getattr(told, name) for name in _SCALARS if told.HasField(name)}
     per_dim = {name: np.array(getattr(told, name), np.float32) for name in _PER_DIM if getattr(told, name)}
@@ -247,7 +241,5 @@ def plan_progress(response: jepa_pb2.PlanResponse) -> PlanProgress:
 
 def _latent_dtype_code(dtype: str) -> jepa_pb2.DataType:
     if dtype not in LATENT_DTYPES:
-        raise InvalidArgumentError(
-            f"is {dtype!r}; expected one of {', '.join(LATENT_DTYPES)}", reason="INVALID_DTYPE", field="dtype"
-        )
+        raise invalid("dtype", f"is {dtype!r}; expected one of {', '.join(LATENT_DTYPES)}", "INVALID_DTYPE")
     return tensors.dtype_code(dtype)

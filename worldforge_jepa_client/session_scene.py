@@ -7,17 +7,11 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from worldforge_jepa_client.arguments import (
-    RequestKeywords,
-    ScoreKeywords,
-    build_extra_info,
-    build_options,
-    build_scene,
-    check_keywords,
-)
+from worldforge_jepa_client.arguments import build_extra_info, build_options, build_scene
 from worldforge_jepa_client.arrays import as_array, as_observation
 from worldforge_jepa_client.calls import Scene, ScoreCall
 from worldforge_jepa_client.checks import check_candidates, check_goal_proprio, check_options, check_scene
+from worldforge_jepa_client.keywords import RequestKeywords, ScoreKeywords, check_keywords
 from worldforge_jepa_client.spec import ModelSpec
 from worldforge_jepa_client.steps import Specs, Steps, checked_steps
 

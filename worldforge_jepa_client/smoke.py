@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import itertools
 import json
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from worldforge_jepa_client.connection import TARGET_VARIABLE
+from worldforge_jepa_client.connection import TARGET_VARIABLE, environment
 from worldforge_jepa_client.errors import JepaError
 from worldforge_jepa_client.local_server import running_server
 from worldforge_jepa_client.provider import GrpcRuntime, make_provider
@@ -63,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
 @contextlib.contextmanager
 def _runtime(arguments: argparse.Namespace) -> Iterator[GrpcRuntime]:
     with contextlib.ExitStack() as stack:
-        target, model = arguments.target or os.environ.get(TARGET_VARIABLE), arguments.model
+        target, model = arguments.target or environment(TARGET_VARIABLE), arguments.model
         if not target:
             target = stack.enter_context(running_server("--model", model or "tiny"))
             model = (model or "tiny").partition("=")[0]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator
 from functools import partial
 from typing import Any, TypeVar
 
-from worldforge_jepa_client import messages, session_messages
+from worldforge_jepa_client import messages, model_messages, session_messages
 from worldforge_jepa_client.calls import (
     Context,
     LatentFrames,
@@ -25,6 +25,7 @@ from worldforge_jepa_client.checks import (
     check_unroll_call,
 )
 from worldforge_jepa_client.errors import FailedPreconditionError, InvalidArgumentError, OutOfRangeError
+from worldforge_jepa_client.scalars import as_name
 from worldforge_jepa_client.spec import ModelSpec
 from worldforge_jepa_client.v1 import jepa_pb2
 
@@ -38,7 +39,7 @@ Specs = dict[str, ModelSpec]
 
 def score_steps(call: ScoreCall, specs: Specs) -> Steps[ScoreResult]:
     """Check a call against the model's spec and send it."""
-    yield from named_checked_steps(call.scene, call.model, partial(check_score_call, call), specs)
+    yield from _named_checked_steps(call.scene, call.model, partial(check_score_call, call), specs)
     response = yield "Score", messages.score_request(call)
     return messages.score_result(response)
 
@@ -68,29 +69,29 @@ def encode_steps(observation: Observation, model: str, dtype: str, specs: Specs)
 
 def unroll_steps(call: UnrollCall, specs: Specs) -> Steps[jepa_pb2.UnrollRequest]:
     """Check a call and return its request; the responses are a stream."""
-    yield from named_checked_steps(call.scene, call.model, partial(check_unroll_call, call), specs)
+    yield from _named_checked_steps(call.scene, call.model, partial(check_unroll_call, call), specs)
     return session_messages.unroll_request(call)
 
 
 def plan_steps(call: PlanCall, specs: Specs) -> Steps[jepa_pb2.PlanRequest]:
     """Check a call and return its request; the responses are a stream."""
-    yield from named_checked_steps(call.scene, call.model, partial(check_plan_call, call), specs)
+    yield from _named_checked_steps(call.scene, call.model, partial(check_plan_call, call), specs)
     return session_messages.plan_request(call)
 
 
 def model_steps(name: str) -> Steps[ModelSpec]:
     """Ask for one model's spec."""
-    response = yield "GetModel", jepa_pb2.GetModelRequest(model=name)
-    return messages.model_spec(response.model)
+    response = yield "GetModel", jepa_pb2.GetModelRequest(model=as_name(name, "model"))
+    return model_messages.model_spec(response.model)
 
 
 def models_steps() -> Steps[list[ModelSpec]]:
     """Ask for all models' specs."""
     response = yield "ListModels", jepa_pb2.ListModelsRequest()
-    return [messages.model_spec(model) for model in response.models]
+    return [model_messages.model_spec(model) for model in response.models]
 
 
-def named_checked_steps(
+def _named_checked_steps(
     scene: Scene | str, model: str, check: Callable[[ModelSpec], None], specs: Specs
 ) -> Steps[None]:
     """`checked_steps`, but where only the server knows the model, because a context names it, it alone checks."""
@@ -100,11 +101,12 @@ def named_checked_steps(
 
 def checked_steps(model: str, check: Callable[[ModelSpec], None], specs: Specs) -> Steps[None]:
     """Check something against a model's spec; raises what `check` raises."""
-    known = specs.get(model)
+    name = as_name(model, "model")
+    known = specs.get(name)
     if known is None or not _passes(check, known):
         # Unknown, or perhaps changed by a server restart: ask before refusing.
-        specs[model] = yield from model_steps(model)
-        check(specs[model])
+        specs[name] = yield from model_steps(name)
+        check(specs[name])
 
 
 def _passes(check: Callable[[ModelSpec], None], spec: ModelSpec) -> bool:

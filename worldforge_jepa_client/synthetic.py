@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from worldforge_jepa_client.arguments import build_scene
 from worldforge_jepa_client.calls import Scene
 from worldforge_jepa_client.errors import FailedPreconditionError
+from worldforge_jepa_client.scalars import as_whole
 from worldforge_jepa_client.spec import FREE, ModelSpec
 
 Arrays = dict[str, NDArray[Any]]
@@ -31,8 +32,11 @@ def synthetic_arrays(spec: ModelSpec, *, samples: int, horizon: int, seed: int) 
     (1, T-1, A), normalized.
 
     Raises:
+        InvalidArgumentError: less than one sample or step, or a negative seed.
         FailedPreconditionError: the model does not publish the size of its actions.
     """
+    for name, value, least in (("samples", samples, 1), ("horizon", horizon, 1), ("seed", seed, 0)):
+        as_whole(value, name, least=least)
     if spec.action_dim <= 0:
         raise FailedPreconditionError(
             f"model {spec.name} does not publish the size of its actions", reason="UNKNOWN_ACTION_DIM"

@@ -14,14 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worldforge_jepa_client import arrays
-from worldforge_jepa_client.errors import InvalidArgumentError
+from worldforge_jepa_client.errors import invalid
 from worldforge_jepa_client.v1 import jepa_pb2
 
-NUMPY_DTYPES: dict[str, np.dtype[Any]] = {
+_NUMPY_DTYPES: dict[str, np.dtype[Any]] = {
     name: np.dtype(name).newbyteorder("<")
     for name in ("uint8", "int32", "int64", "bool", "float16", "float32", "float64")
 }
-_WIRE_DTYPES = NUMPY_DTYPES | {"bfloat16": np.dtype("<u2")}
+_WIRE_DTYPES = _NUMPY_DTYPES | {"bfloat16": np.dtype("<u2")}
 _CODES: dict[str, Any] = {name: jepa_pb2.DataType.Value(f"DATA_TYPE_{name.upper()}") for name in _WIRE_DTYPES}
 _NAMES = {code: name for name, code in _CODES.items()}
 _MAX_RANK = 8
@@ -53,11 +53,7 @@ def encode(array: NDArray[Any], message: jepa_pb2.Tensor, *, field: str = "tenso
     """
     name = dtype or arrays.dtype_name(array.dtype)
     if name not in _CODES:
-        raise InvalidArgumentError(
-            f"dtype {name} cannot be sent; expected one of {', '.join(_CODES)}",
-            reason="UNSUPPORTED_DTYPE",
-            field=field,
-        )
+        raise invalid(field, f"dtype {name} cannot be sent; expected one of {', '.join(_CODES)}", "UNSUPPORTED_DTYPE")
     message.dtype = _CODES[name]
     message.shape.extend(array.shape)
     wire = _to_bfloat16(array) if name == "bfloat16" else array.astype(_WIRE_DTYPES[name], copy=False)
@@ -74,24 +70,22 @@ def decode(message: jepa_pb2.Tensor, *, field: str = "tensor") -> NDArray[Any]:
     """
     name = _NAMES.get(message.dtype)
     if name is None:
-        raise InvalidArgumentError(
+        raise invalid(
+            field,
             f"dtype is {'unset' if not message.dtype else message.dtype}; expected one of {', '.join(_CODES)}",
-            reason="UNSUPPORTED_DTYPE",
-            field=field,
+            "UNSUPPORTED_DTYPE",
         )
     shape, data = _checked_shape(message, field), message.data
     expected = math.prod(shape) * _WIRE_DTYPES[name].itemsize
     if len(data) != expected:
-        raise InvalidArgumentError(
-            f"data has {len(data)} bytes; shape {shape} of {name} needs {expected}",
-            reason="DATA_LENGTH_MISMATCH",
-            field=field,
+        raise invalid(
+            field, f"data has {len(data)} bytes; shape {shape} of {name} needs {expected}", "DATA_LENGTH_MISMATCH"
         )
     wire = np.frombuffer(data, dtype=_WIRE_DTYPES[name]).reshape(shape)
     if name == "bfloat16":
         return _from_bfloat16(wire)
     if name == "bool" and wire.size and wire.view(np.uint8).max() > 1:
-        raise InvalidArgumentError("bool data holds bytes other than 0 and 1", reason="INVALID_VALUE", field=field)
+        raise invalid(field, "bool data holds bytes other than 0 and 1", "INVALID_VALUE")
     return wire if sys.byteorder == "little" else wire.astype(wire.dtype.newbyteorder("="))
 
 
@@ -104,7 +98,7 @@ def _checked_shape(message: jepa_pb2.Tensor, field: str) -> tuple[int, ...]:
         problem = f"is {list(shape)}; every dimension must be from 0 to {_MAX_DIM}"
     else:
         return shape
-    raise InvalidArgumentError(f"shape {problem}", reason="INVALID_SHAPE", field=field)
+    raise invalid(field, f"shape {problem}", "INVALID_SHAPE")
 
 
 def _to_bfloat16(array: NDArray[Any]) -> NDArray[np.uint16]:

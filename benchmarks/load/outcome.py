@@ -15,6 +15,7 @@ from benchmarks.report import Table
 _HOUR_US, _DIGITS = 3_600_000_000, 3
 _TICKS = 5  # points each time that the distance to 100 % halves
 _PERCENTILES = (50, 90, 99, 99.9, 100)
+_BEYOND = 3  # as many slower calls, or a percentile is left out
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,9 @@ class Outcome:
         return ", ".join(f"{reason} {count}" for reason, count in self.errors.most_common()) or "none"
 
     def milliseconds(self, percentile: float) -> float | str:
-        """Latency at a percentile, if there is any."""
-        if not self.latencies.get_total_count():
+        """Latency at a percentile, or `-` where too few calls are slower; 100 is the maximum, if there is any."""
+        calls = self.latencies.get_total_count()
+        if not calls or (percentile < 100 and calls * (1 - percentile / 100) < _BEYOND):
             return "-"
         return float(self.latencies.get_value_at_percentile(percentile)) / 1e3
 

@@ -30,16 +30,21 @@ class Rollout:
     objective: Objective
     proprio_weight: float
 
+    def part(self, start: int, stop: int) -> Rollout:
+        """Only the candidates from `start` to `stop`."""
+        return self if stop - start == len(self.actions) else replace(self, actions=self.actions[start:stop])
+
 
 def chunks(rollouts: Sequence[Rollout], size: int) -> Iterator[list[tuple[int, Rollout]]]:
     """Cut the candidates of all rollouts, one after the other, into chunks of `size`, each with its rollout's index."""
     chunk: list[tuple[int, Rollout]] = []
     room = size
     for index, rollout in enumerate(rollouts):
-        rest = rollout.actions
-        while len(rest):
-            chunk.append((index, replace(rollout, actions=rest[:room])))
-            rest, room = rest[room:], max(0, room - len(rest))
+        start, samples = 0, len(rollout.actions)
+        while start < samples:
+            stop = min(samples, start + room)
+            chunk.append((index, rollout.part(start, stop)))
+            start, room = stop, room - (stop - start)
             if room == 0:
                 yield chunk
                 chunk, room = [], size
@@ -73,6 +78,8 @@ def gather(rollouts: Sequence[Rollout]) -> tuple[Latents, Tensor, Tensor | None]
 
 def split(latents: Latents, rollouts: Sequence[Rollout]) -> list[Latents]:
     """Latents [B, ...] of a batch to those [S, ...] of each rollout."""
+    if len(rollouts) == 1:
+        return [latents]
     sizes = [len(each.actions) for each in rollouts]
     visual = latents.visual.split(sizes)
     proprio = [None] * len(sizes) if latents.proprio is None else latents.proprio.split(sizes)

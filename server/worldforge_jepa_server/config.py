@@ -67,6 +67,7 @@ class ServerConfig:
     model: tuple[ModelSource, ...] = _setting(
         (ModelSource("tiny", "tiny"),), "NAME or NAME=SOURCE[,key=value...]; repeatable, the first is the default"
     )
+    lazy: bool = _setting(False, "serve while models load; one that cannot be loaded is an error to its callers alone")
     device: str = _setting("cpu", "torch device of the models: cpu, cuda, cuda:1")
     threads: int = _setting(0, "torch threads; 0 is one per core")
     queue_size: int = _setting(

@@ -1,11 +1,11 @@
-"""A model in service: what is published of it, and how much it takes at a time."""
+"""Models in service: what is published of them, how much they take at a time, and why one is not."""
 
 from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
 
-from worldforge_jepa_client.errors import FailedPreconditionError
+from worldforge_jepa_client.errors import FailedPreconditionError, JepaError, NotFoundError, UnavailableError
 from worldforge_jepa_client.spec import MemoryUse, ModelSpec
 from worldforge_jepa_server.config import ServerConfig
 from worldforge_jepa_server.models.contract import ModelLoadError, SelfScoringModel, ServedModel, WorldModel
@@ -65,3 +65,52 @@ def deploy(model: ServedModel, memory: MemoryUse | None, config: ServerConfig) -
         max_message_bytes=config.max_message_bytes,
     )
     return Deployment(model, replace(spec, limits=limits, memory=memory), chunk, config.batching)
+
+
+class Deployments:
+    """A server's models by name, the first being the default: each in service, or the error that its callers get."""
+
+    def __init__(self, config: ServerConfig) -> None:
+        self._config = config
+        self._by_name: dict[str, Deployment | JepaError] = {
+            source.name: UnavailableError(
+                f"the server is loading {source.name}", reason="MODEL_LOADING", field="model", retry_after=1.0
+            )
+            for source in config.model
+        }
+
+    def put(self, model: ServedModel, memory: MemoryUse | None) -> None:
+        """Put a model into service; see `deploy`."""
+        self._by_name[model.spec.name] = deploy(model, memory, self._config)
+
+    def refuse(self, name: str, error: ModelLoadError) -> None:
+        """Tell a model's callers that it cannot be loaded."""
+        self._by_name[name] = FailedPreconditionError(
+            f"{name} cannot be loaded: {error}", reason="MODEL_NOT_LOADED", field="model"
+        )
+
+    def find(self, name: str) -> Deployment:
+        """A model in service; empty is the default.
+
+        Raises:
+            UnavailableError: it is not loaded yet.
+            FailedPreconditionError: it cannot be loaded.
+            NotFoundError: there is none of that name.
+        """
+        try:
+            found = self._by_name[name or next(iter(self._by_name))]
+        except KeyError:
+            raise NotFoundError(
+                f"{name!r} is not served; served: {', '.join(self._by_name)}", reason="MODEL_NOT_FOUND", field="model"
+            ) from None
+        if isinstance(found, JepaError):
+            raise found.with_traceback(None)
+        return found
+
+    def specs(self) -> list[ModelSpec]:
+        """What the models in service publish, once none is loading any more; raises as `find` does until then."""
+        for found in self._by_name.values():
+            if isinstance(found, UnavailableError):
+                raise found.with_traceback(None)
+        served = [found.spec for found in self._by_name.values() if isinstance(found, Deployment)]
+        return served or [self.find("").spec]

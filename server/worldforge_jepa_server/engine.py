@@ -7,9 +7,8 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
+from queue import SimpleQueue
 from typing import Any, Generic, Protocol, TypeVar, cast
 
 from worldforge_jepa_client.errors import ResourceExhaustedError
@@ -85,10 +84,9 @@ class Engine:
 
     Args:
         capacity: the cost, in candidates times horizon, of all calls accepted at a time; more are refused.
-        on_start: called in the device thread before any work, e.g. to set torch's threads there.
     """
 
-    def __init__(self, capacity: int, on_start: Callable[[], None]) -> None:
+    def __init__(self, capacity: int) -> None:
         self._capacity = capacity
         self._accepted = 0
         self.pending = 0
@@ -96,7 +94,9 @@ class Engine:
         self._cost_seconds = 0.0
         self._busy = False
         self._scheduler: Scheduler[Entry] = Scheduler()
-        self._device = ThreadPoolExecutor(1, thread_name_prefix="device", initializer=on_start)
+        self._batches: SimpleQueue[tuple[asyncio.AbstractEventLoop, list[Piece]] | None] = SimpleQueue()
+        self._device = threading.Thread(target=self._work, name="device", daemon=True)
+        self._device.start()
 
     @contextlib.contextmanager
     def accepted(self, cost: int) -> Iterator[None]:
@@ -144,23 +144,34 @@ class Engine:
         """Let the running batch end and drop what is queued."""
         self._busy = True
         while pieces := self._scheduler.take():
-            _drop(pieces)
-        self._device.shutdown(wait=True, cancel_futures=True)
+            for piece in pieces:
+                piece.task.done.cancel()
+        self._batches.put(None)
+        self._device.join()
+
+    def _work(self) -> None:
+        while self._work_once():
+            pass
+
+    def _work_once(self) -> bool:
+        """On the device thread: run the next batch, and let go of all it held; False once the engine is closed."""
+        batch = self._batches.get()
+        if batch is None:
+            return False
+        loop, pieces = batch
+        outcomes, seconds = _run(pieces)
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(self._finished, pieces, outcomes, seconds)
+        return True
 
     def _dispatch(self) -> None:
         """If the device is free, take what waits."""
         pieces = [] if self._busy else self._scheduler.take()
         if pieces:
             self._busy = True
-            running = asyncio.get_running_loop().run_in_executor(self._device, _run, pieces)
-            running.add_done_callback(partial(self._finished, pieces))
+            self._batches.put((asyncio.get_running_loop(), pieces))
 
-    def _finished(self, pieces: list[Piece], running: asyncio.Future[tuple[Sequence[Any], float]]) -> None:
-        if running.cancelled():  # by `close`
-            _drop(pieces)
-            return
-        error = running.exception()  # only where the device's thread could not start
-        outcomes, seconds = ([error] * len(pieces), 0.0) if error else running.result()
+    def _finished(self, pieces: list[Piece], outcomes: Sequence[Any], seconds: float) -> None:
         self._scheduler.charge(pieces[0].task.queue, seconds)
         cost = sum((piece.stop - piece.start) * piece.task.unit for piece in pieces)
         if cost > 1:  # it had candidates
@@ -175,18 +186,11 @@ class Engine:
         entry.device_seconds += seconds
         if entry.done.done():
             return
-        if isinstance(outcome, StopIteration):  # which no future takes
-            outcome = RuntimeError("StopIteration on the device thread")
-        if isinstance(outcome, Exception):
+        if isinstance(outcome, BaseException):
             self._scheduler.discard(entry)
-            entry.done.set_exception(outcome)
+            entry.done.set_exception(_raisable(outcome))
         elif piece.last:
             entry.done.set_result(outcome)
-
-
-def _drop(pieces: list[Piece]) -> None:
-    for piece in pieces:
-        piece.task.done.cancel()
 
 
 def run_here(job: Job[_R]) -> _R:
@@ -196,7 +200,7 @@ def run_here(job: Job[_R]) -> _R:
     result: Any = None
     while pieces := scheduler.take():
         ((result,), _) = _run(pieces)
-        if isinstance(result, Exception):
+        if isinstance(result, BaseException):
             raise result
     return cast(_R, result)
 
@@ -210,6 +214,15 @@ def _run(pieces: list[Piece]) -> tuple[Sequence[Any], float]:
     began = time.perf_counter()
     try:
         outcomes = pieces[0].task.job.run(pieces)
-    except Exception as error:
+    except BaseException as error:  # also SystemExit of a model's own code: the thread has others to serve
         outcomes = [error] * len(pieces)
     return outcomes, time.perf_counter() - began
+
+
+def _raisable(error: BaseException) -> Exception:
+    """What a future takes and no event loop stops for."""
+    if isinstance(error, Exception) and not isinstance(error, StopIteration):
+        return error
+    wrapped = RuntimeError(f"{type(error).__name__} on the device thread")
+    wrapped.__cause__ = error
+    return wrapped

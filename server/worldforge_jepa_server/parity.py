@@ -6,7 +6,6 @@ Exits with 1 where they differ by more than the tolerance, or choose different c
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from worldforge_jepa_client.arguments import build_score_call
 from worldforge_jepa_client.calls import Scene
 from worldforge_jepa_client.client import Client
-from worldforge_jepa_client.connection import DEFAULT_TARGET, TARGET_VARIABLE
+from worldforge_jepa_client.connection import default_target
 from worldforge_jepa_client.errors import FailedPreconditionError
 from worldforge_jepa_client.spec import ModelSpec, Objective
 from worldforge_jepa_client.synthetic import scene_of, synthetic_arrays
@@ -25,14 +24,19 @@ from worldforge_jepa_server.config import ModelSource, ServerConfig
 
 if TYPE_CHECKING:
     from worldforge_jepa_server.models.contract import ServedModel
+    from worldforge_jepa_server.score_jobs import Step
 
 
 @dataclass(frozen=True)
 class Parity:
-    """How far scores of the same S >= 2 candidates, float32 [S], agree: `served` by a server, and `local`."""
+    """How far scores of the same S >= 2 candidates, float32 [S], agree: `served` by a server, and `local`.
+
+    `same_best` says whether the best of both is the same candidate; which way is better, their model says.
+    """
 
     served: NDArray[np.float32]
     local: NDArray[np.float32]
+    same_best: bool
 
     @property
     def max_difference(self) -> float:
@@ -49,15 +53,10 @@ class Parity:
         """Spearman's: 1 where both rank the candidates alike."""
         return float(np.corrcoef(_ranks(self.served), _ranks(self.local))[0, 1])
 
-    @property
-    def same_best(self) -> bool:
-        """Whether both choose the same candidate."""
-        return bool(self.served.argmin() == self.local.argmin())
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
-    target = os.environ.get(TARGET_VARIABLE) or DEFAULT_TARGET
+    target = default_target()
     parser.add_argument("--target", default=target, help=f"a running server (default: {target})")
     parser.add_argument(
         "--model", type=ModelSource.parse, required=True, metavar="NAME=SOURCE[,key=value...]", help="as the server got"
@@ -85,7 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"model             {model.spec.name}, {model.spec.checkpoint_digest or 'no digest published'}")
     print(f"max difference    {parity.max_difference:.3g}, relative {parity.relative_difference:.3g}")
     print(f"rank correlation  {parity.rank_correlation:.6f}")
-    print(f"argmin            {'the same' if parity.same_best else 'differs'}")
+    print(f"best candidate    {'the same' if parity.same_best else 'differs'}")
     print(f"{'agree' if agree else 'disagree'} at tolerance {arguments.tolerance:g}")
     return 0 if agree else 1
 
@@ -103,8 +102,9 @@ def compare(model: ServedModel, arguments: argparse.Namespace) -> Parity:
         arrays = synthetic_arrays(model.spec, samples=arguments.samples, horizon=arguments.horizon, seed=arguments.seed)
         candidates, scene = arrays["action_candidates"], scene_of(arrays)
         options = {"objective": arguments.objective, "model": model.spec.name}
-        served = client.score(**vars(scene), action_candidates=candidates, **options).scores
-    return Parity(served, _score_here(model, scene, candidates, arguments.objective))
+        served = client.score(**vars(scene), action_candidates=candidates, **options)
+    local = _score_here(model, scene, candidates, arguments.objective)
+    return Parity(served.scores, local.scores, same_best=served.best_index == local.best_index)
 
 
 def _check_same_weights(served: ModelSpec, local: ModelSpec) -> None:
@@ -116,9 +116,7 @@ def _check_same_weights(served: ModelSpec, local: ModelSpec) -> None:
         )
 
 
-def _score_here(
-    model: ServedModel, scene: Scene, candidates: NDArray[np.float32], objective: str | None
-) -> NDArray[np.float32]:
+def _score_here(model: ServedModel, scene: Scene, candidates: NDArray[np.float32], objective: str | None) -> Step:
     from worldforge_jepa_server.contexts import Cache
     from worldforge_jepa_server.deployment import deploy
     from worldforge_jepa_server.encoding import Encoder
@@ -129,7 +127,7 @@ def _score_here(
     scenes = Scenes(Encoder(Cache(max_bytes=0, ttl=0)), Cache(max_bytes=0, ttl=0))
     call = build_score_call(scene, candidates, {"objective": objective})
     job = score_candidates(deploy(model, None, ServerConfig()), scenes.whole(scene, model), call)
-    return run_here(job).scores
+    return run_here(job)
 
 
 def _ranks(scores: NDArray[np.float32]) -> NDArray[np.int64]:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from functools import partial
 from importlib.metadata import version
-from types import MappingProxyType
 
 from worldforge_jepa_client.calls import (
     Context,
@@ -30,16 +29,15 @@ from worldforge_jepa_client.checks import (
     check_selection,
     planner_for,
 )
-from worldforge_jepa_client.errors import NotFoundError, UnavailableError
 from worldforge_jepa_client.planning import Planner
-from worldforge_jepa_client.spec import MemoryUse, ModelSpec
+from worldforge_jepa_client.spec import ModelSpec
 from worldforge_jepa_server import jobs
 from worldforge_jepa_server.config import ServerConfig
 from worldforge_jepa_server.contexts import Cache
-from worldforge_jepa_server.deployment import Deployment, deploy
+from worldforge_jepa_server.deployment import Deployment, Deployments
 from worldforge_jepa_server.encoding import EncodedScene, Encoder
 from worldforge_jepa_server.engine import Call, Caller, Engine
-from worldforge_jepa_server.models.contract import Latents, ServedModel
+from worldforge_jepa_server.models.contract import Latents
 from worldforge_jepa_server.planning import DeviceArrays
 from worldforge_jepa_server.scenes import OpenScene, Scenes, StoredScene
 from worldforge_jepa_server.score_jobs import Step
@@ -50,37 +48,28 @@ _TORCH = version("torch")
 
 
 class Runtime:
-    """Runs the models it is given on one engine; until then every operation is UNAVAILABLE."""
+    """Runs models on one engine.
+
+    Attributes:
+        models: the models; an operation on one that is not in service raises what `Deployments.find` does.
+    """
 
     def __init__(self, engine: Engine, config: ServerConfig) -> None:
         self._engine = engine
         self._config = config
-        self._models: Mapping[str, Deployment] = {}
+        self.models = Deployments(config)
         self._latents: Cache[Latents] = Cache(config.cache_bytes, config.context_ttl)
         self._contexts: Cache[StoredScene] = Cache(config.cache_bytes, config.context_ttl)
         self._encoder = Encoder(self._latents)
         self._scenes = Scenes(self._encoder, self._contexts)
 
-    def serve(
-        self, models: Mapping[str, ServedModel], memory: Mapping[str, MemoryUse | None] = MappingProxyType({})
-    ) -> None:
-        """Answer for these models from now on, the first one being the default; `memory` is what they need.
-
-        Raises:
-            ModelLoadError: the memory budget does not do for one of them.
-        """
-        self._models = {
-            name: deploy(model, memory.get(name, model.spec.memory), self._config) for name, model in models.items()
-        }
-
     def specs(self) -> list[ModelSpec]:
-        """The contracts of all models, the default one first."""
-        self._model("")
-        return [deployed.spec for deployed in self._models.values()]
+        """The contracts of all models in service, the default one first."""
+        return self.models.specs()
 
     def spec(self, name: str) -> ModelSpec:
         """A model's contract."""
-        return self._model(name).spec
+        return self.models.find(name).spec
 
     async def score(self, call: ScoreCall, caller: Caller) -> ScoreResult:
         """Score candidates."""
@@ -95,7 +84,7 @@ class Runtime:
 
         Never refused for a full queue: who holds a scene waits for one call before he makes the next.
         """
-        deployed = self._model(call.model)
+        deployed = self.models.find(call.model)
         _check(call, deployed.spec)
         return await self._score(deployed, scene, call, caller)
 
@@ -117,15 +106,15 @@ class Runtime:
 
     def hold(self, scene: Scene, model: str) -> OpenScene:
         """Open a whole scene for as long as it is held."""
-        return self._scenes.whole(scene, self._model(model).model)
+        return self._scenes.whole(scene, self.models.find(model).model)
 
     async def encode_now(self, scene: OpenScene, model: str, caller: Caller) -> None:
         """Encode a held scene."""
-        await self._engine.run(_encoding(scene), self._model(model).spec.name, caller)
+        await self._engine.run(_encoding(scene), self.models.find(model).spec.name, caller)
 
     async def create_context(self, scene: Scene, model_name: str, caller: Caller) -> Context:
         """Encode a scene and keep it."""
-        deployed = self._model(model_name)
+        deployed = self.models.find(model_name)
         with self._scenes.opened(scene, deployed.model) as opened, self._engine.accepted(opened.frames):
             encoded, _ = await self._engine.run(_encoding(opened), deployed.spec.name, caller)
         return self._scenes.keep(deployed.model, encoded)
@@ -146,7 +135,7 @@ class Runtime:
 
     async def encode(self, observation: Observation, model_name: str, caller: Caller) -> LatentFrames:
         """Encode an observation."""
-        deployed = self._model(model_name)
+        deployed = self.models.find(model_name)
         model = deployed.world
         check_observation(observation, deployed.spec, "observation", needs_proprio=False)
         frames = observation.visual.shape[1]
@@ -210,18 +199,7 @@ class Runtime:
         return planner
 
     def _model_for(self, scene: Scene | str, name: str) -> Deployment:
-        return self._model(self._scenes.model_of(scene, name))
-
-    def _model(self, name: str) -> Deployment:
-        if not self._models:
-            raise UnavailableError("the server is loading its models", reason="MODEL_LOADING", retry_after=1.0)
-        try:
-            return self._models[name or next(iter(self._models))]
-        except KeyError:
-            served = ", ".join(self._models)
-            raise NotFoundError(
-                f"{name!r} is not served; served: {served}", reason="MODEL_NOT_FOUND", field="model"
-            ) from None
+        return self.models.find(self._scenes.model_of(scene, name))
 
 
 def _encoding(scene: OpenScene) -> Call[EncodedScene]:

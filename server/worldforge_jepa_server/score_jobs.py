@@ -94,7 +94,7 @@ class Scoring(Generic[_R]):
                 scene = self._scene.encoded()
                 check_goal_proprio(scene.goal, self._options, self._deployment.spec)
                 self._whole = rollout(self._deployment.world, scene, self._ask(), self._options)
-        return replace(self._whole, actions=self._whole.actions[piece.start : piece.stop])
+        return self._whole.part(piece.start, piece.stop)
 
     def end(self, piece: Piece, scored: Scored, encode_seconds: float) -> _R | None:
         """Take the scores of a piece; with the last one make the result."""
@@ -102,14 +102,20 @@ class Scoring(Generic[_R]):
         self._done.append((scored, encode_seconds))
         if not piece.last:
             return None
-        parts = [part for part, _ in self._done]
-        whole = replace(
-            scored,
-            scores=torch.cat([part.scores for part in parts]),
-            unroll_seconds=sum(part.unroll_seconds for part in parts),
-            distance_seconds=sum(part.distance_seconds for part in parts),
-        )
+        whole = _joined([part for part, _ in self._done])
         return self._tell(Step(whole.scores.cpu().numpy(), whole, sum(seconds for _, seconds in self._done)))
+
+
+def _joined(parts: Sequence[Scored]) -> Scored:
+    """The scores of a request from those of its pieces."""
+    if len(parts) == 1:
+        return parts[0]
+    return replace(
+        parts[0],
+        scores=torch.cat([part.scores for part in parts]),
+        unroll_seconds=sum(part.unroll_seconds for part in parts),
+        distance_seconds=sum(part.distance_seconds for part in parts),
+    )
 
 
 class _All:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -116,7 +117,7 @@ def check_finite(scores: Tensor) -> None:
     Raises:
         InternalError: the model gave NaN or infinite scores.
     """
-    broken = int((~scores.isfinite()).sum())
+    broken = len(scores) - np.count_nonzero(np.isfinite(scores.numpy(force=True)))
     if broken:
         raise InternalError(
             f"the model gave {broken} of {len(scores)} scores as NaN or infinite", reason="NON_FINITE_SCORES"
@@ -173,7 +174,7 @@ def _history(model: WorldModel, scene: EncodedScene, is_normalized: bool) -> Ten
 
 def to_actions(model: ServedModel, actions: NDArray[Any], are_normalized: bool) -> Tensor:
     """Actions [..., A] of a request to normalized ones on the model's device."""
-    tensor = torch.tensor(actions, device=model.spec.device, dtype=torch.float32)
+    tensor = torch.from_numpy(np.array(actions, np.float32)).to(model.spec.device)
     return tensor if are_normalized else model.normalize_actions(tensor)
 
 

@@ -13,13 +13,14 @@ import grpc.aio
 from grpc_health.v1 import health, health_pb2_grpc
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 
+from worldforge_jepa_client.errors import JepaError
 from worldforge_jepa_client.spec import MemoryUse
 from worldforge_jepa_server import reflection
 from worldforge_jepa_server.allocator import tune_malloc
-from worldforge_jepa_server.config import ServerConfig
+from worldforge_jepa_server.config import ModelSource, ServerConfig
 from worldforge_jepa_server.device import use_threads
 from worldforge_jepa_server.engine import Call, Engine
-from worldforge_jepa_server.models.contract import ServedModel
+from worldforge_jepa_server.models.contract import ModelLoadError, ServedModel
 from worldforge_jepa_server.models.registry import load_model
 from worldforge_jepa_server.runtime import Runtime
 from worldforge_jepa_server.servicer import SERVICE_NAME, WorldModelServicer, generic_handler
@@ -37,25 +38,26 @@ class BindError(Exception):
 async def serve(config: ServerConfig) -> None:
     """Serve until SIGTERM or SIGINT, then drain; prints `serving on <address>` once models are loaded.
 
-    Health says NOT_SERVING, and calls get UNAVAILABLE, until then and while draining.
+    Health says NOT_SERVING, and calls to what is not loaded get UNAVAILABLE, until then and while draining. A lazy
+    server prints at once.
 
     Raises:
         BindError: the address is taken or malformed.
-        ModelLoadError: a model cannot be loaded.
+        ModelLoadError: a model cannot be loaded, and the server is not lazy.
     """
     stopping = _on_signals()
     _log.info("malloc: %s", tune_malloc())
-    engine = Engine(config.queue_size, partial(use_threads, config.threads))
+    engine = Engine(config.queue_size)
     runtime, healthy = Runtime(engine, config), health.aio.HealthServicer()
     servicer = WorldModelServicer(runtime)
     server = _build(config, servicer, healthy)
     address = _bind(server, config.listen)
     await _announce(healthy, HealthCheckResponse.NOT_SERVING)
     await server.start()
+    loading = asyncio.create_task(_load_all(config, engine, runtime, healthy))
     try:
-        (models, memory), _ = await engine.run(Call(partial(_load, config)))
-        runtime.serve(models, memory)
-        await _announce(healthy, HealthCheckResponse.SERVING)
+        if not config.lazy:
+            await loading
         print(f"serving on {address}", flush=True)
         await _until(stopping, runtime, config.context_ttl / _SWEEPS_PER_TTL)
         _log.info("draining: accepted calls may take %g s to finish", config.drain_seconds)
@@ -63,6 +65,7 @@ async def serve(config: ServerConfig) -> None:
         servicer.drain()
         await server.stop(config.drain_seconds)
     finally:
+        loading.cancel()
         await server.stop(None)
         engine.close()
 
@@ -106,13 +109,27 @@ def _bind(server: grpc.aio.Server, listen: str) -> str:
     return listen if listen.startswith("unix:") else f"{listen.rpartition(':')[0]}:{port}"
 
 
-def _load(config: ServerConfig, _: Event) -> tuple[dict[str, ServedModel], dict[str, MemoryUse | None]]:
-    models, memory = {}, {}
+async def _load_all(config: ServerConfig, engine: Engine, runtime: Runtime, healthy: health.aio.HealthServicer) -> None:
+    """Put one model after the other into service; healthy is a server that has one when all have been tried."""
     for source in config.model:
-        model = load_model(source, config.device)
-        models[source.name], memory[source.name] = model, warm_up(model)
-        _log.info("model %s: %d parameters on %s", source.name, model.spec.parameter_count, model.spec.device)
-    return models, memory
+        try:
+            (model, memory), _ = await engine.run(Call(partial(_load, source, config)))
+            runtime.models.put(model, memory)
+        except ModelLoadError as error:
+            if not config.lazy:
+                raise
+            _log.error("cannot load %s: %s", source.name, error)
+            runtime.models.refuse(source.name, error)
+    with contextlib.suppress(JepaError):
+        runtime.specs()
+        await _announce(healthy, HealthCheckResponse.SERVING)
+
+
+def _load(source: ModelSource, config: ServerConfig, _: Event) -> tuple[ServedModel, MemoryUse | None]:
+    use_threads(config.threads)
+    model = load_model(source, config.device)
+    _log.info("model %s: %d parameters on %s", source.name, model.spec.parameter_count, model.spec.device)
+    return model, warm_up(model)
 
 
 async def _announce(healthy: health.aio.HealthServicer, status: HealthCheckResponse.ServingStatus) -> None:

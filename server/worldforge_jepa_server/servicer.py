@@ -11,7 +11,7 @@ import grpc
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message_factory import GetMessageClass
 
-from worldforge_jepa_client import messages, session_messages
+from worldforge_jepa_client import messages, model_messages, session_messages
 from worldforge_jepa_client.errors import UnavailableError
 from worldforge_jepa_client.v1 import jepa_pb2
 from worldforge_jepa_server.engine import Caller
@@ -45,11 +45,13 @@ class WorldModelServicer:
 
     async def ListModels(self, request: jepa_pb2.ListModelsRequest, _: _Context) -> jepa_pb2.ListModelsResponse:
         """See the proto."""
-        return jepa_pb2.ListModelsResponse(models=[messages.model_message(spec) for spec in self._runtime.specs()])
+        return jepa_pb2.ListModelsResponse(
+            models=[model_messages.model_message(spec) for spec in self._runtime.specs()]
+        )
 
     async def GetModel(self, request: jepa_pb2.GetModelRequest, _: _Context) -> jepa_pb2.GetModelResponse:
         """See the proto."""
-        return jepa_pb2.GetModelResponse(model=messages.model_message(self._runtime.spec(request.model)))
+        return jepa_pb2.GetModelResponse(model=model_messages.model_message(self._runtime.spec(request.model)))
 
     async def Score(self, request: jepa_pb2.ScoreRequest, context: _Context) -> jepa_pb2.ScoreResponse:
         """See the proto."""

@@ -1,14 +1,18 @@
 """Runs in an environment of its own, started by tests/test_worldforge.py: Python 3.13, WorldForge, no torch."""
 
 import os
-import socket
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.provider_calls import PATIENCE, info_of
+from tests.targets import dead_target, silent_target  # noqa: F401
+from worldforge_jepa_client.provider import make_provider
+
 try:
     import worldforge.providers.jepa_wms  # noqa: F401
+    from worldforge import WorldForge
 except ImportError:
     collect_ignore_glob = ["test_*.py"]
 
@@ -41,25 +45,32 @@ def address_in(variable):
     return address
 
 
-@pytest.fixture
-def dead_target():
-    """An address that refuses connections: bound, so that nobody else takes it, but not listening."""
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        yield f"127.0.0.1:{bound.getsockname()[1]}"
-
-
-@pytest.fixture
-def silent_target():
-    """An address that accepts connections and never says a word."""
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        listening.listen()
-        yield f"127.0.0.1:{listening.getsockname()[1]}"
-
-
 @pytest.fixture(scope="session")
 def scene():
     """The arrays that tests/test_worldforge.py renders: start and goal, images [3, 64, 64] and positions [2] in px."""
     with np.load(SCENE) as arrays:
         return dict(arrays)
+
+
+@pytest.fixture
+def info(scene):
+    return info_of(scene) | {"actions_are_normalized": False}
+
+
+@pytest.fixture
+def events():
+    return []
+
+
+@pytest.fixture
+def provider(target, events):
+    provider = make_provider(target=target, timeout=PATIENCE, health_timeout=PATIENCE, event_handler=events.append)
+    yield provider
+    provider.close()
+
+
+@pytest.fixture
+def forge(tmp_path, provider):
+    forge = WorldForge(state_dir=tmp_path, auto_register_remote=False)
+    forge.register_provider(provider)
+    return forge

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from worldforge import Action, WorldForge
 
+from tests.provider_calls import info_of
 from worldforge_jepa_client.actions import ActionMapping
 from worldforge_jepa_client.provider import make_provider
 
@@ -40,12 +41,7 @@ def test_the_plain_form_is_worldforges_json(mapping, candidates):
 def test_a_world_plans_with_them(tmp_path, provider, mapping, candidates, scene):
     forge = WorldForge(state_dir=tmp_path, auto_register_remote=False)
     forge.register_provider(provider)
-    info = {
-        "observation": scene["start_image"],
-        "goal": scene["goal_image"],
-        "observation_proprio": scene["start"],
-        "goal_proprio": scene["goal"],
-    }
+    info = info_of(scene)
     plans = mapping.actions(candidates, make=Action)
     plan = forge.create_world("two rooms", provider="jepa-wms").plan(
         goal="be where the goal image shows",

@@ -11,6 +11,7 @@ from worldforge import WorldForge
 from worldforge.providers import ProviderError
 from worldforge.testing import assert_provider_contract
 
+from tests.provider_calls import info_of
 from worldforge_jepa_client import provider as providers
 from worldforge_jepa_client.provider import make_provider
 
@@ -30,13 +31,7 @@ def made(event_handler=None):
 
 
 def score_inputs(scene):
-    info = {
-        "observation": scene["start_image"],
-        "goal": scene["goal_image"],
-        "observation_proprio": scene["start"],
-        "goal_proprio": scene["goal"],
-    }
-    return {"info": info, "action_candidates": [[[[0.0] * 10]]]}
+    return {"info": info_of(scene), "action_candidates": [[[[0.0] * 10]]]}
 
 
 def test_without_a_target_in_the_environment_it_is_not_configured():

@@ -1,17 +1,19 @@
-"""The failures of tests/fixtures through WorldForge: a ProviderError, one event that says so, and the next call works."""
+"""Failures through WorldForge, those of tests/fixtures among them: a ProviderError, and one event that says so."""
 
+import time
 from contextlib import closing
 
+import numpy as np
 import pytest
 from worldforge.providers import ProviderError
 from worldforge.providers.jepa_wms import JEPAWMSProvider
 
 from tests.failures import assert_says, read, sent
+from tests.provider_calls import PATIENCE, RIGHT, A, candidates
 from worldforge_jepa_client.provider import GrpcRuntime, make_provider
 
 REQUESTS, MODELS, PROVIDER = read("requests"), read("models"), read("provider")
 GOOD = sent(REQUESTS["good"], {})
-PATIENCE = 30  # seconds a call may take on a busy machine
 
 
 def arguments(values):
@@ -31,6 +33,7 @@ def healthy(faulty_target):
 
 
 def assert_fails(provider, expected, **call):
+    """It is a ProviderError that says what is expected, and one failure event that says the same."""
     events = []
     provider.event_handler = events.append
     with pytest.raises(ProviderError) as caught:
@@ -74,3 +77,39 @@ def test_a_provider_without_model_path_or_runtime(faulty_target, case):
         assert (provider.configured(), provider.health().healthy) == (False, False)
         assert provider.health().details == case["health"]
         assert_fails(provider, case["message"], **arguments(GOOD))
+
+
+# Failures of the connection
+
+
+def test_the_server_is_down(dead_target, info):
+    provider = make_provider(target=dead_target)
+    started = time.monotonic()
+    assert_fails(provider, f"...unavailable: {dead_target}: ...connect...", info=info, action_candidates=candidates())
+    assert time.monotonic() - started < 2
+
+
+def assert_chooses_right(provider, info):
+    assert provider.score_actions(info=info, action_candidates=candidates()).best_index == RIGHT
+
+
+def test_the_deadline_passes_while_the_model_runs(target, provider, info):
+    with closing(make_provider(target=target, timeout=PATIENCE)) as impatient:
+        assert_chooses_right(impatient, info)
+        impatient.runtime.client.timeout = 0.2
+        started = time.monotonic()
+        long = np.zeros((1, 4096, 64, A), np.float32)
+        assert_fails(impatient, "...deadline_exceeded: ...Deadline Exceeded...", info=info, action_candidates=long)
+        assert time.monotonic() - started < 5
+    assert_chooses_right(provider, info)
+
+
+def test_a_server_that_never_answers(silent_target, info):
+    provider = make_provider(target=silent_target, timeout=0.3)
+    assert_fails(provider, "...deadline_exceeded: ...", info=info, action_candidates=candidates())
+
+
+def test_a_closed_provider(target, info):
+    provider = make_provider(target=target, timeout=PATIENCE)
+    provider.close()
+    assert_fails(provider, "...closed channel...", info=info, action_candidates=candidates())

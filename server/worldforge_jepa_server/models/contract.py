@@ -5,9 +5,10 @@ Letters: B batch, T frames, H horizon, A packed action dim, N tokens, D latent d
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -103,20 +104,26 @@ class OwnScores:
     metadata: Mapping[str, Any]
 
 
-@runtime_checkable
-class SelfScoringModel(Protocol):
-    """A model with a scoring method of its own: its latents, if it has any, are its own affair."""
+class SelfScoringModel(ABC):
+    """A model with a scoring method of its own: its latents, if it has any, are its own affair.
+
+    A base class and no protocol, because every call asks which of the two its model is.
+    """
 
     @property
+    @abstractmethod
     def spec(self) -> ModelSpec:
         """What the model publishes about itself."""
 
+    @abstractmethod
     def encode(self, observation: Observation) -> Latents:
         """What is kept of a scene: its frames as they are."""
 
+    @abstractmethod
     def normalize_actions(self, actions: Tensor) -> Tensor:
         """Raw packed actions [..., A] to the units the model was trained with."""
 
+    @abstractmethod
     def score(self, question: Question) -> OwnScores:
         """Ask the model.
 

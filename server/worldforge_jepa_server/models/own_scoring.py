@@ -13,7 +13,7 @@ from torch import Tensor
 from worldforge_jepa_client.checks import proprio_weight
 from worldforge_jepa_client.errors import InternalError
 from worldforge_jepa_client.spec import ModelSpec
-from worldforge_jepa_server.models.contract import Latents, Observation, OwnScores, Question
+from worldforge_jepa_server.models.contract import Latents, Observation, OwnScores, Question, SelfScoringModel
 from worldforge_jepa_server.models.upstream import blaming, normalized
 
 METHODS = ("score_actions", "score_action_candidates", "compute_scores", "get_cost")
@@ -31,7 +31,7 @@ def own_method(model: Any) -> Scorer | None:
     return None
 
 
-class OwnScoringModel:
+class OwnScoringModel(SelfScoringModel):
     """A model that is asked for its scores.
 
     Args:

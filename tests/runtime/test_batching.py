@@ -9,8 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.in_process import CountingModel, running
-from tests.scenes import raw_candidates, scene
+from tests.in_process import DEADLINE, CountingModel, Stop, running, waiting
+from tests.scenes import candidates, raw_candidates, scene
 from worldforge_jepa_client import AsyncClient
 from worldforge_jepa_client.arguments import build_scene
 from worldforge_jepa_client.calls import ScoreOptions
@@ -21,7 +21,6 @@ from worldforge_jepa_server.encoding import Encoder
 from worldforge_jepa_server.models import tiny
 from worldforge_jepa_server.scoring import rollout, score, score_together, to_actions
 
-DEADLINE = 60
 H = 3
 MODEL = tiny.load("cpu", "tiny")
 ENCODER = Encoder(Cache(2**24, 1000.0))
@@ -43,7 +42,7 @@ def repeated(frame, frames):
 
 
 def actions(samples, seed):
-    return to_actions(MODEL, raw_candidates(samples, H, seed)["action_candidates"][0], False)
+    return to_actions(MODEL, candidates(samples, H, seed)[0], False)
 
 
 Request = st.tuples(
@@ -75,31 +74,6 @@ def test_frames_beyond_the_window_are_not_even_encoded():
     np.testing.assert_array_equal(kept.action_history, where.action_history[:, -1:])
 
 
-class Stop:
-    """Stops the model before its next step, until it may go on."""
-
-    def __init__(self, model):
-        self._reached, self._go = threading.Event(), threading.Event()
-        model.before_step = self._step
-
-    def _step(self):
-        self._reached.set()
-        assert self._go.wait(DEADLINE)
-
-    async def reached(self):
-        assert await asyncio.to_thread(self._reached.wait, DEADLINE)
-
-    def go_on(self):
-        self._go.set()
-
-
-async def waiting(server, jobs):
-    """Return once so many jobs wait or run."""
-    async with asyncio.timeout(DEADLINE):
-        while server.engine.pending != jobs:  # noqa: ASYNC110 - the engine has no event to wait for
-            await asyncio.sleep(0.01)
-
-
 async def together(server, client, calls):
     """What becomes of calls that wait together behind another, and how many steps the model did for them."""
     stop = Stop(server.model)
@@ -108,23 +82,10 @@ async def together(server, client, calls):
     tasks = [asyncio.create_task(call) for call in calls]
     await waiting(server, 1 + len(tasks))
     before = server.model.steps
-    server.model.before_step = lambda: None
     stop.go_on()
     ends = await asyncio.gather(*tasks, return_exceptions=True)
     await first
     return ends, server.model.steps - before - 1
-
-
-@pytest.fixture
-async def server():
-    async with running() as server:
-        yield server
-
-
-@pytest.fixture
-async def client(server):
-    async with AsyncClient(server.target, timeout=DEADLINE) as client:
-        yield client
 
 
 def asked(seed, **more):
@@ -165,7 +126,7 @@ async def test_a_small_call_beside_a_huge_one_waits_for_one_piece():
             server.model._model.unroll, stop = noted, Stop(server.model)
             huge = asyncio.create_task(client.score(**scene(), **raw_candidates(45, H)))
             await stop.reached()
-            small = asyncio.create_task(session.score(raw_candidates(3, H)["action_candidates"]))
+            small = asyncio.create_task(session.score(candidates(3, H)))
             await waiting(server, 2)
             stop.go_on()
             assert len((await small).scores) == 3

@@ -5,12 +5,12 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from tests.scenes import raw_candidates, scene
+from tests.scenes import candidates, scene
 from worldforge_jepa_client.calls import Observation, Scene
 from worldforge_jepa_client.provider import GrpcRuntime
 from worldforge_jepa_client.scene_memory import SEEN, UNSEEN, SceneMemory, scene_digest
 
-CANDIDATES = raw_candidates()["action_candidates"]
+CANDIDATES = candidates()
 
 
 def info(start=(12.0, 32.0), goal=(24.0, 32.0)):
@@ -22,12 +22,6 @@ def info(start=(12.0, 32.0), goal=(24.0, 32.0)):
         "goal_proprio": parts["goal"]["proprio"],
         "actions_are_normalized": False,
     }
-
-
-@pytest.fixture
-def runtime(server):
-    with GrpcRuntime(server.target, timeout=60) as runtime:
-        yield runtime
 
 
 @pytest.fixture

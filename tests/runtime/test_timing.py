@@ -3,32 +3,15 @@
 import asyncio
 import time
 
-import pytest
-
-from tests.in_process import running
-from tests.scenes import raw_candidates, scene
-from worldforge_jepa_client import AsyncClient
+from tests.scenes import RAW, candidates, raw_candidates, scene
 from worldforge_jepa_client.arguments import build_scene, build_score_call
 from worldforge_jepa_server.engine import Caller
 
-DEADLINE = 60
 ACCOUNTED = 0.9
 
 
 def parts(timing):
     return timing.queue_us + timing.decode_us + timing.encode_us + timing.unroll_us + timing.distance_us
-
-
-@pytest.fixture
-async def server():
-    async with running() as server:
-        yield server
-
-
-@pytest.fixture
-async def client(server):
-    async with AsyncClient(server.target, timeout=DEADLINE) as client:
-        yield client
 
 
 def accounted(timing):
@@ -51,15 +34,14 @@ async def test_a_call_that_waits_says_so(client):
 async def test_streams_and_plans_say_it_too(client):
     async with client.session(**scene()) as session:
         for seed in range(3):
-            assert accounted((await session.score(raw_candidates(100, 6, seed)["action_candidates"])).timing)
+            assert accounted((await session.score(candidates(100, 6, seed))).timing)
     async for progress in client.plan(**scene(), samples=64, horizon=6, iterations=3, elites=4):
         assert accounted(progress.timing)
 
 
 async def test_the_total_is_all_of_the_servers_time(server):
-    rest = {name: value for name, value in raw_candidates(200, 8).items() if name != "action_candidates"}
     where = build_scene(scene()["observation"], scene()["goal"], None)
-    call = build_score_call(where, raw_candidates(200, 8)["action_candidates"], rest)
+    call = build_score_call(where, candidates(200, 8), RAW)
     began = time.perf_counter()
     timing = (await server.runtime.score(call, Caller(arrived=began))).timing
     assert parts(timing) >= ACCOUNTED * (time.perf_counter() - began) * 1e6

@@ -1,0 +1,48 @@
+"""`python -m benchmarks.summary`: write the targets of the results that are kept into the README."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from benchmarks.report import Target, cell
+
+README, RESULTS = Path("README.md"), Path("benchmarks/results")
+BEGIN, END = "<!-- benchmarks/results, by `make bench` -->\n", "<!-- end -->\n"
+
+
+def main() -> None:
+    """Write."""
+    README.write_text(renewed(README.read_text(encoding="utf-8"), RESULTS), encoding="utf-8")
+
+
+def renewed(readme: str, results: Path) -> str:
+    """The README with what the results in a folder say between the two marks."""
+    before, begin, rest = readme.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    return "".join([before, begin, _summary(results), end, after])
+
+
+def _summary(results: Path) -> str:
+    tables = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(results.glob("*.json"))]
+    runs = sorted((table["run"] for table in tables), key=lambda run: run["began"])
+    rows = [_row(target) for table in tables for target in table["targets"]]
+    return "\n".join([_how(runs), "", "| | measured | target |", "| --- | --- | --- |", *rows, ""])
+
+
+def _how(runs: list[dict[str, Any]]) -> str:
+    """By which commands, on what, and what else ran before the first of them."""
+    commands = " and ".join(f"`{command}`" for command in dict.fromkeys(run["command"] for run in runs))
+    first = runs[0]
+    return f"By {commands} on {first['cores']} cores, under a load of {cell(first['load_before'])} at its start:"
+
+
+def _row(saved: dict[str, Any]) -> str:
+    target = Target(*(saved[name] for name in ("claim", "measured", "bound", "at_least")))
+    bound = f"{'at least' if target.at_least else 'at most'} {cell(target.bound)}"
+    return f"| {target.claim} | {cell(target.measured)} | {bound}{'' if target.met else ', **missed**'} |"
+
+
+if __name__ == "__main__":
+    main()

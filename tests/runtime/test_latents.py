@@ -1,0 +1,68 @@
+"""Latents from the server: of frames, and of every step that candidates lead to."""
+
+import numpy as np
+import pytest
+
+from tests.in_process import DEADLINE
+from tests.peer import a_scene
+from tests.scenes import candidates
+from worldforge_jepa_client import session_messages
+from worldforge_jepa_client.calls import Scene, UnrollCall
+from worldforge_jepa_client.v1 import jepa_pb2
+
+
+async def latents(peer, observation, dtype):
+    request = session_messages.encode_request(observation, "", dtype)
+    return session_messages.latents((await peer.stub.Encode(request, timeout=DEADLINE)).latents)
+
+
+async def unrolled(peer, where=None, **changes):
+    call = UnrollCall(where or a_scene(), candidates(5, 3), actions_are_normalized=False, **changes)
+    responses = peer.stub.Unroll(session_messages.unroll_request(call), timeout=DEADLINE)
+    return {response.step: session_messages.latents(response.latents) async for response in responses}
+
+
+async def test_encode_gives_latents_in_the_dtype_asked_for(peer):
+    observation = a_scene().observation
+    exact = await latents(peer, observation, "float32")
+    assert exact.visual.shape == (1, 1, 16, 32)
+    assert exact.proprio.shape[:3] == (1, 1, 16)
+    for dtype, tolerance in (("float16", 1e-2), ("bfloat16", 1e-1)):
+        rounded = await latents(peer, observation, dtype)
+        np.testing.assert_allclose(rounded.visual, exact.visual, atol=tolerance)
+    request = session_messages.encode_request(observation, "", "float32")
+    request.dtype = jepa_pb2.DATA_TYPE_INT32
+    assert (await peer.refused(peer.stub.Encode(request, timeout=DEADLINE))).field == "dtype"
+
+
+async def test_unroll_streams_every_step_or_those_chosen(server, peer):
+    every = await unrolled(peer)
+    assert list(every) == [1, 2, 3]
+    assert every[3].visual.shape == (5, 1, 16, 32)
+    server.model.steps = 0
+    chosen = await unrolled(peer, steps=(2,), samples=(4, 1))
+    assert list(chosen) == [2]
+    np.testing.assert_allclose(chosen[2].visual, every[2].visual[[4, 1]], atol=1e-4)
+    assert server.model.steps == 2  # nothing beyond the last step that was asked for
+
+
+async def test_unroll_needs_no_goal_and_takes_a_context(peer):
+    every = await unrolled(peer)
+    observation_only = Scene(observation=a_scene().observation)
+    for where in (observation_only, await peer.context(a_scene())):
+        np.testing.assert_array_equal((await unrolled(peer, where))[3].visual, every[3].visual)
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"steps": (0,)}, "steps"),
+        ({"steps": (2, 1)}, "steps"),
+        ({"steps": (4,)}, "steps"),
+        ({"samples": (5,)}, "samples"),
+    ],
+)
+async def test_unroll_refuses_what_is_not_there(peer, changes, field):
+    call = UnrollCall(a_scene(), candidates(5, 3), **changes)
+    responses = peer.stub.Unroll(session_messages.unroll_request(call), timeout=DEADLINE)
+    assert (await peer.refused(responses.read())).field == field
