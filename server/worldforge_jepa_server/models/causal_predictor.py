@@ -58,21 +58,21 @@ class ActionEncoder(nn.Module):
 class CausalAttention(nn.Module):
     """Pre-norm block-causal self-attention over the tokens of all frames."""
 
-    def __init__(self, config: CausalPredictorConfig) -> None:
+    def __init__(self, config: CausalPredictorConfig, last_only: bool) -> None:
         super().__init__()
+        self.last_only = last_only
         inner = config.heads * config.head_dim
         self.heads = config.heads
         self.norm = nn.LayerNorm(config.width, eps=config.norm_eps)
         self.to_qkv = nn.Linear(config.width, 3 * inner, bias=False)
         self.to_out = nn.Sequential(nn.Linear(inner, config.width))
 
-    def forward(self, x: Tensor, past: KeysValues | None, last_only: bool) -> tuple[Tensor, KeysValues]:
-        """x [B, T, N, W], the frames after `past` -> [B, T or 1, N, W], and the past with these frames."""
+    def forward(self, x: Tensor, past: KeysValues | None, remember: bool) -> tuple[Tensor, KeysValues | None]:
+        """x [B, T, N, W], the frames after `past` -> [B, T or 1, N, W], and if to `remember` the past with these."""
         x, inner = self.norm(x), self.to_out[0].in_features
-        queries = F.linear(x[:, -1:].contiguous() if last_only else x, self.to_qkv.weight[:inner])
-        keys, values = F.linear(x, self.to_qkv.weight[inner:]).chunk(2, dim=-1)
-        past = extend(past, keys, values)
-        return self.to_out(attend(queries, *past, self.heads)), past
+        queries = F.linear(x[:, -1:].contiguous() if self.last_only else x, self.to_qkv.weight[:inner])
+        past = extend(past, *F.linear(x, self.to_qkv.weight[inner:]).chunk(2, dim=-1))
+        return self.to_out(attend(queries, *past, self.heads)), past if remember else None
 
 
 class FeedForward(nn.Module):
@@ -100,7 +100,8 @@ class Transformer(nn.Module):
     def __init__(self, config: CausalPredictorConfig) -> None:
         super().__init__()
         self.layers = nn.ModuleList(
-            nn.ModuleList([CausalAttention(config), FeedForward(config)]) for _ in range(config.depth)
+            nn.ModuleList([CausalAttention(config, last_only=index == config.depth - 1), FeedForward(config)])
+            for index in range(config.depth)
         )
         self.norm = nn.LayerNorm(config.width, eps=config.norm_eps)
 
@@ -109,11 +110,10 @@ class Transformer(nn.Module):
         known = []
         for index, layer in enumerate(self.layers):
             attention, feed_forward = layer.children()
-            last_only = index == len(self.layers) - 1
-            attended, seen = attention(x, past[index] if past else None, last_only)
-            x = (x[:, -1:] if last_only else x) + attended
+            attended, seen = attention(x, past[index] if past else None, remember)
+            x = (x[:, -1:] if attention.last_only else x) + attended
             x = x + feed_forward(x)
-            if remember:
+            if seen is not None:
                 known.append(seen)
         return self.norm(x), tuple(known)
 

@@ -132,42 +132,47 @@ def extend(past: KeysValues | None, keys: Tensor, values: Tensor) -> KeysValues:
 class PredictorAttention(nn.Module):
     """Block-causal self-attention over the tokens of all frames, with rotary time, row and column."""
 
-    def __init__(self, config: PredictorConfig) -> None:
+    def __init__(self, config: PredictorConfig, last_only: bool) -> None:
         super().__init__()
         self.config = config
+        self.last_only = last_only
         self.qkv = nn.Linear(config.width, 3 * config.width)
         self.proj = nn.Linear(config.width, config.width)
 
-    def forward(self, x: Tensor, tables: Tables, past: KeysValues | None, last_only: bool) -> tuple[Tensor, KeysValues]:
-        """x [B, T, N, W], the frames after `past` -> [B, T or 1, N, W], and the past with these frames."""
-        width, first = self.config.width, -1 if last_only else 0
+    def forward(
+        self, x: Tensor, tables: Tables, past: KeysValues | None, remember: bool
+    ) -> tuple[Tensor, KeysValues | None]:
+        """x [B, T, N, W], the frames after `past` -> [B, T or 1, N, W], and if to `remember` the past with these."""
+        width, first = self.config.width, -1 if self.last_only else 0
         queries = F.linear(x[:, first:].contiguous(), self.qkv.weight[:width], self.qkv.bias[:width])
         keys, values = F.linear(x, self.qkv.weight[width:], self.qkv.bias[width:]).chunk(2, dim=-1)
-        past = extend(past, rotate(keys, *tables), values)
+        # A copy of the values: they would hold on to the memory of the keys before rotation.
+        past = extend(past, rotate(keys, *tables), values.contiguous())
         attended = attend(rotate(queries, *(table[first:] for table in tables)), *past, self.config.heads)
-        return self.proj(attended), past
+        return self.proj(attended), past if remember else None
 
 
 class AdaLNBlock(nn.Module):
     """A transformer block whose shifts, scales and gates come from the frame's action, once per frame."""
 
-    def __init__(self, config: PredictorConfig) -> None:
+    def __init__(self, config: PredictorConfig, last_only: bool) -> None:
         super().__init__()
         width = config.width
+        self.last_only = last_only
         self.norm1 = nn.LayerNorm(width, eps=config.norm_eps)
-        self.attn = PredictorAttention(config)
+        self.attn = PredictorAttention(config, last_only)
         self.norm2 = nn.LayerNorm(width, eps=config.norm_eps)
         self.mlp = Mlp(width, config.hidden)
         self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width))
 
     def forward(
-        self, x: Tensor, condition: Tensor, tables: Tables, past: KeysValues | None, last_only: bool
-    ) -> tuple[Tensor, KeysValues]:
-        """x [1 or B, T, N, W] and condition [B, T, W] -> [B, T or 1, N, W], and the past with these frames."""
+        self, x: Tensor, condition: Tensor, tables: Tables, past: KeysValues | None, remember: bool
+    ) -> tuple[Tensor, KeysValues | None]:
+        """x [1 or B, T, N, W] and condition [B, T, W] -> as `PredictorAttention`."""
         modulation = self.adaLN_modulation(condition).unsqueeze(2)
         shift, scale, gate = modulation.chunk(6, dim=-1)[:3]
-        attended, past = self.attn(torch.addcmul(shift, self.norm1(x), 1 + scale), tables, past, last_only)
-        if last_only:
+        attended, past = self.attn(torch.addcmul(shift, self.norm1(x), 1 + scale), tables, past, remember)
+        if self.last_only:
             x, gate, modulation = x[:, -1:], gate[:, -1:], modulation[:, -1:]
         x = torch.addcmul(x, gate, attended)
         shift, scale, gate = modulation.chunk(6, dim=-1)[3:]
@@ -182,7 +187,9 @@ class AdaLNPredictor(nn.Module):
         self.config = config
         self.predictor_embed = nn.Linear(config.latent_dim, config.visual_dim)
         self.action_encoder = nn.Linear(config.action_dim, config.width)
-        self.predictor_blocks = nn.ModuleList(AdaLNBlock(config) for _ in range(config.depth))
+        self.predictor_blocks = nn.ModuleList(
+            AdaLNBlock(config, last_only=index == config.depth - 1) for index in range(config.depth)
+        )
         self.predictor_norm = nn.LayerNorm(config.width, eps=config.norm_eps)
         outer = (config.width, config.latent_dim + config.proprio_embed_dim)
         self.predictor_proj = nn.Linear(*(outer if config.residual else (config.visual_dim, config.latent_dim)))
@@ -207,9 +214,8 @@ class AdaLNPredictor(nn.Module):
         tables, condition = self._tables(tokens, frames_of(past)), self.action_encoder(actions)
         known = []
         for index, block in enumerate(self.predictor_blocks):
-            last_only = index == len(self.predictor_blocks) - 1
-            tokens, seen = block(tokens, condition, tables, past[index] if past else None, last_only)
-            if remember:
+            tokens, seen = block(tokens, condition, tables, past[index] if past else None, remember)
+            if seen is not None:
                 known.append(seen)
         return self.predictor_norm(tokens), tuple(known)
 
