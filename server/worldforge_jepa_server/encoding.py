@@ -85,7 +85,7 @@ def _newest(frames: ObservationArrays, count: int) -> ObservationArrays:
 
 
 def _digest(frames: ObservationArrays) -> bytes:
-    digest = hashlib.blake2b(digest_size=16)
+    digest = hashlib.sha256()  # two to three times as fast as BLAKE2 where the CPU has instructions for it
     for array in (frames.visual, frames.proprio):
         if array is not None:
             digest.update(f"{array.dtype.str}{array.shape}".encode())
