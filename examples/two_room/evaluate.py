@@ -1,7 +1,8 @@
 """Measure the embedded model on unseen layouts: `python -m examples.two_room.evaluate`.
 
 How the score of candidate plans ranks them against where they truly end, and how often a planner that sees only
-scores reaches the goal. Everything follows from the seed. Letters: S candidates, H horizon, A action dim.
+scores reaches the goal. Everything follows from the seed: each process has one thread. Letters: S candidates, H
+horizon, A action dim.
 """
 
 from __future__ import annotations
@@ -9,6 +10,9 @@ from __future__ import annotations
 import argparse
 import statistics
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -136,26 +140,53 @@ def reached(policy: Policy, crossing: bool, seed: int, episodes: int) -> int:
     return count
 
 
-def evaluate(model: WorldModel, planning: Planning, seed: int, episodes: int) -> str:
+def count_reached(
+    make_policy: Callable[[WorldModel], Policy], weights: Path, crossing: bool, seed: int, episodes: int
+) -> int:
+    """`reached` in a process of its own."""
+    torch.set_num_threads(1)
+    return reached(make_policy(load(weights)), crossing, seed, episodes)
+
+
+def load(weights: Path) -> WorldModel:
+    """The model to measure."""
+    return tiny.load("cpu", "tiny", weights)
+
+
+def evaluate(weights: Path, planning: Planning, seed: int, episodes: int, processes: int) -> str:
     """Everything, as markdown."""
+    model = load(weights)
     lines = ["| median rank correlation of score and true final distance | H = 4 | H = 6 |", "| --- | --- | --- |"]
     for weight in WEIGHTS:
         cells = [f"{median_correlation(model, horizon, weight, seed):.3f}" for horizon in HORIZONS]
         lines.append(f"| proprio weight {weight:g} | {' | '.join(cells)} |")
-    steps = sum(executed for _, executed in planning.schedule)
-    draws = planning.samples * planning.iterations
-    policies = {f"random actions, {steps} steps": random_actions(model, steps)}
-    for weight in WEIGHTS:
-        name = f"best of {draws} random plans, H = {SHOOTING_HORIZON}, proprio weight {weight:g}"
-        policies[name] = random_shooting(model, draws, weight)
-    for weight in WEIGHTS:
-        policies[f"**CEM, proprio weight {weight:g}**"] = receding_horizon(model, planning, weight)
     lines += ["", f"| of {episodes} episodes, ended within {REACHED:g} px of the goal | same room | through the door |"]
     lines.append("| --- | --- | --- |")
-    for name, policy in policies.items():
-        counts = [reached(policy, crossing, seed, episodes) for crossing in (False, True)]
-        lines.append(f"| {name} | {counts[0]} | {counts[1]} |")
+    with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
+        rows = {
+            name: [pool.submit(count_reached, make, weights, crossing, seed, episodes) for crossing in (False, True)]
+            for name, make in policies(planning).items()
+        }
+        for name, counts in rows.items():
+            lines.append(f"| {name} | {' | '.join(str(count.result()) for count in counts)} |")
     return "\n".join(lines)
+
+
+def policies(planning: Planning) -> dict[str, Callable[[WorldModel], Policy]]:
+    """What is compared, by name: each makes a policy of a model."""
+    steps = sum(executed for _, executed in planning.schedule)
+    draws = planning.samples * planning.iterations
+    made: dict[str, Callable[[WorldModel], Policy]] = {
+        f"random actions, {steps} steps": partial(random_actions, steps=steps)
+    }
+    for weight in WEIGHTS:
+        name = f"best of {draws} random plans, H = {SHOOTING_HORIZON}, proprio weight {weight:g}"
+        made[name] = partial(random_shooting, samples=draws, proprio_weight=weight)
+    for weight in WEIGHTS:
+        made[f"**CEM, proprio weight {weight:g}**"] = partial(
+            receding_horizon, planning=planning, proprio_weight=weight
+        )
+    return made
 
 
 def describe(planning: Planning, seed: int, episodes: int) -> str:
@@ -174,18 +205,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--episodes", type=int, default=100)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--weights", type=Path, default=tiny.WEIGHTS)
     parser.add_argument("--write-card", action="store_true")
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+    torch.set_num_threads(1)
     planning = Planning()
-    model = tiny.load("cpu", "tiny", options.weights)
-    text = (
-        describe(planning, options.seed, options.episodes)
-        + "\n\n"
-        + evaluate(model, planning, options.seed, options.episodes)
-    )
+    found = evaluate(options.weights, planning, options.seed, options.episodes, options.processes)
+    text = f"{describe(planning, options.seed, options.episodes)}\n\n{found}"
     print(text)
     if options.write_card:
         write_evaluation(options.weights, text)

@@ -20,8 +20,10 @@ from tqdm import tqdm
 
 from examples.two_room import losses
 from examples.two_room.card import write_card
-from examples.two_room.data import Trajectories, sample_trajectories
+from examples.two_room.collapse import CollapseError, collapse_check
+from examples.two_room.data import sample_trajectories
 from examples.two_room.env import layouts
+from examples.two_room.pools import Pool, encode, normalize, random_trajectories
 from worldforge_jepa_server.models.contract import Latents
 from worldforge_jepa_server.models.native import Jepa
 from worldforge_jepa_server.models.tiny import CONFIG, WEIGHTS
@@ -55,10 +57,6 @@ class Recipe:
     pool_length: int = 8
 
 
-class CollapseError(Exception):
-    """The latents no longer tell positions apart."""
-
-
 class InverseDynamics(nn.Module):
     """A linear guess of the action between two frames from the difference of their latents."""
 
@@ -79,20 +77,6 @@ def initialize(model: Jepa) -> None:
     nn.init.orthogonal_(model.get_parameter("proprio_encoder.patch_embed.weight")[:, :, 0].data, gain=2.0)
     nn.init.zeros_(model.get_parameter("proprio_encoder.patch_embed.bias"))
     model.proprio_encoder.requires_grad_(False)
-
-
-def normalize(actions: np.ndarray) -> Tensor:
-    """Raw packed actions [..., A] in the model's units."""
-    mean, std = (
-        np.tile(x, CONFIG.frameskip) for x in (CONFIG.normalization.action_mean, CONFIG.normalization.action_std)
-    )
-    return torch.from_numpy(((actions - mean) / std).astype(np.float32))
-
-
-def encode(model: Jepa, data: Trajectories) -> Latents:
-    """Latents of every frame, [G * R, L + 1, N, ...]."""
-    frames, proprio = torch.from_numpy(data.images()), torch.from_numpy(data.positions)
-    return model.encode(frames.flatten(0, 1), proprio.flatten(0, 1))
 
 
 def prediction_loss(model: Jepa, latents: Latents, actions: Tensor) -> Tensor:
@@ -161,66 +145,14 @@ def train_predictor(model: Jepa, recipe: Recipe, rng: np.random.Generator) -> No
     optimizer = Optimizer(list(model.predictor.parameters()), recipe.predictor_rate, steps)
     with tqdm(total=steps, desc="predictor") as bar:
         for horizon in recipe.predictor_horizons:
-            latents, actions = make_pool(model, recipe, rng)
+            pool = Pool.of(
+                model, random_trajectories(rng, recipe.pool_size, recipe.pool_length, recipe.predictor_near_door)
+            )
             for _ in range(recipe.predictor_steps):
-                window = sample_window(latents, actions, horizon, recipe.predictor_batch, rng)
-                loss = prediction_loss(model, *window)
+                loss = prediction_loss(model, *pool.sample(horizon, recipe.predictor_batch, rng))
                 optimizer.step(loss)
                 bar.set_postfix(horizon=horizon, prediction=f"{loss.item():.4f}")
                 bar.update()
-
-
-@torch.no_grad()
-def make_pool(model: Jepa, recipe: Recipe, rng: np.random.Generator) -> tuple[Latents, Tensor]:
-    """Latents of fresh trajectories, [P, L + 1, N, ...], and their normalized actions [P, L, A]."""
-    latents, actions = [], []
-    for _ in tqdm(range(recipe.pool_size // 50), desc="encoding", leave=False):
-        data = sample_trajectories(rng, 50, 1, recipe.pool_length, recipe.predictor_near_door)
-        latents.append(encode(model, data))
-        actions.append(normalize(data.actions).flatten(0, 1))
-    visual = torch.cat([part.visual for part in latents])
-    proprio = torch.cat([part.proprio for part in latents if part.proprio is not None])
-    return Latents(visual, proprio), torch.cat(actions)
-
-
-def sample_window(
-    latents: Latents, actions: Tensor, horizon: int, batch: int, rng: np.random.Generator
-) -> tuple[Latents, Tensor]:
-    """`batch` random windows of `horizon` actions: latents [B, H + 1, N, ...], actions [B, H, A]."""
-    assert latents.proprio is not None
-    size, length = actions.shape[:2]
-    rows = torch.from_numpy(rng.integers(size, size=(batch, 1)))
-    first = torch.from_numpy(rng.integers(length - horizon + 1, size=(batch, 1)))
-    frames = first + torch.arange(horizon + 1)
-    return Latents(latents.visual[rows, frames], latents.proprio[rows, frames]), actions[rows, frames[:, :-1]]
-
-
-@torch.no_grad()
-def collapse_check(model: Jepa, seed: int) -> dict[str, float]:
-    """Spread of the visual latents within unseen layouts; see `losses`.
-
-    Raises:
-        CollapseError: within a layout, features hardly change with the agent's position.
-    """
-    data = sample_trajectories(np.random.default_rng(seed), 16, 64, 1, near_door=0.0)
-    features = encode(model, data).visual[:, :1].reshape(16, 64, 1, -1)
-    centred = losses.centre(features)
-    std = centred.square().mean(1).sqrt()
-    report = {
-        "mean within-layout std": float(std.mean()),
-        "smallest within-layout std": float(std.min()),
-        "effective rank within layouts": losses.effective_rank(centred.flatten(0, 1)),
-        "effective rank over all": losses.effective_rank(centre_all(features)),
-    }
-    if report["mean within-layout std"] < 0.3 or report["effective rank within layouts"] < 1.5:
-        raise CollapseError(f"the latents have collapsed: {report}")
-    return report
-
-
-def centre_all(features: Tensor) -> Tensor:
-    """[G, R, 1, F] minus the mean over all, [G * R, F]."""
-    flat = features.flatten(0, 2)
-    return flat - flat.mean(0)
 
 
 def train(recipe: Recipe, output: Path) -> None:
