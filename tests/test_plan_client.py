@@ -96,6 +96,7 @@ def test_a_plan_starts_from_the_last_one(client):
         ({"keep_best": 1}, InvalidArgumentError, "planner.keep_best: is 1; expected true or false"),
         ({"on_device": "yes"}, InvalidArgumentError, "on_device: is 'yes'; expected true or false"),
         ({"seed": 1.5}, InvalidArgumentError, "seed: is 1.5; expected a whole number"),
+        ({"method": ["cem"]}, InvalidArgumentError, "method: is .*; expected a string"),
         ({"model": 7}, InvalidArgumentError, "model: is 7; expected a string"),
         ({"low": 1.0, "high": 0.0}, InvalidArgumentError, "low"),
         ({"low": [0.0] * 3}, InvalidArgumentError, "low"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from worldforge_jepa_client.arrays import as_array, as_observation
 from worldforge_jepa_client.calls import Context, PlanCall, Scene, ScoreCall, ScoreOptions, UnrollCall
@@ -19,7 +19,7 @@ from worldforge_jepa_client.keywords import (
     UnrollKeywords,
     check_keywords,
 )
-from worldforge_jepa_client.planning import PlannerOptions
+from worldforge_jepa_client.planning import Method, PlannerOptions
 from worldforge_jepa_client.scalars import as_boolean, as_name, as_number, as_whole, as_wholes
 from worldforge_jepa_client.spec import Objective
 
@@ -69,7 +69,7 @@ def build_plan_call(scene: Scene | str, keywords: PlanKeywords) -> PlanCall:
     initial_mean = keywords.get("initial_mean")
     return PlanCall(
         scene=scene,
-        method=keywords.get("method", "cem"),
+        method=cast("Method", as_name(keywords.get("method", "cem"), "method")),
         planner=_planner_options(keywords),
         initial_mean=None if initial_mean is None else as_array(initial_mean, "initial_mean", rank=2),
         seed=as_whole(keywords.get("seed", 0), "seed", least=0, most=2**64 - 1),
