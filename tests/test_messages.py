@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.test_checks import BLIND, SPEC, call, observation
 from worldforge_jepa_client import messages, model_messages
 from worldforge_jepa_client.calls import Observation, ScoreCall, ScoreOptions, ScoreResult, Timing
-from worldforge_jepa_client.errors import InvalidArgumentError
+from worldforge_jepa_client.errors import FailedPreconditionError, InvalidArgumentError
 from worldforge_jepa_client.spec import MemoryUse, Objective, PlannerDefaults
 from worldforge_jepa_client.v1 import jepa_pb2
 
@@ -73,6 +73,13 @@ def test_a_spec_survives(spec):
     assert dataclasses.replace(decoded, proprio_weight=spec.proprio_weight) == spec
     message = model_messages.model_message(spec)
     assert (message.action_dim, message.proprio_dim) == (spec.action_dim, spec.proprio_dim)
+
+
+def test_an_objective_of_a_newer_server_is_named():
+    message = model_messages.model_message(SPEC)
+    message.default_objective = 77
+    with pytest.raises(FailedPreconditionError, match="default_objective: is 77, which this client does not know"):
+        model_messages.model_spec(message)
 
 
 @pytest.mark.parametrize("value", [object(), {1, 2}, b"bytes"])

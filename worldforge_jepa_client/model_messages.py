@@ -6,7 +6,16 @@ from dataclasses import asdict, fields
 from typing import Any, TypeVar
 
 from worldforge_jepa_client import messages, tensors
-from worldforge_jepa_client.spec import Limits, MemoryUse, ModelSpec, Normalization, PlannerDefaults, TensorSpec
+from worldforge_jepa_client.errors import FailedPreconditionError
+from worldforge_jepa_client.spec import (
+    Limits,
+    MemoryUse,
+    ModelSpec,
+    Normalization,
+    Objective,
+    PlannerDefaults,
+    TensorSpec,
+)
 from worldforge_jepa_client.v1 import jepa_pb2
 
 _D = TypeVar("_D", Normalization, Limits, PlannerDefaults, MemoryUse)
@@ -45,7 +54,11 @@ def model_message(spec: ModelSpec) -> jepa_pb2.Model:
 
 
 def model_spec(message: jepa_pb2.Model) -> ModelSpec:
-    """Decode a spec."""
+    """Decode a spec.
+
+    Raises:
+        FailedPreconditionError: a newer server speaks of an objective that this code does not know.
+    """
     return ModelSpec(
         name=message.name,
         source=message.source,
@@ -54,7 +67,7 @@ def model_spec(message: jepa_pb2.Model) -> ModelSpec:
         raw_action_dim=message.raw_action_dim,
         frameskip=message.frameskip,
         context_window=message.context_window,
-        objective=messages.OBJECTIVES[message.default_objective],
+        objective=_objective(message),
         proprio_weight=message.default_proprio_weight,
         normalization=_plain(message.normalization, Normalization) if message.HasField("normalization") else None,
         limits=_plain(message.limits, Limits),
@@ -70,6 +83,16 @@ def model_spec(message: jepa_pb2.Model) -> ModelSpec:
         image_size=message.image_size,
         compiled=message.compiled,
     )
+
+
+def _objective(message: jepa_pb2.Model) -> Objective:
+    if message.default_objective not in messages.OBJECTIVES:
+        raise FailedPreconditionError(
+            f"is {message.default_objective}, which this client does not know: it is older than the server",
+            reason="UNKNOWN_OBJECTIVE",
+            field="default_objective",
+        )
+    return messages.OBJECTIVES[message.default_objective]
 
 
 def _plain(message: Any, kind: type[_D]) -> _D:
