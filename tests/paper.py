@@ -5,7 +5,7 @@ from concurrent.futures import Future
 
 import numpy as np
 
-from tests.test_checks import call, observation
+from tests.calls import call, observation
 from worldforge_jepa_client import messages
 from worldforge_jepa_client.calls import Scene, ScoreResult, Timing
 from worldforge_jepa_client.errors import ResourceExhaustedError, UnavailableError, to_message

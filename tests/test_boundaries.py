@@ -1,11 +1,11 @@
 """Who may import whom: the client needs no torch, and the server's rooms know only their neighbours."""
 
 import ast
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.imports import loaded_after
 
 ROOT = Path(__file__).parent.parent
 SERVER = ROOT / "server" / "worldforge_jepa_server"
@@ -47,7 +47,8 @@ ARROWS = {
 TORCH = {"batching", "device", "encoding", "jobs", "memory", "models", "planning", "score_jobs", "scoring", "warmup"}
 PROTOBUF = {"servicer", "errors", "reflection", "streams"}
 CLIENT_PROTOBUF = {
-    "aio_client", "calldata", "client", "errors", "messages", "model_messages", "session_messages", "steps", "tensors"
+    "aio_client", "calldata", "client", "errors", "messages", "model_messages", "session_messages", "steps", "structs",
+    "tensors",
 }  # fmt: skip
 
 
@@ -97,11 +98,6 @@ def test_only_what_starts_it_knows_the_server_by_name(path):
     texts = {node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)}
     named = any(str(text).startswith("worldforge_jepa_server") for text in texts)
     assert named == (path.name in BY_NAME)
-
-
-def loaded_after(statement):
-    code = f"{statement}\nimport sys\nprint(*sys.modules)"
-    return set(subprocess.check_output([sys.executable, "-c", code], text=True, timeout=60).split())
 
 
 def test_importing_the_client_loads_no_torch():

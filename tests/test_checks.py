@@ -5,43 +5,12 @@ import dataclasses
 import numpy as np
 import pytest
 
+from tests.calls import BLIND, SPEC, A, H, S, call, observation
 from worldforge_jepa_client.arguments import build_unroll_call
 from worldforge_jepa_client.arrays import as_array, as_observation
-from worldforge_jepa_client.calls import Observation, Scene, ScoreCall, ScoreOptions
+from worldforge_jepa_client.calls import Observation, ScoreOptions
 from worldforge_jepa_client.checks import check_score_call
 from worldforge_jepa_client.errors import InvalidArgumentError
-from worldforge_jepa_client.spec import FLOATS, FREE, Limits, ModelSpec, Normalization, Objective, TensorSpec
-
-S, H, A, P = 3, 2, 4, 2
-
-SPEC = ModelSpec(
-    name="m",
-    source="test",
-    visual=TensorSpec((1, FREE, 3, FREE, FREE), ("uint8", "float32"), (0.0, 255.0)),
-    proprio=TensorSpec((1, FREE, P), FLOATS),
-    raw_action_dim=2,
-    frameskip=2,
-    context_window=2,
-    objective=Objective.L2,
-    proprio_weight=0.1,
-    normalization=Normalization((0.0, 0.0), (1.0, 1.0), (0.0, 0.0), (1.0, 1.0)),
-    limits=Limits(max_samples=8, max_horizon=4, max_context_frames=3),
-    device="cpu",
-    dtype="float32",
-    parameter_count=1,
-    checkpoint_digest="",
-)
-BLIND = dataclasses.replace(SPEC, proprio=None, proprio_weight=0.0, normalization=None)
-
-
-def observation(frames=1):
-    return Observation(np.full((1, frames, 3, 8, 8), 9, np.uint8), np.ones((1, frames, P), np.float32))
-
-
-def call(**changes):
-    whole = {"observation": observation(), "goal": observation(), "action_history": None}
-    scene = Scene(**{name: changes.pop(name, part) for name, part in whole.items()})
-    return ScoreCall(**({"scene": scene, "action_candidates": np.zeros((1, S, H, A), np.float32)} | changes))
 
 
 def with_visual(visual):

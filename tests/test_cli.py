@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.test_boundaries import loaded_after
+from tests.imports import loaded_after
 from worldforge_jepa_client.cli import COMMANDS, main
 
 

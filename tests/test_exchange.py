@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.calls import call, observation
 from tests.paper import FIRST, FULL, GONE, PaperServer, Streams, marked
-from tests.test_checks import call, observation
 from worldforge_jepa_client.calls import Scene
 from worldforge_jepa_client.errors import (
     CallCancelledError,

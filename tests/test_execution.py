@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from tests import hub
-from tests.test_model_contract import actions, rollout, scene
+from tests.rollouts import actions, rollout, scene
 from worldforge_jepa_client import model_messages
 from worldforge_jepa_client.spec import Objective
 from worldforge_jepa_server.config import ModelSource

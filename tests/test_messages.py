@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.test_checks import BLIND, SPEC, call, observation
+from tests.calls import BLIND, SPEC, call, observation
 from worldforge_jepa_client import messages, model_messages
 from worldforge_jepa_client.calls import Observation, ScoreCall, ScoreOptions, ScoreResult, Timing
 from worldforge_jepa_client.errors import FailedPreconditionError, InvalidArgumentError

@@ -4,13 +4,12 @@ import pytest
 import torch
 
 from tests.golden import Golden
+from tests.rollouts import H, S, actions, rollout, scene
 from worldforge_jepa_client.spec import Objective
 from worldforge_jepa_server.models import tiny
 from worldforge_jepa_server.models.contract import Latents, Observation
 from worldforge_jepa_server.scoring import distance
 
-S, H = 7, 4
-PIXELS = 64
 MODELS = {
     "tiny": lambda: tiny.load("cpu", "tiny"),
     "adaln": Golden("adaln_tiny").model,
@@ -22,20 +21,6 @@ TOLERANCE = 1e-4  # batches of other sizes take other kernels
 @pytest.fixture(scope="module", params=MODELS)
 def model(request):
     return MODELS[request.param]()
-
-
-def scene(model, seed, frames=1):
-    generator = torch.Generator().manual_seed(seed)
-    visual = torch.randint(0, 256, (1, frames, 3, PIXELS, PIXELS), dtype=torch.uint8, generator=generator)
-    return Observation(visual, 64 * torch.rand(1, frames, model.spec.proprio_dim, generator=generator))
-
-
-def actions(model, seed, samples=S, horizon=H):
-    return torch.randn(horizon, samples, model.spec.action_dim, generator=torch.Generator().manual_seed(seed))
-
-
-def rollout(model, latents, plans, history=None):
-    return list(model.unroll(latents, plans, history))
 
 
 def scores(model, plans, seed=0):

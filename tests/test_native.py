@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from tests.upstream_weights import official_files, synthetic_weights
 from worldforge_jepa_server.config import ModelSource
 from worldforge_jepa_server.models.catalog import CATALOG
 from worldforge_jepa_server.models.contract import ModelLoadError, Observation
@@ -22,30 +23,6 @@ DATA = Path(__file__).parent / "data"
 STATISTICS = json.loads((DATA / "normalization_stats.json").read_text())
 JEPA, DINO = "jepa_wm_pusht", "dino_wm_pusht"
 PATIENCE = 240  # seconds a process may take on a busy machine; no test here is about speed
-
-
-def synthetic_weights(name: str) -> dict[str, torch.Tensor]:
-    """Small random weights under this project's names."""
-    with torch.device("meta"):
-        shapes = {key: tensor.shape for key, tensor in Jepa(model_config(CATALOG[name])).state_dict().items()}
-    generator = torch.Generator().manual_seed(0)
-    return {key: 0.02 * torch.randn(shape, generator=generator) for key, shape in shapes.items()}
-
-
-def official_files(name: str, folder: Path, weights: dict[str, torch.Tensor], **extra: object) -> tuple[Path, Path]:
-    """`weights` as the official files hold them: a checkpoint in parts, and the encoder's own file."""
-    encoder = {key.removeprefix("encoder."): t for key, t in weights.items() if key.startswith("encoder.")}
-    parts: dict[str, dict[str, torch.Tensor]] = {"predictor": {}}
-    for key, tensor in weights.items():
-        if name.startswith("dino_wm"):
-            key = key.removeprefix("predictor.") if key.startswith("predictor.action_encoder.") else key
-        part, _, rest = key.partition(".")
-        if part != "encoder":
-            parts.setdefault(part, {})[f"module.{rest}"] = tensor
-    checkpoint, encoder_path = folder / f"{name}.pth.tar", folder / "dinov2_vits14_pretrain.pth"
-    torch.save({**parts, "opt": None, "scaler": {"scale": 1.0}, "epoch": 50, **extra}, checkpoint)
-    torch.save({**encoder, "mask_token": torch.zeros(1, 384)}, encoder_path)
-    return checkpoint, encoder_path
 
 
 @pytest.fixture(scope="module")

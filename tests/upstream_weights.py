@@ -11,7 +11,9 @@ from pathlib import Path
 
 import torch
 
-from tests.test_native import official_files, synthetic_weights
+from worldforge_jepa_server.models.catalog import CATALOG
+from worldforge_jepa_server.models.native import Jepa
+from worldforge_jepa_server.models.official import model_config
 
 CHECKPOINTS = {
     "jepa_wm_pusht": "pt_sweep/pt_4f_fsk5_ask1_r224_vjtranoaug_predAdaLN_ftprop_depth6_repro_2roll_save",
@@ -19,6 +21,30 @@ CHECKPOINTS = {
 }
 STATE_HEAD = "pt/step2_pt_state_head_dinovits_r224/jepa-latest_state_head.pth.tar"
 IMAGE_HEADS = ("vm2m_lpips_dv2vits_vitldec_224_INet.pth.tar", "vm2m_lpips_dv2vits_vitldec_224_05norm.pth.tar")
+
+
+def synthetic_weights(name: str) -> dict[str, torch.Tensor]:
+    """Small random weights under this project's names."""
+    with torch.device("meta"):
+        shapes = {key: tensor.shape for key, tensor in Jepa(model_config(CATALOG[name])).state_dict().items()}
+    generator = torch.Generator().manual_seed(0)
+    return {key: 0.02 * torch.randn(shape, generator=generator) for key, shape in shapes.items()}
+
+
+def official_files(name: str, folder: Path, weights: dict[str, torch.Tensor], **extra: object) -> tuple[Path, Path]:
+    """`weights` as the official files hold them: a checkpoint in parts, and the encoder's own file."""
+    encoder = {key.removeprefix("encoder."): t for key, t in weights.items() if key.startswith("encoder.")}
+    parts: dict[str, dict[str, torch.Tensor]] = {"predictor": {}}
+    for key, tensor in weights.items():
+        if name.startswith("dino_wm"):
+            key = key.removeprefix("predictor.") if key.startswith("predictor.action_encoder.") else key
+        part, _, rest = key.partition(".")
+        if part != "encoder":
+            parts.setdefault(part, {})[f"module.{rest}"] = tensor
+    checkpoint, encoder_path = folder / f"{name}.pth.tar", folder / "dinov2_vits14_pretrain.pth"
+    torch.save({**parts, "opt": None, "scaler": {"scale": 1.0}, "epoch": 50, **extra}, checkpoint)
+    torch.save({**encoder, "mask_token": torch.zeros(1, 384)}, encoder_path)
+    return checkpoint, encoder_path
 
 
 def lively(key: str, tensor: torch.Tensor) -> torch.Tensor:
