@@ -65,6 +65,11 @@ def test_bfloat16_is_the_nearest_value_with_16_bits(array):
     np.testing.assert_array_equal(round_trip(result, dtype="bfloat16"), result)
 
 
+def test_a_bfloat16_scalar_survives():
+    result = round_trip(np.array(-2.5, np.float32), dtype="bfloat16")
+    assert (result.shape, result.item()) == ((), -2.5)
+
+
 def test_bfloat16_ties_round_to_even():
     ties = np.array([0x3F808000, 0x3F818000], dtype=np.uint32).view(np.float32)
     expected = np.array([0x3F800000, 0x3F820000], dtype=np.uint32).view(np.float32)
@@ -116,3 +121,18 @@ def test_no_message_makes_the_decoder_fail_otherwise(dtype, shape, data):
     except InvalidArgumentError:
         return
     assert result.shape == tuple(shape)
+
+
+@given(hnp.arrays(np.float32, st.integers(0, 300)), st.sampled_from("<>"))
+def test_floats_are_on_the_wire_what_protobuf_makes_of_them(values, order):
+    response = jepa_pb2.ScoreResponse(best_index=7)
+    tensors.encode_floats(values.astype(f"{order}f4"), response)
+    whole = jepa_pb2.ScoreResponse(scores=values.tolist(), best_index=7)
+    assert response.SerializeToString(deterministic=True) == whole.SerializeToString(deterministic=True)
+    np.testing.assert_array_equal(tensors.decode_floats(whole), values)
+
+
+def test_decoded_floats_belong_to_whoever_asked():
+    response = jepa_pb2.ScoreResponse(scores=[1, 2])
+    tensors.decode_floats(response)[0] = 9
+    assert tensors.decode_floats(response).tolist() == [1, 2]

@@ -8,19 +8,18 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
-import numpy as np
-from google.protobuf import json_format
-from google.protobuf.struct_pb2 import Struct
 from numpy.typing import NDArray
 
 from worldforge_jepa_client import tensors
 from worldforge_jepa_client.calls import Observation, Scene, ScoreCall, ScoreOptions, ScoreResult, Timing
 from worldforge_jepa_client.errors import invalid
 from worldforge_jepa_client.spec import Objective
+from worldforge_jepa_client.structs import fill_struct, struct_dict
 from worldforge_jepa_client.v1 import jepa_pb2
 
 OBJECTIVE_CODES: dict[Objective, Any] = {item: jepa_pb2.Objective.Value(f"OBJECTIVE_{item.name}") for item in Objective}
 OBJECTIVES = {code: item for item, code in OBJECTIVE_CODES.items()}
+_TIMES = tuple(item.name for item in fields(Timing))
 
 
 def score_request(call: ScoreCall) -> jepa_pb2.ScoreRequest:
@@ -34,7 +33,7 @@ def score_request(call: ScoreCall) -> jepa_pb2.ScoreRequest:
     tensors.encode(call.action_candidates, request.action_candidates, field="action_candidates")
     encode_options(call.options, request.options)
     if call.extra_info:
-        fill_struct(request.extra_info, dict(call.extra_info), "extra_info")
+        fill_struct(request.extra_info, call.extra_info, "extra_info")
     return request
 
 
@@ -141,19 +140,19 @@ def decode_options(message: jepa_pb2.ScoreOptions) -> ScoreOptions:
 def score_response(result: ScoreResult) -> jepa_pb2.ScoreResponse:
     """Encode a result."""
     response = jepa_pb2.ScoreResponse(
-        scores=result.scores.tolist(),
         best_index=result.best_index,
         lower_is_better=result.lower_is_better,
         timing=timing_message(result.timing),
     )
-    fill_struct(response.metadata, dict(result.metadata), "metadata")
+    tensors.encode_floats(result.scores, response)
+    fill_struct(response.metadata, result.metadata, "metadata")
     return response
 
 
 def score_result(response: jepa_pb2.ScoreResponse) -> ScoreResult:
     """Decode a response."""
     return ScoreResult(
-        scores=np.array(response.scores[:], dtype=np.float32),  # numpy reads a list faster than a protobuf container
+        scores=tensors.decode_floats(response),
         best_index=response.best_index,
         lower_is_better=response.lower_is_better,
         metadata=struct_dict(response.metadata, "metadata"),
@@ -168,20 +167,4 @@ def timing_message(timing: Timing) -> jepa_pb2.Timing:
 
 def timing(message: jepa_pb2.Timing) -> Timing:
     """Decode a timing."""
-    return Timing(**{item.name: getattr(message, item.name) for item in fields(Timing)})
-
-
-def fill_struct(struct: Struct, value: dict[str, Any], field: str) -> None:
-    """Fill a Struct from JSON."""
-    try:
-        struct.update(value)
-    except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise invalid(field, f"is not JSON: {error}", "NOT_JSON") from error
-
-
-def struct_dict(struct: Struct, field: str) -> dict[str, Any]:
-    """Decode a Struct; JSON has no NaN, so neither may it."""
-    try:
-        return json_format.MessageToDict(struct)
-    except (json_format.Error, ValueError) as error:
-        raise invalid(field, f"is not JSON: {error}", "NOT_JSON") from error
+    return Timing(*(getattr(message, name) for name in _TIMES))

@@ -21,6 +21,7 @@ from worldforge_jepa_client.calls import (
 )
 from worldforge_jepa_client.errors import from_message, invalid
 from worldforge_jepa_client.planning import Method, PlannerOptions
+from worldforge_jepa_client.structs import fill_struct
 from worldforge_jepa_client.v1 import jepa_pb2
 
 LATENT_DTYPES = ("float32", "float16", "bfloat16")
@@ -62,7 +63,7 @@ def stream_request(
     if options is not None:
         messages.encode_options(options, request.options)
     if extra_info:
-        messages.fill_struct(request.extra_info, dict(extra_info), "extra_info")
+        fill_struct(request.extra_info, extra_info, "extra_info")
     return request
 
 

@@ -11,6 +11,8 @@ import sys
 from typing import Any
 
 import numpy as np
+from google.protobuf.message import Message
+from google.protobuf.wrappers_pb2 import BytesValue
 from numpy.typing import NDArray
 
 from worldforge_jepa_client import arrays
@@ -111,6 +113,20 @@ def _to_bfloat16(array: NDArray[Any]) -> NDArray[np.uint16]:
 
 
 def _from_bfloat16(wire: NDArray[Any]) -> NDArray[np.float32]:
-    widened = (wire.astype(np.uint32) << 16).view(np.float32)
+    widened = np.asarray(wire.astype(np.uint32) << 16).view(np.float32)  # of a scalar the shift makes no array
     widened.flags.writeable = False
     return widened
+
+
+def encode_floats(values: NDArray[np.float32], message: Message) -> None:
+    """Fill field 1 of `message`, a `repeated float`, with [S] values at once; protobuf takes them one by one.
+
+    On the wire such a field is bytes with a tag and a length, as the only field of a BytesValue is.
+    """
+    message.MergeFromString(BytesValue(value=values.astype("<f4", copy=False).tobytes()).SerializeToString())
+
+
+def decode_floats(message: Message) -> NDArray[np.float32]:
+    """Read what `encode_floats` filled: [S]."""
+    data = BytesValue.FromString(message.SerializeToString()).value
+    return np.frombuffer(data, "<f4").astype(np.float32)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from worldforge_jepa_client import messages, tensors
 from worldforge_jepa_client.calls import Scene, ScoreCall
 from worldforge_jepa_client.errors import FailedPreconditionError, to_message
+from worldforge_jepa_client.structs import struct_dict
 from worldforge_jepa_client.v1 import jepa_pb2
 from worldforge_jepa_server.engine import Caller
 from worldforge_jepa_server.errors import as_jepa_error, parse
@@ -69,7 +70,7 @@ class ScoreStream:
             action_candidates=tensors.decode(request.action_candidates, field="action_candidates"),
             model=model,
             options=messages.decode_options(request.options),
-            extra_info=messages.struct_dict(request.extra_info, "extra_info"),
+            extra_info=struct_dict(request.extra_info, "extra_info"),
         )
         result = await self._runtime.score_in(held.open, call, caller)
         return jepa_pb2.ScoreStreamResponse(score=messages.score_response(result))

@@ -1,0 +1,45 @@
+"""JSON in a Struct: what goes in comes out, and never what went in for somebody else."""
+
+import math
+
+import pytest
+from google.protobuf.struct_pb2 import Struct
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worldforge_jepa_client import structs
+from worldforge_jepa_client.errors import InvalidArgumentError
+
+NUMBERS = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**53), 2**53)
+JSON = st.recursive(
+    st.none() | st.booleans() | NUMBERS | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
+)
+
+
+def struct(value):
+    filled = Struct()
+    structs.fill_struct(filled, value, "metadata")
+    return filled
+
+
+@given(st.dictionaries(st.text(), JSON))
+def test_any_json_survives(value):
+    assert structs.struct_dict(struct(value), "metadata") == value
+
+
+@pytest.mark.parametrize("size", [1, 10_000])  # remembered, and too large for it
+def test_who_changes_what_was_decoded_changes_it_for_nobody_else(size):
+    filled = struct({"notes": ["x"] * size})
+    structs.struct_dict(filled, "metadata")["notes"].clear()
+    assert structs.struct_dict(filled, "metadata") == {"notes": ["x"] * size}
+
+
+def test_equal_values_of_other_types_are_told_apart():
+    assert structs.struct_dict(struct({"flag": 1}), "metadata")["flag"] is not True
+    assert structs.struct_dict(struct({"flag": True}), "metadata")["flag"] is True
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf])
+def test_what_json_does_not_have_is_refused(number):
+    with pytest.raises(InvalidArgumentError, match="metadata: is not JSON"):
+        structs.struct_dict(Struct(fields={"x": {"number_value": number}}), "metadata")

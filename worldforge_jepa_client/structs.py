@@ -1,0 +1,64 @@
+"""JSON to Struct messages and back.
+
+Struct is slow in Python, and what a server adds to its scores is nearly always the same: small ones are converted once
+and remembered, as text or bytes, so that nobody shares an object with anybody.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from google.protobuf import json_format
+from google.protobuf.struct_pb2 import Struct
+
+from worldforge_jepa_client.errors import invalid
+
+_SMALL = 4096  # bytes; what is larger is not remembered
+
+
+def fill_struct(struct: Struct, value: Mapping[str, Any], field: str) -> None:
+    """Fill an empty Struct from JSON.
+
+    Raises:
+        InvalidArgumentError: `value` is not JSON.
+    """
+    try:
+        text = json.dumps(dict(value))
+        struct.MergeFromString((_remembered_bytes if len(text) <= _SMALL else _to_bytes)(text))
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise _not_json(field, error) from error
+
+
+def struct_dict(struct: Struct, field: str) -> dict[str, Any]:
+    """Decode a Struct; JSON has no NaN, so neither may it.
+
+    Raises:
+        InvalidArgumentError: it has.
+    """
+    data = struct.SerializeToString()
+    try:
+        value: dict[str, Any] = json.loads((_remembered_text if len(data) <= _SMALL else _to_text)(data))
+    except (json_format.Error, ValueError) as error:
+        raise _not_json(field, error) from error
+    return value
+
+
+def _to_bytes(text: str) -> bytes:
+    struct = Struct()
+    struct.update(json.loads(text))
+    return struct.SerializeToString()
+
+
+def _to_text(data: bytes) -> str:
+    return json.dumps(json_format.MessageToDict(Struct.FromString(data)))
+
+
+_remembered_bytes = lru_cache(maxsize=64)(_to_bytes)
+_remembered_text = lru_cache(maxsize=64)(_to_text)
+
+
+def _not_json(field: str, error: Exception) -> Exception:
+    return invalid(field, f"is not JSON: {error}", "NOT_JSON")
