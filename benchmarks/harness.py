@@ -45,10 +45,11 @@ def awaiting(loop: asyncio.AbstractEventLoop, call: Callable[[], Awaitable[objec
     return lambda times: loop.run_until_complete(repeat(times))
 
 
-def interleave(ways: Mapping[str, Way], seconds: float, *, calls: int = 1) -> dict[str, Seconds]:
-    """Go round all ways, `calls` at a time, for so long and at least twice; a first round only warms them up."""
-    for way in ways.values():
-        way(calls)
+def interleave(ways: Mapping[str, Way], seconds: float, *, calls: int = 1, warm_up: bool = True) -> dict[str, Seconds]:
+    """Go round all ways, `calls` at a time, for so long and at least twice, after a round that only warms them up."""
+    if warm_up:
+        for way in ways.values():
+            way(calls)
     taken: dict[str, list[float]] = {name: [] for name in ways}
     deadline, rounds = time.perf_counter() + seconds, 0
     while rounds < 2 or time.perf_counter() < deadline:

@@ -69,7 +69,8 @@ def _measured(setting: Setting, precisions: Sequence[str], seconds: float) -> Ta
     use_threads(setting.threads)
     ways = _ways(setting, precisions)
     scores: dict[str, list[Scores]] = {name: [] for name in ways}
-    taken = interleave({name: keeping(scores[name], way) for name, way in ways.items()}, seconds)
+    kept = {name: keeping(scores[name], way) for name, way in ways.items()}
+    taken = interleave(kept, seconds, warm_up=setting.compile)  # what is not compiled is as fast the first time
     return _table(taken, {name: each[0] for name, each in scores.items()}, setting)
 
 
