@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from tqdm import tqdm
@@ -17,6 +18,8 @@ from examples.two_room.data import Trajectories, sample_trajectories
 from worldforge_jepa_server.models.contract import Latents
 from worldforge_jepa_server.models.native import Jepa
 from worldforge_jepa_server.models.tiny import CONFIG
+
+Indices = npt.NDArray[np.intp]
 
 _GROUPS = 50  # layouts encoded at a time
 
@@ -56,13 +59,35 @@ class Pool:
             actions.append(normalize(part.actions).flatten(0, 1))
         return cls(torch.cat(visual), torch.cat(proprio), torch.cat(actions))
 
-    def sample(self, horizon: int, batch: int, rng: np.random.Generator) -> tuple[Latents, Tensor]:
-        """`batch` random windows of `horizon` actions: latents [B, H + 1, N, ...], actions [B, H, A]."""
-        size, length = self.actions.shape[:2]
-        rows = torch.from_numpy(rng.integers(size, size=(batch, 1)))
-        first = torch.from_numpy(rng.integers(length - horizon + 1, size=(batch, 1)))
-        frames = first + torch.arange(horizon + 1)
-        return Latents(self.visual[rows, frames], self.proprio[rows, frames]), self.actions[rows, frames[:, :-1]]
+    def windows(self, rows: Indices, first: Indices, horizon: int) -> tuple[Latents, Tensor]:
+        """Of trajectories [B] the `horizon` actions from [B] on: latents [B, H + 1, N, ...], actions [B, H, A]."""
+        frames = torch.from_numpy(first)[:, None] + torch.arange(horizon + 1)
+        row = torch.from_numpy(rows)[:, None]
+        return Latents(self.visual[row, frames], self.proprio[row, frames]), self.actions[row, frames[:, :-1]]
+
+
+class Replay:
+    """Draws windows of `horizon` actions, those last predicted worst more often: as error ** `exponent`.
+
+    Prioritized replay (Schaul et al. 2015, arXiv:1511.05952) without its correction for the bias: a planner seeks out
+    the plans that are predicted wrong, so the worst errors matter more than the mean. 0 draws evenly.
+    """
+
+    def __init__(self, pool: Pool, horizon: int, exponent: float) -> None:
+        size, length = pool.actions.shape[:2]
+        self.pool, self.horizon, self.exponent = pool, horizon, exponent
+        self.errors = np.ones((size, length - horizon + 1))
+
+    def sample(self, batch: int, rng: np.random.Generator) -> tuple[Indices, Latents, Tensor]:
+        """Which windows, [B], and `Pool.windows` of them."""
+        cumulative = np.cumsum(self.errors**self.exponent)
+        drawn = np.searchsorted(cumulative, rng.random(batch) * cumulative[-1])
+        rows, first = np.unravel_index(drawn, self.errors.shape)
+        return drawn, *self.pool.windows(rows, first, self.horizon)
+
+    def update(self, drawn: Indices, errors: Tensor) -> None:
+        """Remember the prediction errors [B] of windows [B]; none is forgotten altogether."""
+        self.errors.ravel()[drawn] = errors.numpy() + 1e-3
 
 
 def random_trajectories(rng: np.random.Generator, count: int, length: int, near_door: float) -> Iterable[Trajectories]:

@@ -1,7 +1,7 @@
 """Train the embedded model from nothing: `python -m examples.two_room.train`.
 
 First everything together: predict several steps ahead, with the terms of `losses` against collapse. Then the encoder
-is frozen and the predictor trained on, on cached latents of fresh trajectories.
+is frozen and the predictor trained on, on cached latents of fresh trajectories, at last on those it predicts worst.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from examples.two_room.card import write_card
 from examples.two_room.collapse import CollapseError, collapse_check
 from examples.two_room.data import sample_trajectories
 from examples.two_room.env import layouts
-from examples.two_room.pools import Pool, encode, normalize, random_trajectories
+from examples.two_room.pools import Pool, Replay, encode, normalize, random_trajectories
 from worldforge_jepa_server.models.contract import Latents
 from worldforge_jepa_server.models.native import Jepa
 from worldforge_jepa_server.models.tiny import CONFIG, WEIGHTS
@@ -53,6 +53,10 @@ class Recipe:
     predictor_batch: int = 128
     predictor_rate: float = 2e-3
     predictor_near_door: float = 0.5
+    refine_horizon: int = 6
+    refine_steps: int = 1200
+    refine_rate: float = 1e-3
+    refine_exponent: float = 0.7
     pool_size: int = 8000
     pool_length: int = 8
 
@@ -79,14 +83,15 @@ def initialize(model: Jepa) -> None:
     model.proprio_encoder.requires_grad_(False)
 
 
-def prediction_loss(model: Jepa, latents: Latents, actions: Tensor) -> Tensor:
-    """Mean squared error of unrolling from the first frame; latents [B, H + 1, N, ...], actions [B, H, A]."""
+def prediction_errors(model: Jepa, latents: Latents, actions: Tensor) -> Tensor:
+    """Mean squared errors [B] of unrolling from the first frame; latents [B, H + 1, N, ...], actions [B, H, A]."""
     assert latents.proprio is not None
     start = Latents(latents.visual[:, :1], latents.proprio[:, :1])
     frames = list(model.unroll(start, actions.transpose(0, 1), None))
-    visual = torch.cat([frame.visual for frame in frames], dim=1)
+    visual = torch.cat([frame.visual for frame in frames], dim=1) - latents.visual[:, 1:]
     proprio = torch.cat([frame.proprio for frame in frames if frame.proprio is not None], dim=1)
-    return F.mse_loss(visual, latents.visual[:, 1:]) + F.mse_loss(proprio, latents.proprio[:, 1:])
+    proprio = proprio - latents.proprio[:, 1:]
+    return visual.square().flatten(1).mean(1) + proprio.square().flatten(1).mean(1)
 
 
 class Optimizer:
@@ -122,7 +127,7 @@ def train_together(model: Jepa, recipe: Recipe, rng: np.random.Generator) -> Non
             latents, actions = encode(model, data), normalize(data.actions)
             features = latents.visual.reshape(*data.positions.shape[:3], -1)
             centred = losses.centre(features)
-            prediction = prediction_loss(model, latents, actions.flatten(0, 1))
+            prediction = prediction_errors(model, latents, actions.flatten(0, 1)).mean()
             spread = losses.variance(centred)
             loss = (
                 recipe.prediction * prediction
@@ -140,19 +145,32 @@ def train_together(model: Jepa, recipe: Recipe, rng: np.random.Generator) -> Non
 
 
 def train_predictor(model: Jepa, recipe: Recipe, rng: np.random.Generator) -> None:
-    """The predictor alone, on windows of cached latents: for each horizon a pool of fresh trajectories."""
-    steps = len(recipe.predictor_horizons) * recipe.predictor_steps
-    optimizer = Optimizer(list(model.predictor.parameters()), recipe.predictor_rate, steps)
-    with tqdm(total=steps, desc="predictor") as bar:
-        for horizon in recipe.predictor_horizons:
-            pool = Pool.of(
-                model, random_trajectories(rng, recipe.pool_size, recipe.pool_length, recipe.predictor_near_door)
-            )
-            for _ in range(recipe.predictor_steps):
-                loss = prediction_loss(model, *pool.sample(horizon, recipe.predictor_batch, rng))
-                optimizer.step(loss)
-                bar.set_postfix(horizon=horizon, prediction=f"{loss.item():.4f}")
-                bar.update()
+    """The predictor alone, on cached latents: ever further ahead, then on what it predicts worst."""
+    horizons, steps = recipe.predictor_horizons, recipe.predictor_steps
+    optimizer = Optimizer(list(model.predictor.parameters()), recipe.predictor_rate, len(horizons) * steps)
+    for horizon in horizons:
+        fit_predictor(model, recipe, optimizer, Replay(pool(model, recipe, rng), horizon, 0), steps, rng)
+    optimizer = Optimizer(list(model.predictor.parameters()), recipe.refine_rate, recipe.refine_steps)
+    replay = Replay(pool(model, recipe, rng), recipe.refine_horizon, recipe.refine_exponent)
+    fit_predictor(model, recipe, optimizer, replay, recipe.refine_steps, rng)
+
+
+def pool(model: Jepa, recipe: Recipe, rng: np.random.Generator) -> Pool:
+    """Latents of fresh trajectories."""
+    return Pool.of(model, random_trajectories(rng, recipe.pool_size, recipe.pool_length, recipe.predictor_near_door))
+
+
+def fit_predictor(
+    model: Jepa, recipe: Recipe, optimizer: Optimizer, replay: Replay, steps: int, rng: np.random.Generator
+) -> None:
+    """`steps` updates on windows that `replay` draws."""
+    with tqdm(range(steps), desc=f"predictor, {replay.horizon} ahead") as bar:
+        for _ in bar:
+            drawn, latents, actions = replay.sample(recipe.predictor_batch, rng)
+            errors = prediction_errors(model, latents, actions)
+            optimizer.step(errors.mean())
+            replay.update(drawn, errors.detach())
+            bar.set_postfix(prediction=f"{errors.mean().item():.4f}")
 
 
 def train(recipe: Recipe, output: Path) -> None:
@@ -183,8 +201,8 @@ def facts(recipe: Recipe, model: Jepa, seconds: float) -> dict[str, object]:
         "training_layouts": len(layouts(held_out=False)),
         "held_out_layouts": len(layouts(held_out=True)),
         "joint_frames": recipe.joint_steps * frames,
-        "pool_frames": len(recipe.predictor_horizons) * recipe.pool_size * (recipe.pool_length + 1),
-        "furthest": max(recipe.predictor_horizons),
+        "pool_frames": (len(recipe.predictor_horizons) + 1) * recipe.pool_size * (recipe.pool_length + 1),
+        "furthest": max(*recipe.predictor_horizons, recipe.refine_horizon),
         "horizons": ", then ".join(map(str, recipe.predictor_horizons)),
     }
 
