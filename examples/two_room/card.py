@@ -44,8 +44,8 @@ Together, {joint_steps} steps: {prediction} times the squared error of the visua
 {horizon} steps ahead, without stop-gradient, + {variance} variance + {covariance} covariance (VICReg's, within each
 layout) + {smoothness} smoothness + {inverse} linear inverse dynamics + {contrast} InfoNCE within each layout +
 {layout_contrast} InfoNCE between layouts. Then {predictor_steps} steps of the prediction error alone, the encoder
-frozen, up to each of {horizons} steps ahead; and {refine_steps} steps, {refine_horizon} ahead, on windows drawn as their
-last error to the power of {refine_exponent}: a planner finds the plans that are predicted wrong.
+frozen, up to each of {horizons} steps ahead; and {refine_steps} steps, {refine_horizon} ahead, on windows drawn as
+their last error to the power of {refine_exponent}: a planner finds the plans that are predicted wrong.
 
 ## Collapse check
 

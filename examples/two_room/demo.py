@@ -24,7 +24,7 @@ from matplotlib.patches import Circle
 from tqdm import tqdm
 
 from examples.two_room.control import INITIAL_STD, Planning, Segment, drive, pack, to_raw
-from examples.two_room.env import FRAMESKIP, REACHED, Episode, Observation, observe, roll_batch, sample_episode
+from examples.two_room.env import FRAMESKIP, REACHED, SIZE, Episode, Observation, observe, roll_batch, sample_episode
 from worldforge_jepa_client import Client, ModelSpec, Session
 from worldforge_jepa_client.local_server import running_server
 from worldforge_jepa_client.planning import Score, shift_plan
@@ -174,7 +174,7 @@ def _as_input(observation: Observation) -> dict[str, npt.NDArray[np.generic]]:
 def draw(outcomes: list[Outcome], path: Path) -> None:
     """One column an episode: the room with start, goal and trajectory above, the best score of each plan below."""
     figure, axes = plt.subplots(
-        2, len(outcomes), figsize=(2.6 * len(outcomes), 4.2), squeeze=False, height_ratios=(3, 1.4)
+        2, len(outcomes), figsize=(2.6 * len(outcomes), 4.2), squeeze=False, height_ratios=(3, 1.4), sharey="row"
     )
     for outcome, (room, curve) in zip(outcomes, axes.T, strict=True):
         _draw_room(room, outcome)
@@ -189,13 +189,12 @@ def draw(outcomes: list[Outcome], path: Path) -> None:
 
 def _draw_room(axes: Axes, outcome: Outcome) -> None:
     episode = outcome.episode
-    axes.imshow(np.moveaxis(observe(episode.start, episode.layout)["image"], 0, -1), extent=(0, 64, 64, 0))
+    axes.imshow(np.moveaxis(observe(episode.start, episode.layout)["image"], 0, -1), extent=(0, SIZE, SIZE, 0))
     path = np.concatenate([segment.path for segment in outcome.segments])
     axes.plot(*path.T, color="#1f5fbf", linewidth=1.6, marker=".", markersize=4, label="path")
     axes.add_patch(Circle(tuple(episode.goal), REACHED, fill=False, color="#1a8f3c", linewidth=1.6))
     axes.set_title(f"{outcome.distance:.1f} px from the goal", fontsize=9)
-    axes.set_xticks([])
-    axes.set_yticks([])
+    axes.set(xticks=[], yticks=[], xlim=(0, SIZE), ylim=(SIZE, 0))
 
 
 def _draw_scores(axes: Axes, outcome: Outcome) -> None:
