@@ -28,7 +28,7 @@ from worldforge_jepa_client.connection import (
     deadline_after,
     remaining,
 )
-from worldforge_jepa_client.errors import UnavailableError, from_rpc_error
+from worldforge_jepa_client.errors import DeadlineExceededError, UnavailableError, from_rpc_error
 from worldforge_jepa_client.keywords import PlanKeywords, ScoreKeywords, UnrollKeywords
 from worldforge_jepa_client.plans import AsyncPlanning
 from worldforge_jepa_client.session_scene import build_session_scene
@@ -152,14 +152,17 @@ class AsyncClient:
 
     async def wait_ready(self, timeout: float = 30.0) -> None:
         """See `Client.wait_ready`."""
-        deadline = deadline_after(timeout)
+        deadline, unavailable = deadline_after(timeout), None
         while True:
             try:
                 await self.models(timeout=remaining(deadline))
                 return
-            except UnavailableError:
+            except DeadlineExceededError as late:  # the last try had little time; why the others failed says more
+                raise unavailable or late from None
+            except UnavailableError as error:
                 if not remaining(deadline):
                     raise
+                unavailable = error
                 await asyncio.sleep(READY_POLL_SECONDS)
 
     async def close(self) -> None:

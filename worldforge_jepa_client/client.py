@@ -26,7 +26,7 @@ from worldforge_jepa_client.connection import (
     deadline_after,
     remaining,
 )
-from worldforge_jepa_client.errors import UnavailableError, from_rpc_error
+from worldforge_jepa_client.errors import DeadlineExceededError, UnavailableError, from_rpc_error
 from worldforge_jepa_client.keywords import PlanKeywords, ScoreKeywords, UnrollKeywords
 from worldforge_jepa_client.plans import Planning
 from worldforge_jepa_client.session import Session
@@ -189,14 +189,17 @@ class Client:
         Raises:
             UnavailableError, DeadlineExceededError: it did not within `timeout` seconds.
         """
-        deadline = deadline_after(timeout)
+        deadline, unavailable = deadline_after(timeout), None
         while True:
             try:
                 self.models(timeout=remaining(deadline))
                 return
-            except UnavailableError:
+            except DeadlineExceededError as late:  # the last try had little time; why the others failed says more
+                raise unavailable or late from None
+            except UnavailableError as error:
                 if not remaining(deadline):
                     raise
+                unavailable = error
                 time.sleep(READY_POLL_SECONDS)
 
     def close(self) -> None:
