@@ -47,7 +47,7 @@ def measure(effort: float) -> Table:
     with serving("--threads", str(THREADS)) as server, Client(server.target, timeout=120) as client:
         ways = {REFERENCE: _in_process(scene), **_by_server(client, scene, timings)}
         plans: dict[str, list[Plan]] = {name: [] for name in ways}
-        # No round to warm up: a plan takes seconds, of which the first call's share is small.
+        # A round takes most of a minute, and a plan makes 30 calls of which one is the first: all rounds count.
         kept = {name: keeping(plans[name], way) for name, way in ways.items()}
         taken = interleave(kept, SECONDS * effort, warm_up=False)
     reference = plans[REFERENCE][0]

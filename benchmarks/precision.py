@@ -70,7 +70,8 @@ def _measured(setting: Setting, precisions: Sequence[str], seconds: float) -> Ta
     ways = _ways(setting, precisions)
     scores: dict[str, list[Scores]] = {name: [] for name in ways}
     kept = {name: keeping(scores[name], way) for name, way in ways.items()}
-    taken = interleave(kept, seconds, warm_up=setting.compile)  # what is not compiled is as fast the first time
+    # A round takes a minute: what has nothing to compile counts from the first.
+    taken = interleave(kept, seconds, warm_up=setting.compile)
     return _table(taken, {name: each[0] for name, each in scores.items()}, setting)
 
 

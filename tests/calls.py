@@ -1,8 +1,9 @@
-"""A spec, and calls that fit it."""
+"""A spec, calls that fit it, and what their extra_info may hold."""
 
 import dataclasses
 
 import numpy as np
+from hypothesis import strategies as st
 
 from worldforge_jepa_client.calls import Observation, Scene, ScoreCall
 from worldforge_jepa_client.spec import FLOATS, FREE, Limits, ModelSpec, Normalization, Objective, TensorSpec
@@ -27,6 +28,17 @@ SPEC = ModelSpec(
     checkpoint_digest="",
 )
 BLIND = dataclasses.replace(SPEC, proprio=None, proprio_weight=0.0, normalization=None)
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
 
 
 def observation(frames=1):

@@ -8,18 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.calls import BLIND, SPEC, call, observation
+from tests.calls import BLIND, JSON, SPEC, call, observation
 from worldforge_jepa_client import messages, model_messages
 from worldforge_jepa_client.calls import Observation, ScoreCall, ScoreOptions, ScoreResult, Timing
 from worldforge_jepa_client.errors import FailedPreconditionError, InvalidArgumentError
 from worldforge_jepa_client.spec import MemoryUse, Objective, PlannerDefaults
 from worldforge_jepa_client.v1 import jepa_pb2
 
-JSON = st.recursive(
-    st.none() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
-    max_leaves=8,
-)
 OPTIONS = st.builds(
     ScoreOptions,
     st.none() | st.sampled_from(Objective),

@@ -106,7 +106,7 @@ def test_the_environment_names_target_and_model_and_stays_private(server, smoke,
 
 
 def test_a_server_that_is_down(dead_target, smoke, capsys):
-    code, summary, manifest = smoke("--target", dead_target, "--timeout", "2")
+    code, summary, manifest = smoke("--target", dead_target, "--timeout", "0.3")
     assert (code, manifest["status"], manifest["event_count"]) == (1, "failed", 0)
     assert summary["error"]["type"] == "unavailable"
     assert manifest["input_digest"] is None

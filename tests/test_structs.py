@@ -7,13 +7,9 @@ from google.protobuf.struct_pb2 import Struct
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.calls import JSON
 from worldforge_jepa_client import structs
 from worldforge_jepa_client.errors import InvalidArgumentError
-
-NUMBERS = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**53), 2**53)
-JSON = st.recursive(
-    st.none() | st.booleans() | NUMBERS | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
-)
 
 
 def struct(value):
@@ -43,3 +39,12 @@ def test_equal_values_of_other_types_are_told_apart():
 def test_what_json_does_not_have_is_refused(number):
     with pytest.raises(InvalidArgumentError, match="metadata: is not JSON"):
         structs.struct_dict(Struct(fields={"x": {"number_value": number}}), "metadata")
+
+
+@pytest.mark.parametrize("depth", [50, 5000])  # too deep for protobuf, and for Python
+def test_what_is_nested_too_deep_is_refused(depth):
+    value = {}
+    for _ in range(depth):
+        value = {"inner": value}
+    with pytest.raises(InvalidArgumentError, match="metadata: is n"):
+        struct(value)

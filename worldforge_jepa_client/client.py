@@ -187,7 +187,8 @@ class Client:
         """Return once the server answers with its models loaded.
 
         Raises:
-            UnavailableError, DeadlineExceededError: it did not within `timeout` seconds.
+            UnavailableError: it refused, or was still loading, when `timeout` seconds were over.
+            DeadlineExceededError: it said nothing at all in that time.
         """
         deadline, unavailable = deadline_after(timeout), None
         while True:

@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 from google.protobuf import json_format
+from google.protobuf.message import DecodeError
 from google.protobuf.struct_pb2 import Struct
 
 from worldforge_jepa_client.errors import invalid
@@ -23,13 +24,15 @@ def fill_struct(struct: Struct, value: Mapping[str, Any], field: str) -> None:
     """Fill an empty Struct from JSON.
 
     Raises:
-        InvalidArgumentError: `value` is not JSON.
+        InvalidArgumentError: `value` is not JSON, or nested deeper than protobuf reads.
     """
     try:
         text = json.dumps(dict(value))
         struct.MergeFromString((_remembered_bytes if len(text) <= _SMALL else _to_bytes)(text))
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise _not_json(field, error) from error
+    except DecodeError as error:
+        raise invalid(field, "is nested too deep", "NESTED_TOO_DEEP") from error
 
 
 def struct_dict(struct: Struct, field: str) -> dict[str, Any]:

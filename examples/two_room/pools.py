@@ -76,7 +76,7 @@ class Replay:
     def __init__(self, pool: Pool, horizon: int, exponent: float) -> None:
         size, length = pool.actions.shape[:2]
         self.pool, self.horizon, self.exponent = pool, horizon, exponent
-        self.errors = np.ones((size, length - horizon + 1))
+        self.errors = np.ones((size, length - horizon + 1))  # far more than any error: what was never drawn comes first
 
     def sample(self, batch: int, rng: np.random.Generator) -> tuple[Indices, Latents, Tensor]:
         """Which windows, [B], and `Pool.windows` of them."""
