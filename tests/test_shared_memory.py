@@ -33,7 +33,7 @@ MOVED = {"goal": scene(goal=(20.0, 40.0))["goal"]}
 
 @pytest.fixture(autouse=True)
 def everything_is_large(monkeypatch):
-    monkeypatch.setattr(shared_memory, "SMALLEST", 1)
+    monkeypatch.setattr(shared_memory, "SMALLEST", 0)
 
 
 @pytest.fixture
@@ -219,7 +219,7 @@ import os, signal, sys
 from tests.scenes import candidates, raw_candidates, scene
 from tests.segments import held, request
 from worldforge_jepa_client import Client, shared_memory
-shared_memory.SMALLEST = 1
+shared_memory.SMALLEST = 0
 """
     command = [sys.executable, "-c", before + code]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=DEADLINE, check=False)

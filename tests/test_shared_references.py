@@ -24,7 +24,7 @@ BEYOND = 2**64 - 1
 
 @pytest.fixture(autouse=True)
 def everything_is_large(monkeypatch):
-    monkeypatch.setattr(shared_memory, "SMALLEST", 1)
+    monkeypatch.setattr(shared_memory, "SMALLEST", 0)
 
 
 @pytest.fixture

@@ -40,11 +40,10 @@ class Segment:
         # At exit a thread may still write; the system closes it then.
         weakref.finalize(self, os.close, self._descriptor).atexit = False
 
-    def take(self, large: list[Any]) -> None:
-        """Move the data of Tensor messages into the segment, of as many as there is room for."""
+    def take(self, large: list[tuple[Any, bytes]]) -> None:
+        """Move Tensor messages' data, given beside them, into the segment: of as many as there is room for."""
         offset = 0
-        for tensor in large:
-            data = tensor.data
+        for tensor, data in large:
             try:
                 # Where the memory is full a write fails, and writing to a mapping would kill the process.
                 if os.pwrite(self._descriptor, data, offset) < len(data):
@@ -75,7 +74,8 @@ class Segments:
 
     def share(self, request: Any) -> Segment | None:
         """Move a request's large tensors into a segment; where there is none to be had they stay in the request."""
-        large = [tensor for _, tensor in tensors.tensors_in(request) if tensor.ByteSize() >= SMALLEST]
+        found = ((tensor, tensor.data) for _, tensor in tensors.tensors_in(request))  # each access to data copies it
+        large = [(tensor, data) for tensor, data in found if len(data) >= SMALLEST]
         segment = self._unused() if large else None
         if segment:
             segment.take(large)
