@@ -1,6 +1,7 @@
 """Segments of shared memory in tests: requests for them, what a server reads, and what this process has of them."""
 
 import contextlib
+from contextvars import copy_context
 from pathlib import Path
 
 from worldforge_jepa_client import tensors
@@ -20,9 +21,13 @@ def request(array):
 
 
 def received(message, parse=_parse):
-    """The candidates that a server finds in a request."""
-    parsed = parse(message.SerializeToString(), jepa_pb2.ScoreRequest)
-    return tensors.decode(parsed.action_candidates, field="action_candidates")
+    """The candidates that a server finds in a request, whose handler has a context of its own."""
+
+    def handle():
+        parsed = parse(message.SerializeToString(), jepa_pb2.ScoreRequest)
+        return tensors.decode(parsed.action_candidates, field="action_candidates")
+
+    return copy_context().run(handle)
 
 
 def held():

@@ -33,7 +33,7 @@ MOVED = {"goal": scene(goal=(20.0, 40.0))["goal"]}
 
 @pytest.fixture(autouse=True)
 def everything_is_large(monkeypatch):
-    monkeypatch.setattr(shared_memory, "SMALLEST", 0)
+    monkeypatch.setattr(shared_memory, "SMALLEST", 1)
 
 
 @pytest.fixture
@@ -122,16 +122,14 @@ def no_room(*_):
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
-@pytest.mark.parametrize(
-    ("name", "replacement"), [("pwrite", no_room), ("pwrite", lambda _, data, __: len(data) - 1), ("open", no_room)]
-)
-def test_without_room_tensors_are_sent_inline(monkeypatch, name, replacement):
-    message, segments = request(candidates()), Segments()
-    monkeypatch.setattr(os, name, replacement)
-    assert bool(segments.share(message)) == (name == "pwrite")
-    assert not message.action_candidates.HasField("shared")
+@pytest.mark.parametrize("function", ["open", "posix_fallocate"])
+def test_without_room_tensors_are_sent_inline(monkeypatch, function):
+    message, segments, before = request(candidates()), Segments(), set(FOLDER.iterdir())
+    monkeypatch.setattr(os, function, no_room)
+    assert segments.share(message) is None
     monkeypatch.undo()
-    np.testing.assert_array_equal(received(message), candidates())
+    assert message == request(candidates())
+    assert set(FOLDER.iterdir()) == before
 
 
 def test_other_systems_have_no_such_memory(monkeypatch):
@@ -152,13 +150,14 @@ def test_requests_without_an_answer_share_no_segment():
         np.testing.assert_array_equal(received(message), candidates(seed=seed))
 
 
-def test_a_segment_is_used_again_once_its_request_is_answered():
-    segments = Segments()
-    with segments.sharing(request(candidates(seed=1))):
-        (first,) = held()
-    with segments.sharing(message := request(candidates(samples=99))):
-        assert held() == {first}
-        np.testing.assert_array_equal(received(message), candidates(samples=99))
+def test_a_segment_is_used_again_once_its_request_is_answered_where_it_is_large_enough():
+    segments, names = Segments(), []
+    for samples in (4, 2, 99, 98):
+        with segments.sharing(message := request(candidates(samples))):
+            names += held()
+            np.testing.assert_array_equal(received(message), candidates(samples))
+    small, again, large, at_last = names
+    assert small == again != large == at_last
 
 
 def test_few_segments_are_kept():
@@ -219,7 +218,7 @@ import os, signal, sys
 from tests.scenes import candidates, raw_candidates, scene
 from tests.segments import held, request
 from worldforge_jepa_client import Client, shared_memory
-shared_memory.SMALLEST = 0
+shared_memory.SMALLEST = 1
 """
     command = [sys.executable, "-c", before + code]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=DEADLINE, check=False)

@@ -10,9 +10,12 @@ import pytest
 from tests.peer import a_scene, score_request
 from tests.scenes import candidates, raw_candidates, scene
 from tests.segments import received, request
-from worldforge_jepa_client import Client, shared_memory
+from worldforge_jepa_client import Client, session_messages, shared_memory
+from worldforge_jepa_client.calls import PlanCall, PlannerOptions, UnrollCall
 from worldforge_jepa_client.errors import JepaError, from_message, from_rpc_error
+from worldforge_jepa_client.shared_channel import SharedChannel
 from worldforge_jepa_client.shared_memory import FOLDER, PREFIX, Segments
+from worldforge_jepa_client.tensors import tensors_in
 from worldforge_jepa_client.v1 import jepa_pb2, jepa_pb2_grpc
 from worldforge_jepa_server.config import ServerConfig
 from worldforge_jepa_server.shared_memory import parser
@@ -24,7 +27,7 @@ BEYOND = 2**64 - 1
 
 @pytest.fixture(autouse=True)
 def everything_is_large(monkeypatch):
-    monkeypatch.setattr(shared_memory, "SMALLEST", 0)
+    monkeypatch.setattr(shared_memory, "SMALLEST", 1)
 
 
 @pytest.fixture
@@ -162,6 +165,30 @@ def test_a_server_that_does_not_read_shared_memory_names_the_field(server):
         with client.session(**scene()) as session, pytest.raises(JepaError, match="--shared-memory") as caught:
             session.score(candidates())
         assert (caught.value.reason, caught.value.field) == expected
+
+
+def test_every_method_reads_what_is_shared(sharing_server):
+    where = a_scene()
+    unroll = session_messages.unroll_request(UnrollCall(scene=where, action_candidates=ARRAY))
+    encode = session_messages.encode_request(where.observation, "", "float32")
+    planner = PlannerOptions(samples=16, iterations=1, horizon=2)
+    plan = session_messages.plan_request(PlanCall(scene=where, planner=planner, initial_mean=ARRAY[0, 0]))
+
+    def answers(stub):
+        context = stub.CreateContext(session_messages.context_request(where, ""), timeout=DEADLINE)
+        yield stub.Score(score_request(context.context_id), timeout=DEADLINE).scores
+        yield stub.Encode(encode, timeout=DEADLINE)
+        yield list(stub.Unroll(unroll, timeout=DEADLINE))
+        yield [response.mean for response in stub.Plan(plan, timeout=DEADLINE)]
+
+    with grpc.insecure_channel(sharing_server.target) as channel:
+        stub = jepa_pb2_grpc.WorldModelServiceStub(channel)
+        inline = list(answers(stub))
+        segments = Segments()
+        with segments.sharing(unroll), segments.sharing(encode), segments.sharing(plan):
+            sharing = jepa_pb2_grpc.WorldModelServiceStub(SharedChannel(channel))
+            assert [name for name, tensor in tensors_in(plan) if not tensor.HasField("shared")] == []
+            assert list(answers(sharing)) == inline
 
 
 def test_a_server_answers_bad_references_and_goes_on(sharing_server):

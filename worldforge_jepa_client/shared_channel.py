@@ -81,7 +81,7 @@ class _Stream:
                 self._segments.answered(self._owed.popleft())
                 yield response
         finally:
-            self._owed.clear()
+            self._owed.clear()  # whose segments the error's traceback may hold for long
 
 
 class _AioStream:

@@ -7,6 +7,7 @@ lock one may remove it: its client is gone, however it ended.
 from __future__ import annotations
 
 import contextlib
+import mmap
 import os
 import secrets
 import sys
@@ -32,24 +33,27 @@ _MOST_FREE = 4
 
 
 class Segment:
-    """A file in shared memory, which is removed when nobody holds the object any more, and when the process exits."""
+    """A file in shared memory, which is removed when nobody holds the object any more, and when the process exits.
 
-    def __init__(self) -> None:
-        self.name, self._descriptor = _create()
+    Raises:
+        OSError: there is no room for so many bytes.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.name, descriptor = _create()
         self.remove = weakref.finalize(self, _remove, self.name, os.getpid())
-        # At exit a thread may still write; the system closes it then.
-        weakref.finalize(self, os.close, self._descriptor).atexit = False
+        try:
+            os.posix_fallocate(descriptor, 0, size)  # or else writing, where memory is full, would kill the process
+            self._memory = mmap.mmap(descriptor, size)  # with a duplicate of the descriptor, so that the lock stays
+        finally:
+            os.close(descriptor)
 
     def take(self, large: list[tuple[Any, bytes]]) -> None:
-        """Move Tensor messages' data, given beside them, into the segment: of as many as there is room for."""
+        """Move the data of Tensor messages, given beside each, into the segment."""
         offset = 0
         for tensor, data in large:
-            try:
-                # Where the memory is full a write fails, and writing to a mapping would kill the process.
-                if os.pwrite(self._descriptor, data, offset) < len(data):
-                    return
-            except OSError:
-                return
+            self._memory[offset : offset + len(data)] = data
             tensor.shared.name, tensor.shared.offset, tensor.shared.length = self.name, offset, len(data)
             tensor.ClearField("data")
             offset += len(data)
@@ -73,12 +77,16 @@ class Segments:
         self._free: list[Segment] = []
 
     def share(self, request: Any) -> Segment | None:
-        """Move a request's large tensors into a segment; where there is none to be had they stay in the request."""
+        """Move a request's large tensors into a segment; where there is no room for them they stay in the request."""
         found = ((tensor, tensor.data) for _, tensor in tensors.tensors_in(request))  # each access to data copies it
         large = [(tensor, data) for tensor, data in found if len(data) >= SMALLEST]
-        segment = self._unused() if large else None
-        if segment:
-            segment.take(large)
+        if not large:
+            return None
+        try:
+            segment = self._unused(sum(len(data) for _, data in large))
+        except OSError:
+            return None
+        segment.take(large)
         return segment
 
     def answered(self, segment: Segment | None) -> None:
@@ -105,13 +113,10 @@ class Segments:
             self._closed = True
             self._free.clear()
 
-    def _unused(self) -> Segment | None:
+    def _unused(self, size: int) -> Segment:
         with self._lock:
-            if self._free:
-                return self._free.pop()
-        with contextlib.suppress(OSError):
-            return Segment()
-        return None
+            free = self._free.pop() if self._free else None
+        return free if free and free.size >= size else Segment(size)
 
 
 def sweep() -> None:

@@ -22,7 +22,7 @@ _NAME = re.compile(f"{PREFIX}[0-9a-f]{{{2 * TOKEN_BYTES}}}")
 
 
 def parser(config: ServerConfig) -> Parse:
-    """Return what parses a server's requests: if it reads shared memory, what they share is fetched with them."""
+    """Return what parses a server's requests; if it reads shared memory, what they share is fetched with them."""
     return partial(_parse, config.max_message_bytes) if config.shared_memory else parse
 
 
@@ -34,13 +34,12 @@ def _parse(max_bytes: int, data: bytes, message_class: type[Any]) -> Any:
         raise ResourceExhaustedError(
             f"the request has {total} bytes with what it shares; the limit is {max_bytes}", reason="MESSAGE_TOO_LARGE"
         )
-    for field, tensor in shared:
-        _fetch(tensor, field)
+    tensors.fetched.set({field: _fetch(tensor, field) for field, tensor in shared})
     return request
 
 
-def _fetch(tensor: jepa_pb2.Tensor, field: str) -> None:
-    """Put the bytes that a tensor shares in their place.
+def _fetch(tensor: jepa_pb2.Tensor, field: str) -> bytes:
+    """Return the bytes that a tensor shares.
 
     Raises:
         InvalidArgumentError: it has data as well, is of another size, or names no segment or more than that has.
@@ -49,8 +48,7 @@ def _fetch(tensor: jepa_pb2.Tensor, field: str) -> None:
     if tensor.data:
         raise invalid(field, "has both data and shared; expected one of them", "DATA_AND_SHARED")
     tensors.checked_layout(tensor, tensor.shared.length, field=field)
-    tensor.data = _read(tensor.shared, f"{field}.shared")
-    tensor.ClearField("shared")
+    return _read(tensor.shared, f"{field}.shared")
 
 
 def _read(place: jepa_pb2.SharedMemory, field: str) -> bytes:
