@@ -211,6 +211,14 @@ def test_closing_the_client_removes_its_segments(sharing):
     wait_until(lambda: not held())
 
 
+def test_what_is_answered_after_the_client_was_closed_is_removed():
+    segments = Segments()
+    with segments.sharing(request(candidates())):
+        segments.close()
+        assert held()
+    assert not held()
+
+
 def other_process(code):
     """Run code in a process that prints the names of its segments; return its exit code and their paths."""
     before = """

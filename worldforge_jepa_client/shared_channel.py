@@ -95,11 +95,7 @@ class _AioStream:
 
     async def read(self) -> Any:
         """See `grpc.aio.StreamStreamCall.read`."""
-        try:
-            response = await self._responses.read()
-        except BaseException:
-            self._owed.clear()
-            raise
+        response = await self._responses.read()
         if response is not grpc.aio.EOF:
             self._segments.answered(self._owed.popleft())
         return response
