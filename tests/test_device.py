@@ -1,0 +1,63 @@
+"""Nothing of a call stays on the CPU: on torch's meta device, where there is no data, tensors of two devices do not mix.
+
+This is what can be shown of other devices where there is none.
+"""
+
+from threading import Event
+
+import numpy as np
+import pytest
+import torch
+
+from tests.golden import Golden
+from worldforge_jepa_client.calls import Observation, Scene, ScoreOptions
+from worldforge_jepa_client.spec import Objective
+from worldforge_jepa_server.contexts import Cache
+from worldforge_jepa_server.encoding import Encoder
+from worldforge_jepa_server.models import tiny
+from worldforge_jepa_server.models.native import Jepa, NativeModel
+from worldforge_jepa_server.scoring import rollout, score_together, to_actions
+
+SAMPLES, HORIZON, CHUNK = 5, 4, 3
+
+
+def native(golden):
+    module = Jepa(Golden(golden).config())
+    limits = tiny.load("cpu", "tiny").spec.limits
+    return NativeModel(module, name="m", source="test", digest="", device="meta", limits=limits)
+
+
+MODELS = {
+    "tiny": lambda: tiny.load("meta", "tiny"),
+    "adaln": lambda: native("adaln_tiny"),
+    "dinowm": lambda: native("dinowm_tiny"),
+}
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def model(request):
+    return MODELS[request.param]()
+
+
+def zeros(model, frames):
+    visual = np.zeros((1, frames, 3, 40, 50), np.uint8)
+    return Observation(visual, np.zeros((1, frames, model.spec.proprio_dim), np.float32))
+
+
+@pytest.mark.parametrize("objective", Objective)
+@pytest.mark.parametrize("frames", [1, 2])
+def test_a_scene_is_encoded_unrolled_and_measured_where_the_model_is(model, frames, objective):
+    action_dim = model.spec.action_dim
+    history = np.zeros((1, frames - 1, action_dim), np.float32) if frames > 1 else None
+    encoded = Encoder(Cache(2**20, 60.0)).encode_scene(model, Scene(zeros(model, frames), zeros(model, 1), history))
+    options = ScoreOptions(objective=objective, proprio_weight=0.1, actions_are_normalized=False)
+    actions = to_actions(model, np.zeros((SAMPLES, HORIZON, action_dim), np.float32), are_normalized=False)
+    (scored,) = score_together(model, [rollout(model, encoded, actions, options)], CHUNK, Event())
+    assert (scored.scores.device.type, scored.scores.shape) == ("meta", (SAMPLES,))
+
+
+def test_what_is_left_on_the_cpu_would_be_noticed(model):
+    latents = Encoder(Cache(2**20, 60.0)).encode(model, zeros(model, 1))
+    elsewhere = torch.zeros(HORIZON, SAMPLES, model.spec.action_dim)
+    with pytest.raises(RuntimeError, match="device"):
+        list(model.unroll(latents, elsewhere, None))
