@@ -49,14 +49,15 @@ class Segment:
         finally:
             os.close(descriptor)
 
-    def take(self, large: list[tuple[Any, bytes]]) -> None:
-        """Move the data of Tensor messages, given beside each, into the segment."""
+    def take(self, large: list[Any]) -> None:
+        """Move the data of Tensor messages into the segment."""
         offset = 0
-        for tensor, data in large:
-            self._memory[offset : offset + len(data)] = data
-            tensor.shared.name, tensor.shared.offset, tensor.shared.length = self.name, offset, len(data)
+        for tensor in large:
+            length = tensors.byte_length(tensor)
+            self._memory[offset : offset + length] = tensor.data
+            tensor.shared.name, tensor.shared.offset, tensor.shared.length = self.name, offset, length
             tensor.ClearField("data")
-            offset += len(data)
+            offset += length
 
 
 class Segments:
@@ -78,12 +79,11 @@ class Segments:
 
     def share(self, request: Any) -> Segment | None:
         """Move a request's large tensors into a segment; where there is no room for them they stay in the request."""
-        found = ((tensor, tensor.data) for _, tensor in tensors.tensors_in(request))  # each access to data copies it
-        large = [(tensor, data) for tensor, data in found if len(data) >= SMALLEST]
+        large = [tensor for _, tensor in tensors.tensors_in(request) if tensors.byte_length(tensor) >= SMALLEST]
         if not large:
             return None
         try:
-            segment = self._unused(sum(len(data) for _, data in large))
+            segment = self._unused(sum(map(tensors.byte_length, large)))
         except OSError:
             return None
         segment.take(large)

@@ -99,13 +99,17 @@ def checked_layout(message: jepa_pb2.Tensor, length: int, *, field: str) -> tupl
             f"dtype is {'unset' if not message.dtype else message.dtype}; expected one of {', '.join(_CODES)}",
             "UNSUPPORTED_DTYPE",
         )
-    shape = _checked_shape(message, field)
-    expected = math.prod(shape) * _WIRE_DTYPES[name].itemsize
+    shape, expected = _checked_shape(message, field), byte_length(message)
     if length != expected:
         raise invalid(
             field, f"data has {length} bytes; shape {shape} of {name} needs {expected}", "DATA_LENGTH_MISMATCH"
         )
     return name, shape
+
+
+def byte_length(message: jepa_pb2.Tensor) -> int:
+    """How many bytes `message`'s data has, if it is well-formed; protobuf would copy them to count them."""
+    return math.prod(message.shape) * _WIRE_DTYPES[_NAMES[message.dtype]].itemsize
 
 
 def tensors_in(message: Any, prefix: str = "") -> Iterator[tuple[str, jepa_pb2.Tensor]]:
