@@ -109,6 +109,12 @@ def client(server: ServerProcess) -> Iterator[Client]:
 
 
 @pytest.fixture
+def sharing(sharing_server: ServerProcess) -> Iterator[Client]:
+    with Client(sharing_server.target, timeout=30, shared_memory=True) as client:
+        yield client
+
+
+@pytest.fixture
 def runtime(server: ServerProcess) -> Iterator[GrpcRuntime]:
     with GrpcRuntime(server.target, timeout=60) as runtime:
         yield runtime

@@ -1,6 +1,7 @@
 """Segments of shared memory in tests: requests for them, what a server reads, and what this process has of them."""
 
 import contextlib
+import time
 from contextvars import copy_context
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from worldforge_jepa_client.v1 import jepa_pb2
 from worldforge_jepa_server.config import ServerConfig
 from worldforge_jepa_server.shared_memory import parser
 
+DEADLINE = 60
 _parse = parser(ServerConfig(shared_memory=True))
 
 
@@ -37,3 +39,10 @@ def held():
         with contextlib.suppress(OSError):  # closed meanwhile
             links.add(descriptor.readlink())
     return {link.name for link in links if link.name.startswith(PREFIX) and link.exists()}
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + DEADLINE
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

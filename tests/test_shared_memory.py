@@ -1,12 +1,9 @@
-"""Tensors in shared memory: the same scores, one request to a segment, and nothing left behind."""
+"""Tensors in shared memory: the same scores, and one request to a segment."""
 
 import asyncio
 import errno
 import os
-import signal
-import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -17,15 +14,11 @@ from hypothesis.extra import numpy as hnp
 
 from tests.results import assert_same
 from tests.scenes import RAW, candidates, raw_candidates, scene
-from tests.segments import held, received, request
+from tests.segments import held, received, request, wait_until
 from tests.test_tensors import NAMES
 from worldforge_jepa_client import AsyncClient, Client, shared_memory
-from worldforge_jepa_client.errors import (
-    DeadlineExceededError,
-    InvalidArgumentError,
-    NotFoundError,
-)
-from worldforge_jepa_client.shared_memory import FOLDER, Segments
+from worldforge_jepa_client.errors import DeadlineExceededError, InvalidArgumentError, NotFoundError
+from worldforge_jepa_client.shared_memory import Segments
 
 DEADLINE = 60
 MOVED = {"goal": scene(goal=(20.0, 40.0))["goal"]}
@@ -37,22 +30,9 @@ def everything_is_large(monkeypatch):
 
 
 @pytest.fixture
-def sharing(sharing_server):
-    with Client(sharing_server.target, timeout=DEADLINE, shared_memory=True) as client:
-        yield client
-
-
-@pytest.fixture
 def inline(sharing_server):
     with Client(sharing_server.target, timeout=DEADLINE) as client:
         yield client
-
-
-def wait_until(condition):
-    deadline = time.monotonic() + DEADLINE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 # The same as inline
@@ -123,13 +103,14 @@ def no_room(*_):
 
 
 @pytest.mark.parametrize("function", ["open", "posix_fallocate"])
-def test_without_room_tensors_are_sent_inline(monkeypatch, function):
-    message, segments, before = request(candidates()), Segments(), set(FOLDER.iterdir())
-    monkeypatch.setattr(os, function, no_room)
-    assert segments.share(message) is None
-    monkeypatch.undo()
+def test_without_room_tensors_are_sent_inline(monkeypatch, tmp_path, function):
+    message, segments = request(candidates()), Segments()
+    monkeypatch.setattr(shared_memory, "FOLDER", tmp_path)
+    with monkeypatch.context() as full:
+        full.setattr(os, function, no_room)
+        assert segments.share(message) is None
     assert message == request(candidates())
-    assert set(FOLDER.iterdir()) == before
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_other_systems_have_no_such_memory(monkeypatch):
@@ -197,75 +178,3 @@ def test_what_a_refused_call_has_shared_is_removed(sharing):
     with pytest.raises(NotFoundError):
         sharing.score(context="of nobody", **raw_candidates())
     assert not held()
-
-
-# Nothing is left behind
-
-
-def test_closing_the_client_removes_its_segments(sharing):
-    with sharing.session(**scene(), **RAW) as session:
-        session.score(candidates())
-        sharing.score(**scene(), **raw_candidates())
-        assert held()
-        sharing.close()
-    wait_until(lambda: not held())
-
-
-def test_what_is_answered_after_the_client_was_closed_is_removed():
-    segments = Segments()
-    with segments.sharing(request(candidates())):
-        segments.close()
-        assert held()
-    assert not held()
-
-
-def other_process(code):
-    """Run code in a process that prints the names of its segments; return its exit code and their paths."""
-    before = """
-import os, signal, sys
-from tests.scenes import candidates, raw_candidates, scene
-from tests.segments import held, request
-from worldforge_jepa_client import Client, shared_memory
-shared_memory.SMALLEST = 1
-"""
-    command = [sys.executable, "-c", before + code]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=DEADLINE, check=False)
-    assert done.stdout.split()
-    return done.returncode, [FOLDER / name for name in done.stdout.split()]
-
-
-SCORE = """
-client = Client({target!r}, timeout=60, shared_memory=True)
-client.score(**scene(), **raw_candidates())
-print(*held(), flush=True)
-"""
-KILL = "os.kill(os.getpid(), signal.SIGKILL)"
-FORK = """
-segment = shared_memory.Segments().share(request(candidates()))
-child = os.fork() or sys.exit()
-os.waitpid(child, 0)
-print(*held())
-"""
-
-
-def test_a_process_that_ends_removes_its_segments(sharing_server):
-    returned, segments = other_process(SCORE.format(target=sharing_server.target))
-    assert returned == 0
-    assert not any(path.exists() for path in segments)
-
-
-def test_the_next_client_removes_the_segments_of_one_that_was_killed(sharing_server, sharing):
-    sharing.score(**scene(), **raw_candidates())
-    mine = held()
-    returned, segments = other_process(SCORE.format(target=sharing_server.target) + KILL)
-    assert returned == -signal.SIGKILL
-    assert all(path.exists() for path in segments)
-    Segments()
-    assert not any(path.exists() for path in segments)
-    assert held() == mine
-
-
-def test_a_fork_leaves_its_parents_segments():
-    returned, segments = other_process(FORK)
-    assert (returned, len(segments)) == (0, 1)
-    assert not segments[0].exists()
