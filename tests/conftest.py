@@ -88,6 +88,12 @@ def server(start_server: Callable[..., ServerProcess]) -> ServerProcess:
 
 
 @pytest.fixture(scope="session")
+def sharing_server(start_server: Callable[..., ServerProcess]) -> ServerProcess:
+    """The embedded model behind a server that reads shared memory."""
+    return start_server("--shared-memory", "--threads", "1")
+
+
+@pytest.fixture(scope="session")
 def faulty_server(start_server: Callable[..., ServerProcess]) -> ServerProcess:
     """The embedded model beside a model for each case of tests/fixtures/models.json."""
     makers = {name: f"faulty,case={name}" for name in failures.read("models")}
@@ -99,6 +105,12 @@ def faulty_server(start_server: Callable[..., ServerProcess]) -> ServerProcess:
 @pytest.fixture
 def client(server: ServerProcess) -> Iterator[Client]:
     with Client(server.target, timeout=30) as client:
+        yield client
+
+
+@pytest.fixture
+def sharing(sharing_server: ServerProcess) -> Iterator[Client]:
+    with Client(sharing_server.target, timeout=30, shared_memory=True) as client:
         yield client
 
 

@@ -19,9 +19,12 @@ ARROWS = {
     "config": set(),
     "convert": {"models"},
     "parity": {"config", "contexts", "deployment", "encoding", "engine", "jobs", "models", "scenes", "score_jobs"},
-    "serve": {"allocator", "config", "device", "engine", "models", "reflection", "runtime", "servicer", "warmup"},
+    "serve": {
+        "allocator", "config", "device", "engine", "models", "reflection", "runtime", "servicer", "shared_memory", "warmup"
+    },
     "allocator": set(),
     "reflection": set(),
+    "shared_memory": {"config", "errors"},
     "servicer": {"engine", "errors", "runtime", "streams"},
     "streams": {"engine", "errors", "runtime", "scenes"},
     "errors": set(),

@@ -32,6 +32,7 @@ from worldforge_jepa_client.errors import DeadlineExceededError, UnavailableErro
 from worldforge_jepa_client.keywords import PlanKeywords, ScoreKeywords, UnrollKeywords
 from worldforge_jepa_client.plans import AsyncPlanning
 from worldforge_jepa_client.session_scene import build_session_scene
+from worldforge_jepa_client.shared_channel import SharedAioChannel
 from worldforge_jepa_client.spec import ModelSpec
 from worldforge_jepa_client.steps import Specs, Steps
 from worldforge_jepa_client.v1 import jepa_pb2_grpc
@@ -45,10 +46,11 @@ _R = TypeVar("_R")
 class AsyncClient:
     """`Client` for asyncio: the same methods and arguments, awaited."""
 
-    def __init__(self, target: str = DEFAULT_TARGET, *, timeout: float = 10.0) -> None:
+    def __init__(self, target: str = DEFAULT_TARGET, *, timeout: float = 10.0, shared_memory: bool = False) -> None:
         self.target, self.timeout = target, timeout
         self._specs: Specs = {}
-        self._channel = grpc.aio.insecure_channel(target, options=CHANNEL_OPTIONS)
+        channel = grpc.aio.insecure_channel(target, options=CHANNEL_OPTIONS)
+        self._channel: Any = SharedAioChannel(channel) if shared_memory else channel
         self._stub = jepa_pb2_grpc.WorldModelServiceStub(self._channel)
 
     async def score(

@@ -228,12 +228,12 @@ def _check_tensor(array: NDArray[Any], spec: TensorSpec, field: str) -> None:
     if name == "float64":
         with np.errstate(over="ignore"):
             array = array.astype(np.float32)  # as models compute, to whom more than that is infinite
-    if not np.isfinite(array).all():
+    low, high = float(array.min()), float(array.max())  # NaN if any value is
+    if not (math.isfinite(low) and math.isfinite(high)):
         raise invalid(field, "holds NaN or infinite values; expected finite numbers", "NON_FINITE")
     if spec.value_range is None:
         return
     least, most = spec.value_range
-    low, high = float(array.min()), float(array.max())
     if low < least or high > most:
         raise invalid(field, f"has values from {low:g} to {high:g}; expected {least:g} to {most:g}", "INVALID_VALUE")
 

@@ -31,6 +31,7 @@ from worldforge_jepa_client.keywords import PlanKeywords, ScoreKeywords, UnrollK
 from worldforge_jepa_client.plans import Planning
 from worldforge_jepa_client.session import Session
 from worldforge_jepa_client.session_scene import build_session_scene
+from worldforge_jepa_client.shared_channel import SharedChannel
 from worldforge_jepa_client.spec import ModelSpec
 from worldforge_jepa_client.steps import Specs, Steps
 from worldforge_jepa_client.v1 import jepa_pb2_grpc
@@ -50,12 +51,15 @@ class Client:
     Args:
         target: "host:port" or "unix:/path".
         timeout: seconds a call may take, unless the call says otherwise.
+        shared_memory: pass the large tensors of `score`, sessions, `create_context` and `encode` through /dev/shm, to a
+            server on the same host that was started with --shared-memory; Linux only.
     """
 
-    def __init__(self, target: str = DEFAULT_TARGET, *, timeout: float = 10.0) -> None:
+    def __init__(self, target: str = DEFAULT_TARGET, *, timeout: float = 10.0, shared_memory: bool = False) -> None:
         self.target, self.timeout = target, timeout
         self._specs: Specs = {}
-        self._channel = grpc.insecure_channel(target, options=CHANNEL_OPTIONS)
+        channel = grpc.insecure_channel(target, options=CHANNEL_OPTIONS)
+        self._channel: Any = SharedChannel(channel) if shared_memory else channel
         self._stub = jepa_pb2_grpc.WorldModelServiceStub(self._channel)
 
     def score(

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,7 @@ from google.protobuf.wrappers_pb2 import BytesValue
 from numpy.typing import NDArray
 
 from worldforge_jepa_client import arrays
-from worldforge_jepa_client.errors import invalid
+from worldforge_jepa_client.errors import FailedPreconditionError, invalid
 from worldforge_jepa_client.v1 import jepa_pb2
 
 _NUMPY_DTYPES: dict[str, np.dtype[Any]] = {
@@ -28,6 +30,9 @@ _CODES: dict[str, Any] = {name: jepa_pb2.DataType.Value(f"DATA_TYPE_{name.upper(
 _NAMES = {code: name for name, code in _CODES.items()}
 _MAX_RANK = 8
 _MAX_DIM = 2**31 - 1
+
+fetched: ContextVar[Mapping[str, bytes]] = ContextVar("fetched")
+"""What the request at hand shares, by field: a server that reads it sets this, as the message would make two copies."""
 
 
 def dtype_code(name: str) -> jepa_pb2.DataType:
@@ -69,6 +74,23 @@ def decode(message: jepa_pb2.Tensor, *, field: str = "tensor") -> NDArray[Any]:
 
     Raises:
         InvalidArgumentError: unknown dtype, impossible shape, or a byte length other than shape and dtype say.
+        FailedPreconditionError: the bytes are in shared memory, and nobody has fetched them.
+    """
+    data = _fetched(field) if message.HasField("shared") else message.data
+    name, shape = checked_layout(message, len(data), field=field)
+    wire = np.frombuffer(data, dtype=_WIRE_DTYPES[name]).reshape(shape)
+    if name == "bfloat16":
+        return _from_bfloat16(wire)
+    if name == "bool" and wire.size and wire.view(np.uint8).max() > 1:
+        raise invalid(field, "bool data holds bytes other than 0 and 1", "INVALID_VALUE")
+    return wire if sys.byteorder == "little" else wire.astype(wire.dtype.newbyteorder("="))
+
+
+def checked_layout(message: jepa_pb2.Tensor, length: int, *, field: str) -> tuple[str, tuple[int, ...]]:
+    """Return `message`'s dtype and shape, if they are possible and need exactly `length` bytes.
+
+    Raises:
+        InvalidArgumentError: they are not, or do not.
     """
     name = _NAMES.get(message.dtype)
     if name is None:
@@ -77,18 +99,37 @@ def decode(message: jepa_pb2.Tensor, *, field: str = "tensor") -> NDArray[Any]:
             f"dtype is {'unset' if not message.dtype else message.dtype}; expected one of {', '.join(_CODES)}",
             "UNSUPPORTED_DTYPE",
         )
-    shape, data = _checked_shape(message, field), message.data
-    expected = math.prod(shape) * _WIRE_DTYPES[name].itemsize
-    if len(data) != expected:
+    shape, expected = _checked_shape(message, field), byte_length(message)
+    if length != expected:
         raise invalid(
-            field, f"data has {len(data)} bytes; shape {shape} of {name} needs {expected}", "DATA_LENGTH_MISMATCH"
+            field, f"data has {length} bytes; shape {shape} of {name} needs {expected}", "DATA_LENGTH_MISMATCH"
         )
-    wire = np.frombuffer(data, dtype=_WIRE_DTYPES[name]).reshape(shape)
-    if name == "bfloat16":
-        return _from_bfloat16(wire)
-    if name == "bool" and wire.size and wire.view(np.uint8).max() > 1:
-        raise invalid(field, "bool data holds bytes other than 0 and 1", "INVALID_VALUE")
-    return wire if sys.byteorder == "little" else wire.astype(wire.dtype.newbyteorder("="))
+    return name, shape
+
+
+def byte_length(message: jepa_pb2.Tensor) -> int:
+    """How many bytes `message`'s data has, if it is well-formed; protobuf would copy them to count them."""
+    return math.prod(message.shape) * _WIRE_DTYPES[_NAMES[message.dtype]].itemsize
+
+
+def tensors_in(message: Any, prefix: str = "") -> Iterator[tuple[str, jepa_pb2.Tensor]]:
+    """Yield the tensors that a request has, each behind its field's dotted name."""
+    for descriptor, value in message.ListFields():
+        if isinstance(value, jepa_pb2.Tensor):
+            yield f"{prefix}{descriptor.name}", value
+        elif isinstance(value, (jepa_pb2.PlanningContext, jepa_pb2.Observation)):
+            yield from tensors_in(value, f"{prefix}{descriptor.name}.")
+
+
+def _fetched(field: str) -> bytes:
+    data = fetched.get({}).get(field)
+    if data is None:
+        raise FailedPreconditionError(
+            "is in shared memory, which this server does not read (--shared-memory is off); send it as data",
+            reason="SHARED_MEMORY_OFF",
+            field=field,
+        )
+    return data
 
 
 def _checked_shape(message: jepa_pb2.Tensor, field: str) -> tuple[int, ...]:

@@ -82,6 +82,7 @@ class ServerConfig:
     cache_mib: int = _setting(512, "latents kept for contexts and repeated frames, in MiB")
     context_ttl: float = _setting(600.0, "seconds a context lives after its last use")
     max_message_mib: int = _setting(64, "largest request and response, in MiB")
+    shared_memory: bool = _setting(False, "read tensors that clients on this host share in /dev/shm; Linux only")
     drain_seconds: float = _setting(30.0, "how long accepted calls may take to finish after SIGTERM")
     reflection: bool = _setting(True, "serve gRPC reflection, which grpcurl and ghz use")
     log_level: str = _setting("info", "debug, info, warning or error; logs go to stderr")

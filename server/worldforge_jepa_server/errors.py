@@ -30,9 +30,11 @@ _M = TypeVar("_M", bound=Message)
 
 UnaryMethod = Callable[[Any, "Context"], Awaitable[Message]]
 StreamMethod = Callable[[Any, "Context"], AsyncGenerator[Message, None]]
+Parse = Callable[[bytes, type[Any]], Any]
+"""Turns a request's bytes into its message; raises a JepaError where they are none."""
 
 
-def answering(method: UnaryMethod, request_class: type[Message]) -> UnaryMethod:
+def answering(method: UnaryMethod, request_class: type[Message], parse: Parse) -> UnaryMethod:
     """Wrap a unary method into one of raw bytes; whatever goes wrong becomes a status with details."""
 
     async def answered(data: bytes, context: Context) -> Message:
@@ -46,7 +48,7 @@ def answering(method: UnaryMethod, request_class: type[Message]) -> UnaryMethod:
     return answered
 
 
-def streaming(method: StreamMethod, request_class: type[Message] | None = None) -> StreamMethod:
+def streaming(method: StreamMethod, request_class: type[Message] | None, parse: Parse) -> StreamMethod:
     """`answering` for a stream of responses; without a request class the method takes what came as it is."""
 
     async def answered(data: Any, context: Context) -> AsyncGenerator[Message, None]:

@@ -15,7 +15,7 @@ from grpc_health.v1.health_pb2 import HealthCheckResponse
 
 from worldforge_jepa_client.errors import JepaError
 from worldforge_jepa_client.spec import MemoryUse
-from worldforge_jepa_server import reflection
+from worldforge_jepa_server import reflection, shared_memory
 from worldforge_jepa_server.allocator import tune_malloc
 from worldforge_jepa_server.config import ModelSource, ServerConfig
 from worldforge_jepa_server.device import use_threads
@@ -49,7 +49,7 @@ async def serve(config: ServerConfig) -> None:
     _log.info("malloc: %s", tune_malloc())
     engine = Engine(config.queue_size)
     runtime, healthy = Runtime(engine, config), health.aio.HealthServicer()
-    servicer = WorldModelServicer(runtime)
+    servicer = WorldModelServicer(runtime, shared_memory.parser(config))
     server = _build(config, servicer, healthy)
     address = _bind(server, config.listen)
     await _announce(healthy, HealthCheckResponse.NOT_SERVING)

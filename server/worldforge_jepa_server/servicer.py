@@ -15,7 +15,7 @@ from worldforge_jepa_client import messages, model_messages, session_messages
 from worldforge_jepa_client.errors import UnavailableError
 from worldforge_jepa_client.v1 import jepa_pb2
 from worldforge_jepa_server.engine import Caller
-from worldforge_jepa_server.errors import answering, streaming
+from worldforge_jepa_server.errors import Parse, answering, parse, streaming
 from worldforge_jepa_server.runtime import Runtime
 from worldforge_jepa_server.streams import ScoreStream
 
@@ -30,10 +30,10 @@ _PATIENCE = 60.0  # a call without a deadline has its turn as if it had one in s
 
 
 class WorldModelServicer:
-    """The service of the proto, on a runtime."""
+    """The service of the proto, on a runtime; `parse` makes requests of bytes."""
 
-    def __init__(self, runtime: Runtime) -> None:
-        self._runtime = runtime
+    def __init__(self, runtime: Runtime, parse: Parse = parse) -> None:
+        self._runtime, self.parse = runtime, parse
         self._idle_streams: set[asyncio.Task[Any]] = set()
         self._draining = False
 
@@ -62,7 +62,7 @@ class WorldModelServicer:
         self, requests: AsyncIterator[bytes], _: _Context
     ) -> AsyncGenerator[jepa_pb2.ScoreStreamResponse, None]:
         """See the proto. Reading only after answering is what slows a client that sends too fast."""
-        stream = ScoreStream(self._runtime)
+        stream = ScoreStream(self._runtime, self.parse)
         while (data := await self._next_message(requests)) is not None:
             yield await stream.answer(data)
 
@@ -141,11 +141,14 @@ def generic_handler(servicer: WorldModelServicer) -> grpc.GenericRpcHandler:
 
 
 def _handler(servicer: WorldModelServicer, method: MethodDescriptor) -> grpc.RpcMethodHandler[Any, Any]:
-    behaviour = getattr(servicer, method.name)
+    behaviour, parse = getattr(servicer, method.name), servicer.parse
     serialize = GetMessageClass(method.output_type).SerializeToString
     if method.client_streaming:
-        return grpc.stream_stream_rpc_method_handler(streaming(behaviour), response_serializer=serialize)
+        return grpc.stream_stream_rpc_method_handler(streaming(behaviour, None, parse), response_serializer=serialize)
     request_class = GetMessageClass(method.input_type)
     if method.server_streaming:
-        return grpc.unary_stream_rpc_method_handler(streaming(behaviour, request_class), response_serializer=serialize)
-    return grpc.unary_unary_rpc_method_handler(answering(behaviour, request_class), response_serializer=serialize)
+        answered = streaming(behaviour, request_class, parse)
+        return grpc.unary_stream_rpc_method_handler(answered, response_serializer=serialize)
+    return grpc.unary_unary_rpc_method_handler(
+        answering(behaviour, request_class, parse), response_serializer=serialize
+    )

@@ -12,7 +12,7 @@ from worldforge_jepa_client.errors import FailedPreconditionError, to_message
 from worldforge_jepa_client.structs import struct_dict
 from worldforge_jepa_client.v1 import jepa_pb2
 from worldforge_jepa_server.engine import Caller
-from worldforge_jepa_server.errors import as_jepa_error, parse
+from worldforge_jepa_server.errors import Parse, as_jepa_error
 from worldforge_jepa_server.runtime import Runtime
 from worldforge_jepa_server.scenes import OpenScene
 
@@ -28,8 +28,8 @@ class _Held:
 class ScoreStream:
     """Answers the messages of one stream, in order."""
 
-    def __init__(self, runtime: Runtime) -> None:
-        self._runtime = runtime
+    def __init__(self, runtime: Runtime, parse: Parse) -> None:
+        self._runtime, self._parse = runtime, parse
         self._client = object()
         self._model: str | None = None
         self._held: _Held | None = None
@@ -38,7 +38,7 @@ class ScoreStream:
         """Answer one message; one that is refused changes nothing."""
         caller = Caller(self._client, time.perf_counter())  # of one call at a time: no deadline orders these
         try:
-            request = parse(data, jepa_pb2.ScoreStreamRequest)
+            request: jepa_pb2.ScoreStreamRequest = self._parse(data, jepa_pb2.ScoreStreamRequest)
             model = request.model if self._model is None else self._model
             held = self._hold(request, model)
             response = await self._score(request, held, model, caller)
