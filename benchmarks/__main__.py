@@ -15,7 +15,7 @@ from typing import Any
 
 from benchmarks.report import Table, text
 
-TABLES = ("wire", "planning", "concurrency", "memory", "responsiveness", "startup", "precision")
+TABLES = ("wire", "shared_memory", "planning", "concurrency", "memory", "responsiveness", "startup", "precision")
 
 
 def main() -> int:

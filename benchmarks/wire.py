@@ -28,9 +28,8 @@ from benchmarks.servers import serving, started
 from worldforge_jepa_client import AsyncClient, Client, tensors
 from worldforge_jepa_client.v1 import jepa_pb2
 
-SECONDS, CALLS = 60, 20
+SECONDS, CALLS = 45, 20
 RAW, UNARY, BIDI, STREAM = "raw Unix socket", "plain grpc.aio unary", "plain grpc.aio bidi", "stream"
-INLINE, SHARED = "unary", "unary, shared memory"
 _SAMPLES, _HORIZON = SHAPE[1:3]
 
 Array = npt.NDArray[Any]
@@ -57,19 +56,15 @@ def measure(effort: float) -> Table:
         ways: dict[str, Way] = {}
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         floor = stack.enter_context(started("benchmarks.floors", str(directory / "socket")))
-        flags = ("--model", "trivial", "--threads", "1")
-        server = stack.enter_context(serving(*flags, module="benchmarks.trivial"))
-        sharing_server = stack.enter_context(serving(*flags, "--shared-memory", module="benchmarks.trivial"))
+        server = stack.enter_context(serving("--model", "trivial", "--threads", "1", module="benchmarks.trivial"))
         raw = stack.enter_context(contextlib.closing(_connect(directory / "socket")))
         client = stack.enter_context(Client(server.target, timeout=60))
-        sharing = stack.enter_context(Client(sharing_server.target, timeout=60, shared_memory=True))
         opened = loop.run_until_complete(_open(server.target, floor.target))
         for payload in _payloads():
             every = {
                 RAW: _raw(raw, payload),
                 **_plain(loop, opened.channel, payload),
                 **_blocking(stack, client, payload),
-                SHARED: _unary(sharing, payload),
                 "stream, asyncio": _async_stream(loop, opened.client, payload),
             }
             ways |= {f"{name} {payload.name}": way for name, way in every.items()}
@@ -151,11 +146,6 @@ def _request(payload: Payload) -> jepa_pb2.ScoreRequest:
     return request
 
 
-def _unary(client: Client, payload: Payload) -> Way:
-    frame, candidates = payload.frame, payload.candidates
-    return calling(lambda: client.score(observation=frame, goal=frame, action_candidates=candidates))
-
-
 def _blocking(stack: contextlib.ExitStack, client: Client, payload: Payload) -> dict[str, Way]:
     scene: dict[str, Any] = {"observation": payload.frame, "goal": payload.frame}
     candidates = payload.candidates
@@ -168,7 +158,7 @@ def _blocking(stack: contextlib.ExitStack, client: Client, payload: Payload) -> 
         return np.diff(arrivals).tolist()
 
     return {
-        INLINE: _unary(client, payload),
+        "unary": calling(lambda: client.score(**scene, action_candidates=candidates)),
         "context": calling(lambda: client.score(context=context, action_candidates=candidates)),
         STREAM: calling(lambda: session.score(candidates)),
         "Plan, an iteration": plan,
@@ -206,5 +196,4 @@ def _targets(times: dict[str, float]) -> list[Target]:
         Target("stream S, in times of the raw socket", stream / times[f"{RAW} S"], 9),
         *(Target(f"stream {size}, in times of stream S", times[f"{STREAM} {size}"] / stream, 1.15) for size in "ML"),
         Target("stream L, in times of plain grpc.aio unary L", times[f"{STREAM} L"] / times[f"{UNARY} L"], 0.15),
-        Target("unary L through shared memory, in times of unary L", times[f"{SHARED} L"] / times[f"{INLINE} L"], 0.67),
     ]
