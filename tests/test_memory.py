@@ -1,6 +1,9 @@
 """Memory: measured at warm-up, kept within the budget by fewer candidates at a time, whatever the horizon."""
 
+import platform
 import re
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 from functools import partial
@@ -108,6 +111,29 @@ def test_a_large_call_takes_no_more_than_the_budget(start_server):
     assert np.isfinite(scores).all()
     assert grown <= 1.1 * budget
     server.terminate()
+
+
+TRIMMED = """
+import numpy as np
+from worldforge_jepa_server.allocator import trim_malloc, tune_malloc
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096
+tune_malloc()
+parts = [np.ones(2**17) for _ in range(200)]
+most = resident()
+del parts
+kept = resident()
+trim_malloc()
+print(most - kept, kept - resident())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
+def test_what_loading_took_for_a_while_is_given_back():
+    output = subprocess.run([sys.executable, "-c", TRIMMED], capture_output=True, text=True, check=True, timeout=60)
+    by_itself, trimmed = map(int, output.stdout.split())
+    assert by_itself < 20 * MIB
+    assert trimmed > 150 * MIB
 
 
 @pytest.mark.parametrize(

@@ -25,3 +25,10 @@ def tune_malloc() -> str:
     if not all(libc.mallopt(name, value) for name, value in settings.items()):
         return "glibc's, which refused to be tuned"
     return f"glibc's, keeps {_KEPT_BYTES >> 20} MiB of what is freed, maps blocks above {_HEAP_BYTES >> 20} MiB"
+
+
+def trim_malloc() -> None:
+    """Give back what is free now and was fetched for something that does not come again, as for loading a model."""
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "malloc_trim"):
+        libc.malloc_trim(0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 from functools import partial
@@ -16,7 +17,7 @@ from grpc_health.v1.health_pb2 import HealthCheckResponse
 from worldforge_jepa_client.errors import JepaError
 from worldforge_jepa_client.spec import MemoryUse
 from worldforge_jepa_server import reflection, shared_memory
-from worldforge_jepa_server.allocator import tune_malloc
+from worldforge_jepa_server.allocator import trim_malloc, tune_malloc
 from worldforge_jepa_server.config import ModelSource, ServerConfig
 from worldforge_jepa_server.device import use_threads
 from worldforge_jepa_server.engine import Call, Engine
@@ -129,6 +130,8 @@ def _load(source: ModelSource, config: ServerConfig, _: Event) -> tuple[ServedMo
     use_threads(config.threads)
     model = load_model(source, config.device)
     _log.info("model %s: %d parameters on %s", source.name, model.spec.parameter_count, model.spec.device)
+    gc.collect()  # foreign models have had parts that refer to each other
+    trim_malloc()
     return model, warm_up(model)
 
 
