@@ -23,7 +23,7 @@ def contained() -> Iterator[None]:
     """
     cuda = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
     with (
-        contextlib.redirect_stdout(sys.stderr),
+        _standard_output(),
         warnings.catch_warnings(),
         torch.random.fork_rng(devices=cuda),
         _random_states(),
@@ -34,6 +34,20 @@ def contained() -> Iterator[None]:
     ):
         warnings.simplefilter("default")
         yield
+
+
+@contextlib.contextmanager
+def _standard_output() -> Iterator[None]:
+    """What Python prints goes to stderr, and so does what others in the process, or programs it starts, write."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 @contextlib.contextmanager
