@@ -63,6 +63,19 @@ def test_uint8_stays_and_other_numbers_become_float32():
     assert as_array([1, 2], "x", rank=1).dtype == np.float32
 
 
+def test_one_frame_scaled_to_one_is_refused_among_others():
+    visual = np.full((1, 3, 3, 5, 9), 128, np.float32)
+    visual[:, -1] /= 255
+    with pytest.raises(InvalidArgumentError, match=r"visual: has a frame with no value above 0\.50.*scaled"):
+        check_score_call(
+            call(
+                observation=dataclasses.replace(observation(3), visual=visual),
+                action_history=np.zeros((1, 2, A), np.float32),
+            ),
+            SPEC,
+        )
+
+
 @pytest.mark.parametrize(
     ("value", "reason"),
     [

@@ -240,12 +240,15 @@ def _check_tensor(array: NDArray[Any], spec: TensorSpec, field: str) -> None:
 
 def _check_pixel_range(visual: NDArray[Any], field: str) -> None:
     """Refuse frames scaled to 0..1: the model divides by 255 itself and would score a black scene."""
-    if visual.dtype.kind == "f" and 0 < visual.max() <= 1:
-        raise invalid(
-            field,
-            f"has no value above {float(visual.max()):g}; expected 0 to 255, this looks scaled to 0..1",
-            "INVALID_VALUE",
-        )
+    if visual.dtype.kind != "f":
+        return
+    for most in visual.max(axis=(0, 2, 3, 4)).tolist():
+        if 0 < most <= 1:
+            raise invalid(
+                field,
+                f"has a frame with no value above {most:g}; expected 0 to 255, this looks scaled to 0..1",
+                "INVALID_VALUE",
+            )
 
 
 def _check_limit(field: str, what: str, got: int, most: int) -> None:
