@@ -130,6 +130,7 @@ def test_what_fails_on_the_way_is_in_the_evidence(server, smoke, arguments, type
 def test_a_server_that_does_not_start(smoke, capfd):
     code, summary, _ = smoke("--model", "mine=nothing")
     assert (code, summary["error"]["type"]) == (1, "server_did_not_start")
+    assert "the server ended with exit code 1" in summary["error"]["message"]
     assert "unknown source 'nothing'" in capfd.readouterr().err
 
 

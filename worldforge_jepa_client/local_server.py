@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import subprocess
 import sys
 import threading
@@ -53,10 +54,11 @@ def ready_address(process: subprocess.Popen[str], start_seconds: float) -> str:
     ready = process.stdout.readline()
     too_late.cancel()
     if not ready:
-        raise UnavailableError(
-            f"the server ended or was not ready within {start_seconds:g} s; its log says why",
-            reason="SERVER_DID_NOT_START",
+        code = process.wait()
+        what = (
+            f"was not ready within {start_seconds:g} s" if code == -signal.SIGKILL else f"ended with exit code {code}"
         )
+        raise UnavailableError(f"the server {what}; its log says why", reason="SERVER_DID_NOT_START")
     return ready.removeprefix("serving on ").strip()
 
 
