@@ -12,6 +12,7 @@ import torch
 from tests.hub import NAMES, STAND_IN, A, H, S, arrays, frames, join, load, options_of
 from worldforge_jepa_client import Client
 from worldforge_jepa_client.errors import InvalidArgumentError
+from worldforge_jepa_client.planning import PlannerOptions
 from worldforge_jepa_server.models.catalog import CATALOG
 from worldforge_jepa_server.models.contract import ModelLoadError, Observation
 
@@ -112,6 +113,16 @@ def test_the_server_publishes_upstreams_settings(client):
     entry = CATALOG["jepa_wm_pusht"]
     assert client.model().planner == entry.environment.planner
     assert client.model().environment == "pusht"
+
+
+def test_a_plan_takes_upstreams_settings(client):
+    settings = {**client.model().planner.keywords(), "iterations": 1}
+    now, goal = arrays(frames()), arrays(frames(seed=5))
+    assert client.plan(observation=now, goal=goal, **settings).result().actions.shape == (6, A)
+    clipped = CATALOG["jepa_wm_droid"].environment.planner
+    assert PlannerOptions(**clipped.keywords()) == PlannerOptions(
+        samples=300, elites=10, iterations=15, horizon=3, initial_std=0.1, low=clipped.clip_low, high=clipped.clip_high
+    )
 
 
 def test_of_a_goals_frames_the_last_counts(client):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 FREE = -1
 """A dimension of a `TensorSpec` shape that may take any positive size."""
@@ -76,6 +77,12 @@ class PlannerDefaults:
     std: float
     clip_low: tuple[float, ...] = ()
     clip_high: tuple[float, ...] = ()
+
+    def keywords(self) -> dict[str, Any]:
+        """The keywords of `Client.plan` that plan so: `client.plan(**scene, **client.model().planner.keywords())`."""
+        bounds = {"low": self.clip_low, "high": self.clip_high} if self.clip_low else {}
+        shape = {"samples": self.samples, "elites": self.elites, "iterations": self.iterations, "horizon": self.horizon}
+        return {**shape, "initial_std": self.std, **bounds}
 
 
 @dataclass(frozen=True)
