@@ -1,6 +1,9 @@
 """Models of many shapes, as `python:tests.python_models:NAME` finds them."""
 
+import os
 import pkgutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -76,6 +79,22 @@ class Plain:
         steps = torch.cumsum(act_suffix.sum(-1), 0)
         moved = start[0, -1].reshape(1, 1) + torch.cat([torch.zeros_like(steps[:1]), steps])
         return {"visual": moved.reshape(*moved.shape, 1, 1, 1)}
+
+
+class EncodesGoalsApart(Plain):
+    """Goals are a hundred brighter."""
+
+    def encode(self, obs, *, act):
+        return {"visual": super().encode(obs)["visual"] + (0 if act else 100)}
+
+
+class Writes(Plain):
+    """On standard output, in three ways."""
+
+    def __init__(self):
+        print("printed")
+        os.write(1, b"written\n")
+        subprocess.run([sys.executable, "-c", "print('by another')"], check=True)
 
 
 class PlainOfAnyActions(Plain):

@@ -122,6 +122,17 @@ def test_a_model_with_only_encode_and_unroll():
         ask(model, call(actions, history=np.zeros((1, 1, 4), np.float32), frames=2))
 
 
+def test_goals_are_encoded_as_goals_where_the_model_can_be_told():
+    scores = ask(load("EncodesGoalsApart"), call(np.zeros((1, 1, 1, 4), np.float32))).scores.tolist()
+    assert scores == [(107 - 9) ** 2]
+
+
+def test_nothing_that_loading_writes_is_on_standard_output(capfd):
+    load("Writes")
+    out, err = capfd.readouterr()
+    assert (out, sorted(err.splitlines())) == ("", ["by another", "printed", "written"])
+
+
 def test_unroll_is_given_the_kind_of_latents_that_encode_returns():
     model = load("OnlyItsOwnKind")
     scene = Scene(*(Observation(seen(value).visual, np.ones((1, 1, 2), np.float32)) for value in (9, 7)))

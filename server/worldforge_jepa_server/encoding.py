@@ -57,17 +57,17 @@ class Encoder:
         assert scene.observation is not None
         frames = frames_kept(model, scene)
         start = self.encode(model, _newest(scene.observation, frames))
-        goal = None if scene.goal is None else self.encode(model, _newest(scene.goal, 1))
+        goal = None if scene.goal is None else self.encode(model, _newest(scene.goal, 1), is_goal=True)
         history = scene.action_history
         return EncodedScene(start, goal, None if history is None or frames == 1 else history[:, 1 - frames :])
 
     @torch.inference_mode()
-    def encode(self, model: ServedModel, frames: ObservationArrays) -> Latents:
+    def encode(self, model: ServedModel, frames: ObservationArrays, is_goal: bool = False) -> Latents:
         """Encode frames, or return what they were encoded to."""
-        key = (model.spec.name, _digest(frames))
+        key = (model.spec.name, is_goal, _digest(frames))
         latents = self._cache.get(key)
         if latents is None:
-            latents = model.encode(_to_device(frames, model.spec.device))
+            latents = model.encode(_to_device(frames, model.spec.device, is_goal))
             self._cache.put(key, latents, _size(latents))
         return latents
 
@@ -98,11 +98,9 @@ def _size(latents: Latents) -> int:
     return sum(tensor.untyped_storage().nbytes() for tensor in tensors if tensor is not None)
 
 
-def _to_device(frames: ObservationArrays, device: str) -> Observation:
-    return Observation(
-        torch.tensor(frames.visual, device=device),
-        None if frames.proprio is None else _floats(frames.proprio, device),
-    )
+def _to_device(frames: ObservationArrays, device: str, is_goal: bool) -> Observation:
+    proprio = None if frames.proprio is None else _floats(frames.proprio, device)
+    return Observation(torch.tensor(frames.visual, device=device), proprio, is_goal)
 
 
 def _floats(array: NDArray[Any], device: str) -> Tensor:

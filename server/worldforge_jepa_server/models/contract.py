@@ -26,11 +26,13 @@ class ModelLoadError(Exception):
 class Observation:
     """Frames of one scene, on the model's device.
 
-    `visual` [B, T, 3, height, width], uint8 or float 0..255; `proprio` [B, T, P], raw units, or None.
+    `visual` [B, T, 3, height, width], uint8 or float 0..255; `proprio` [B, T, P], raw units, or None. Few models encode
+    a goal otherwise than what they act in.
     """
 
     visual: Tensor
     proprio: Tensor | None = None
+    is_goal: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """Models with the surface of `facebookresearch/jepa-wms` behind the model contract.
 
-Such a model has `encode(observation)`, batch first, and `unroll(latents, act_suffix)`, time first. Where it also has
-`model.encode_act` and `model.forward_pred`, as upstream's have, it is unrolled step by step with those: upstream's
-own `unroll` takes no actions from before the newest frame, and keeps every frame it predicts.
+Such a model has `encode(observation)`, batch first, which is told `act=False` of goals if it can be told, and
+`unroll(latents, act_suffix)`, time first. Where it also has `model.encode_act` and `model.forward_pred`, as upstream's
+have, it is unrolled step by step with those: upstream's own `unroll` takes no actions from before the newest frame, and
+keeps every frame it predicts.
 
 Letters: B batch, T context frames, H horizon, A packed action dim, P proprio.
 """
@@ -39,6 +40,7 @@ class UpstreamModel:
         self._model = model
         self._spec = spec
         self._execution = execution
+        self._tells_goals = _takes(model.encode, "act")
         self._kind: type[Any] = Tensor  # of what `encode` returns, and hence `unroll` expects: a tensor or some mapping
 
     @property
@@ -50,8 +52,9 @@ class UpstreamModel:
     def encode(self, observation: Observation) -> Latents:
         """See `WorldModel.encode`; latents keep upstream's axes, e.g. visual [B, T, 1, grid, grid, D]."""
         visual, proprio = _without_odd_line(observation.visual), observation.proprio
+        role = {"act": not observation.is_goal} if self._tells_goals else {}
         with self._running("encode"):
-            encoded = self._model.encode(visual if proprio is None else {"visual": visual, "proprio": proprio})
+            encoded = self._model.encode(visual if proprio is None else {"visual": visual, "proprio": proprio}, **role)
         if (proprio is None) == (self._spec.proprio is None):
             self._kind = type(encoded)
         latents = _latents(encoded, f"{self._spec.name}.encode")
@@ -151,6 +154,15 @@ def blaming(what: str) -> Iterator[None]:
     except BaseException as error:
         _log.exception("%s failed", what)
         raise InternalError(f"{what} raised {type(error).__name__}: {error}", reason="MODEL_FAILED") from error
+
+
+def _takes(function: Any, name: str) -> bool:
+    """Whether a function takes a keyword; one that does not say what it takes does not."""
+    try:
+        parameters = inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return False
+    return name in parameters or any(each.kind is each.VAR_KEYWORD for each in parameters.values())
 
 
 def _without_odd_line(visual: Tensor) -> Tensor:
