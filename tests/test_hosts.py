@@ -1,0 +1,86 @@
+"""Hosts in other languages: examples/hosts get the scores that Python's client gets, and errors that name the field."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from worldforge_jepa_client import Client
+
+ROOT = Path(__file__).parent.parent
+SAMPLES, HORIZON, SIDE = 64, 6, 64
+SECONDS = 240
+
+
+def built(folder, *commands):
+    """Build a host in a copy of what it needs, as a reader of its first lines would."""
+    for name in ("protos", "examples/hosts"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("node_modules"))
+    for where, *command in commands:
+        done = subprocess.run(
+            command, cwd=folder / "examples/hosts" / where, capture_output=True, text=True, timeout=SECONDS, check=False
+        )
+        if done.returncode:
+            return done.stderr + done.stdout
+    return ""
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory):
+    if not (shutil.which("node") and shutil.which("npm")):
+        pytest.skip("needs node and npm")
+    folder = tmp_path_factory.mktemp("node")
+    trouble = built(folder, ("node", "npm", "ci", "--no-audit", "--no-fund"))
+    if trouble:
+        pytest.skip(f"npm cannot install its packages here: {trouble[-300:]}")
+    return ["node", str(folder / "examples/hosts/node/score.mjs")]
+
+
+@pytest.fixture(scope="module")
+def cpp(tmp_path_factory):
+    tools = {name: shutil.which(name) for name in ("cmake", "pkg-config", "protoc", "grpc_cpp_plugin")}
+    if not all(tools.values()) or subprocess.run([tools["pkg-config"], "grpc++"], check=False).returncode:
+        pytest.skip(f"needs grpc++, {', '.join(tools)}")
+    folder = tmp_path_factory.mktemp("cpp")
+    trouble = built(folder, ("cpp", "cmake", "-B", "build"), ("cpp", "cmake", "--build", "build"))
+    assert not trouble
+    return [str(folder / "examples/hosts/cpp/build/score")]
+
+
+def frame(shift):
+    return ((np.arange(3 * SIDE * SIDE) + shift) % 256).astype(np.uint8).reshape(1, 1, 3, SIDE, SIDE)
+
+
+def score_here(client):
+    """What the examples ask for."""
+    actions = np.arange(SAMPLES * HORIZON * client.model().action_dim)
+    return client.score(
+        observation={"visual": frame(0), "proprio": [12.0, 32.0]},
+        goal={"visual": frame(100), "proprio": [48.0, 32.0]},
+        action_candidates=((actions * 37 % 64 - 32) / 16).reshape(1, SAMPLES, HORIZON, -1),
+    )
+
+
+@pytest.mark.parametrize("language", ["node", "cpp"])
+def test_a_host_gets_the_scores_that_python_gets(language, server, request):
+    command = request.getfixturevalue(language)
+    done = subprocess.run([*command, server.target], capture_output=True, text=True, timeout=SECONDS, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    first, again, wrong = json.loads(done.stdout)
+    with Client(server.target, timeout=SECONDS) as client:
+        expected = score_here(client)
+    for answer in (first, again):
+        np.testing.assert_array_equal(np.array(answer["score"]["scores"], np.float32), expected.scores)
+        assert int(answer["score"]["best_index"]) == expected.best_index
+    assert (wrong["error"]["reason"], wrong["error"]["field"]) == ("INVALID_SHAPE", "action_candidates")
+
+
+@pytest.mark.parametrize("language", ["node", "cpp"])
+def test_a_host_says_that_nobody_answers(language, dead_target, request):
+    command = request.getfixturevalue(language)
+    done = subprocess.run([*command, dead_target], capture_output=True, text=True, timeout=SECONDS, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr
