@@ -69,7 +69,7 @@ class ServerConfig:
     )
     lazy: bool = _setting(False, "serve while models load; one that cannot be loaded is an error to its callers alone")
     device: str = _setting("cpu", "torch device of the models: cpu, cuda, cuda:1")
-    threads: int = _setting(0, "torch threads; 0 is one per core")
+    threads: int = _setting(0, "torch threads; 0 is one per core, too many where other processes want the cores")
     queue_size: int = _setting(
         1_000_000, "candidates x horizon of all calls accepted at a time, running ones included; more are refused"
     )
