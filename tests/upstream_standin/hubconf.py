@@ -193,6 +193,16 @@ def offline(pretrained=True, device="cuda:0", **kwargs):
     raise URLError("no route to host")
 
 
+def encoder_offline(pretrained=True, device="cuda:0", **kwargs):
+    raise RuntimeError(
+        "It looks like there is no internet connection and the repo could not be found in the cache (/somewhere)"
+    )
+
+
+def file_missing(pretrained=True, device="cuda:0", **kwargs):
+    raise FileNotFoundError(2, "No such file or directory", "config.yaml")
+
+
 def failing(pretrained=True, device="cuda:0", **kwargs):
     raise KeyError("no such checkpoint")
 

@@ -17,6 +17,7 @@ from worldforge_jepa_server.models.foreign import adapt
 from worldforge_jepa_server.models.options import flag
 
 REPO = "facebookresearch/jepa-wms"
+_WEIGHTS = (".pth", ".tar", ".pt", ".ckpt", ".safetensors")
 
 
 def load(
@@ -48,6 +49,8 @@ def load(
         ModelLoadError: one message, with what to install or to place where.
     """
     source = source or ("local" if Path(repo).expanduser().is_dir() else "github")
+    if source == "github" and (repo.startswith(("/", ".", "~")) or repo.count("/") != 1):
+        raise ModelLoadError(f"repo={repo} is no folder here, and no owner/name on GitHub")
     if source == "github" and not (repo.startswith("facebookresearch/") or flag("trust_repo", trust_repo)):
         raise ModelLoadError(f"repo={repo} runs code of its own from the network; add trust_repo=true if you trust it")
     arguments = {"source": source, "pretrained": flag("pretrained", pretrained), "device": device}
@@ -55,7 +58,7 @@ def load(
         try:
             loaded = _from_hub(str(Path(repo).expanduser()) if source == "local" else repo, target, arguments)
         except (Exception, SystemExit) as error:
-            raise ModelLoadError(f"hub:{target}: {_explained(error, repo)}") from error
+            raise ModelLoadError(f"hub:{target}: {_explained(error, repo, source == 'local')}") from error
     model = adapt(
         loaded,
         name=name,
@@ -77,22 +80,25 @@ def _from_hub(repo: str, target: str, arguments: dict[str, Any]) -> Any:
     return torch.hub.load(repo, target, **arguments, **trust)
 
 
-def _explained(error: BaseException, repo: str) -> str:
+def _explained(error: BaseException, repo: str, is_local: bool) -> str:
     if isinstance(error, ModelLoadError):
         return str(error)
     text = f"{type(error).__name__}: {error}"
     if isinstance(error, ImportError) or "Missing dependencies" in str(error):
         return f"{repo} needs a Python package that is not here ({text}): pip install 'worldforge-jepa[hub]'"
-    if isinstance(error, FileNotFoundError):
+    if isinstance(error, FileNotFoundError) and str(error.filename).endswith(_WEIGHTS):
         return (
             f"no file {error.filename}: put the weights there; upstream looks below $JEPAWM_LOGS with pretrained=false"
         )
-    if isinstance(error, URLError | ConnectionError | TimeoutError):
-        folder = torch.hub.get_dir()
-        return (
-            f"downloading failed ({text}); without network, clone the repository and give repo=FOLDER, put encoder "
-            f"weights into {folder}/checkpoints, other repositories into {folder}, e.g. facebookresearch_dinov2_main"
-        )
+    # torch hub says the latter of any repository that it has not kept from an earlier download.
+    if isinstance(error, URLError | ConnectionError | TimeoutError) or "no internet connection" in str(error):
+        folder, steps = torch.hub.get_dir(), [] if is_local else ["clone the repository and give repo=FOLDER"]
+        steps += [
+            "have its checkpoint read below $JEPAWM_LOGS with pretrained=false",
+            f"put encoder weights into {folder}/checkpoints",
+            f"other repositories into {folder}, e.g. facebookresearch_dinov2_main",
+        ]
+        return f"downloading failed ({text}); without network, {', '.join(steps)}"
     return f"loading from {repo} failed with {text}"
 
 
