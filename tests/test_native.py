@@ -16,7 +16,7 @@ from worldforge_jepa_server.config import ModelSource
 from worldforge_jepa_server.models.catalog import CATALOG
 from worldforge_jepa_server.models.contract import ModelLoadError, Observation
 from worldforge_jepa_server.models.native import Jepa
-from worldforge_jepa_server.models.official import NATIVE, model_config
+from worldforge_jepa_server.models.official import NATIVE, convert, model_config
 from worldforge_jepa_server.models.registry import load_model
 
 DATA = Path(__file__).parent / "data"
@@ -124,6 +124,38 @@ def test_an_unknown_part_is_refused(tmp_path, weights):
     checkpoint, encoder = official_files(JEPA, tmp_path, weights, teacher={})
     with pytest.raises(ModelLoadError, match="unexpected parts: teacher"):
         native(checkpoint=checkpoint, encoder=encoder)
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"state_encoder": {"patch_embed.bias": torch.zeros(1)}}, r"state_encoder has patch_embed\.bias, but another"),
+        ({"action_encoder": {"module.x": torch.zeros(1), "x": torch.zeros(1)}}, "action_encoder has x, but another"),
+        ({"action_encoder": torch.zeros(1)}, "action_encoder is a Tensor; expected weights by name"),
+        ({"action_encoder": {"x": "text"}}, "action_encoder has a str as 'x'; expected weights by name"),
+    ],
+)
+def test_what_is_twice_or_no_weight_is_named(tmp_path, weights, parts, message):
+    checkpoint, encoder = official_files(JEPA, tmp_path, weights, **parts)
+    with pytest.raises(ModelLoadError, match=message):
+        native(checkpoint=checkpoint, encoder=encoder)
+
+
+def test_a_checkpoint_is_no_encoder(files):
+    with pytest.raises(ModelLoadError, match=r"encoder has a dict as 'predictor'; expected weights by name"):
+        native(checkpoint=files[0], encoder=files[0])
+
+
+def test_a_file_that_is_no_checkpoint_is_not_read_unsafely(tmp_path, files):
+    (tmp_path / "garbage.pth").write_bytes(b"garbage" * 100)
+    with pytest.raises(ModelLoadError, match=r"garbage\.pth: not a file of weights that can be read") as caught:
+        native(checkpoint=files[0], encoder=tmp_path / "garbage.pth")
+    assert "weights_only" not in str(caught.value)
+
+
+def test_a_conversion_to_nowhere_is_refused_before_anything_is_read(files):
+    with pytest.raises(ModelLoadError, match=r"no folder /nowhere to write x\.safetensors to"):
+        convert(JEPA, *files, Path("/nowhere/x.safetensors"))
 
 
 def test_weights_of_another_model_are_refused(files):

@@ -43,9 +43,11 @@ def read_torch(path: Path) -> dict[str, Any]:
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except (pickle.UnpicklingError, EOFError, RuntimeError, ValueError) as error:
+    except pickle.UnpicklingError as error:  # whose text advises to read it unsafely
+        raise CheckpointError(f"{path}: not a file of weights that can be read safely") from error
+    except (EOFError, RuntimeError, ValueError) as error:
         reason = str(error).strip().split("\n", 1)[0]
-        raise CheckpointError(f"{path}: not a file of weights that can be read safely ({reason})") from error
+        raise CheckpointError(f"{path}: not a file of weights that can be read ({reason})") from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{path}: holds a {type(content).__name__}, expected a dict of weights")
     return content

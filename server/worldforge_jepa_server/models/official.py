@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -65,20 +65,29 @@ def official_weights(checkpoint: Mapping[str, Any], encoder: Mapping[str, Tensor
     """Weights under the names of `Jepa`, from the parts of an official checkpoint and DINOv2's own file.
 
     Raises:
-        CheckpointError: the checkpoint has a part that is neither weights nor known to be of no use.
+        CheckpointError: the checkpoint has a part that is neither weights nor known to be of no use, or a weight twice.
     """
     unknown = sorted(checkpoint.keys() - {*_PARTS, *_UNUSED_PARTS})
     if unknown:
         raise CheckpointError(f"the checkpoint has unexpected parts: {', '.join(unknown)}")
     parts = {name: checkpoint[name] for name in _PARTS if checkpoint.get(name) is not None}
-    keys = {
-        f"{part}.{key.removeprefix('module.')}": tensor
-        for part, state in parts.items()
-        for key, tensor in state.items()
-    }
-    named = {_renamed(key): tensor for key, tensor in keys.items()}
-    named |= {f"encoder.{key}": tensor for key, tensor in encoder.items()}
+    named: dict[str, Tensor] = {}
+    for part, state in {**parts, "encoder": encoder}.items():
+        for key, tensor in _tensors(part, state):
+            name = _renamed(f"{part}.{key.removeprefix('module.')}")
+            if name in named:
+                raise CheckpointError(f"{part} has {key}, but another weight is already {name}")
+            named[name] = tensor
     return {key: tensor for key, tensor in named.items() if not _UNUSED.fullmatch(key)}
+
+
+def _tensors(part: str, state: Any) -> Iterator[tuple[str, Tensor]]:
+    if not isinstance(state, Mapping):
+        raise CheckpointError(f"{part} is a {type(state).__name__}; expected weights by name")
+    for key, tensor in state.items():
+        if not (isinstance(key, str) and isinstance(tensor, Tensor)):
+            raise CheckpointError(f"{part} has a {type(tensor).__name__} as {key!r}; expected weights by name")
+        yield key, tensor
 
 
 def _renamed(key: str) -> str:
@@ -150,8 +159,10 @@ def convert(model: str, checkpoint: Path, encoder: Path, output: Path) -> str:
     """Write one safetensors file of everything `model` needs, with its provenance; return its sha256, hex.
 
     Raises:
-        ModelLoadError: a model that is not covered, or weights that do not fit.
+        ModelLoadError: a model that is not covered, weights that do not fit, or no folder to write to.
     """
+    if not output.parent.is_dir():
+        raise ModelLoadError(f"no folder {output.parent} to write {output.name} to")
     module = build(native_entry(model), official_weights(read_torch(checkpoint), read_torch(encoder)))
     provenance = {
         "model": model,
