@@ -21,11 +21,13 @@ def built(folder, *commands):
     for name in ("protos", "examples/hosts"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("node_modules", "build"))
     for where, *command in commands:
-        done = subprocess.run(
-            command, cwd=folder / "examples/hosts" / where, capture_output=True, text=True, timeout=SECONDS, check=False
-        )
-        if done.returncode:
-            return done.stderr + done.stdout
+        place = folder / "examples/hosts" / where
+        try:
+            subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=SECONDS, check=True)
+        except subprocess.CalledProcessError as error:
+            return error.stderr + error.stdout
+        except subprocess.TimeoutExpired:
+            return "ETIMEDOUT"
     return ""
 
 
@@ -34,7 +36,7 @@ def node(tmp_path_factory):
     if not (shutil.which("node") and shutil.which("npm")):
         pytest.skip("needs node and npm")
     folder = tmp_path_factory.mktemp("node")
-    trouble = built(folder, ("node", "npm", "ci", "--no-audit", "--no-fund"))
+    trouble = built(folder, ("node", "npm", "ci", "--no-audit", "--no-fund", "--fetch-retries=0"))
     if any(code in trouble for code in UNREACHABLE):
         pytest.skip(f"npm's registry cannot be reached: {trouble[-300:]}")
     assert not trouble
