@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import logging
 import signal
 from functools import partial
@@ -130,7 +129,6 @@ def _load(source: ModelSource, config: ServerConfig, _: Event) -> tuple[ServedMo
     use_threads(config.threads)
     model = load_model(source, config.device)
     _log.info("model %s: %d parameters on %s", source.name, model.spec.parameter_count, model.spec.device)
-    gc.collect()  # foreign models have had parts that refer to each other
     trim_malloc()
     return model, warm_up(model)
 
