@@ -120,24 +120,26 @@ def test_every_key_is_accounted_for(tmp_path, weights):
         native(checkpoint=checkpoint, encoder=encoder)
 
 
-def test_an_unknown_part_is_refused(tmp_path, weights):
-    checkpoint, encoder = official_files(JEPA, tmp_path, weights, teacher={})
-    with pytest.raises(ModelLoadError, match="unexpected parts: teacher"):
-        native(checkpoint=checkpoint, encoder=encoder)
-
-
 @pytest.mark.parametrize(
     ("parts", "message"),
     [
-        ({"state_encoder": {"patch_embed.bias": torch.zeros(1)}}, r"state_encoder has patch_embed\.bias, but another"),
-        ({"action_encoder": {"module.x": torch.zeros(1), "x": torch.zeros(1)}}, "action_encoder has x, but another"),
+        (
+            {"state_encoder": {"patch_embed.bias": torch.zeros(1)}},
+            r"proprio_encoder\.module\.patch_embed\.bias and state_encoder\.patch_embed\.bias are the same weight",
+        ),
+        (
+            {"action_encoder": {"module.x": torch.zeros(1), "x": torch.zeros(1)}},
+            r"action_encoder\.module\.x and action_encoder\.x are the same weight",
+        ),
         ({"action_encoder": torch.zeros(1)}, "action_encoder is a Tensor; expected weights by name"),
         ({"action_encoder": {"x": "text"}}, "action_encoder has a str as 'x'; expected weights by name"),
+        ({0: {}, "teacher": {}}, "unexpected parts: 0, teacher"),
     ],
 )
-def test_what_is_twice_or_no_weight_is_named(tmp_path, weights, parts, message):
-    checkpoint, encoder = official_files(JEPA, tmp_path, weights, **parts)
-    with pytest.raises(ModelLoadError, match=message):
+def test_what_is_twice_or_no_weight_is_named_with_its_file(tmp_path, weights, parts, message):
+    checkpoint, encoder = official_files(JEPA, tmp_path, weights)
+    torch.save(torch.load(checkpoint, weights_only=True) | parts, checkpoint)
+    with pytest.raises(ModelLoadError, match=rf"checkpoint {checkpoint}, encoder {encoder}: .*{message}"):
         native(checkpoint=checkpoint, encoder=encoder)
 
 
@@ -146,16 +148,36 @@ def test_a_checkpoint_is_no_encoder(files):
         native(checkpoint=files[0], encoder=files[0])
 
 
-def test_a_file_that_is_no_checkpoint_is_not_read_unsafely(tmp_path, files):
-    (tmp_path / "garbage.pth").write_bytes(b"garbage" * 100)
-    with pytest.raises(ModelLoadError, match=r"garbage\.pth: not a file of weights that can be read") as caught:
-        native(checkpoint=files[0], encoder=tmp_path / "garbage.pth")
+def script(path):
+    torch.jit.save(torch.jit.trace(torch.nn.Identity(), torch.zeros(1)), path)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda path: path.write_bytes(b"garbage" * 100),
+        lambda path: path.write_text("hello, this is text"),
+        lambda path: path.write_bytes(b""),
+        script,
+    ],
+    ids=["garbage", "text", "empty", "script"],
+)
+def test_a_file_that_is_no_checkpoint_is_not_read_unsafely(tmp_path, files, write):
+    write(tmp_path / "no.pth")
+    with pytest.raises(ModelLoadError, match=r"no\.pth: not a file of weights that can be read safely") as caught:
+        convert(JEPA, files[0], tmp_path / "no.pth", tmp_path / "x.safetensors")
     assert "weights_only" not in str(caught.value)
 
 
 def test_a_conversion_to_nowhere_is_refused_before_anything_is_read(files):
     with pytest.raises(ModelLoadError, match=r"no folder /nowhere to write x\.safetensors to"):
         convert(JEPA, *files, Path("/nowhere/x.safetensors"))
+
+
+def test_a_conversion_that_cannot_be_written_is_an_error_that_names_the_file(tmp_path, files):
+    with pytest.raises(ModelLoadError, match=rf"{tmp_path}: cannot be written \(.*directory"):
+        convert(JEPA, *files, tmp_path)
 
 
 def test_weights_of_another_model_are_refused(files):

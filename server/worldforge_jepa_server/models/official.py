@@ -67,17 +67,18 @@ def official_weights(checkpoint: Mapping[str, Any], encoder: Mapping[str, Tensor
     Raises:
         CheckpointError: the checkpoint has a part that is neither weights nor known to be of no use, or a weight twice.
     """
-    unknown = sorted(checkpoint.keys() - {*_PARTS, *_UNUSED_PARTS})
+    unknown = sorted(map(str, checkpoint.keys() - {*_PARTS, *_UNUSED_PARTS}))
     if unknown:
         raise CheckpointError(f"the checkpoint has unexpected parts: {', '.join(unknown)}")
     parts = {name: checkpoint[name] for name in _PARTS if checkpoint.get(name) is not None}
     named: dict[str, Tensor] = {}
+    origins: dict[str, str] = {}
     for part, state in {**parts, "encoder": encoder}.items():
         for key, tensor in _tensors(part, state):
-            name = _renamed(f"{part}.{key.removeprefix('module.')}")
+            name, origin = _renamed(f"{part}.{key.removeprefix('module.')}"), f"{part}.{key}"
             if name in named:
-                raise CheckpointError(f"{part} has {key}, but another weight is already {name}")
-            named[name] = tensor
+                raise CheckpointError(f"{origins[name]} and {origin} are the same weight, {name}")
+            named[name], origins[name] = tensor, origin
     return {key: tensor for key, tensor in named.items() if not _UNUSED.fullmatch(key)}
 
 
@@ -110,6 +111,14 @@ def build(entry: CatalogEntry, weights: Mapping[str, Tensor]) -> Jepa:
     return module
 
 
+def _build_from_files(entry: CatalogEntry, checkpoint: Path, encoder: Path) -> Jepa:
+    parts, encoder_weights = read_torch(checkpoint), read_torch(encoder)
+    try:
+        return build(entry, official_weights(parts, encoder_weights))
+    except CheckpointError as error:
+        raise CheckpointError(f"checkpoint {checkpoint}, encoder {encoder}: {error}") from error
+
+
 def load(
     target: str,
     *,
@@ -128,12 +137,11 @@ def load(
     entry = native_entry(target)
     path = find_checkpoint(target, checkpoint, flag("download", download))
     if path.suffix == ".safetensors":
-        weights = read_converted(path, target)
+        module = build(entry, read_converted(path, target))
     else:
-        encoder_path = find_encoder(encoder, path, flag("download", download))
-        weights = official_weights(read_torch(path), read_torch(encoder_path))
+        module = _build_from_files(entry, path, find_encoder(encoder, path, flag("download", download)))
     return NativeModel(
-        build(entry, weights),
+        module,
         name=name,
         source=f"native:{target}",
         digest=file_sha256(path),
@@ -159,11 +167,11 @@ def convert(model: str, checkpoint: Path, encoder: Path, output: Path) -> str:
     """Write one safetensors file of everything `model` needs, with its provenance; return its sha256, hex.
 
     Raises:
-        ModelLoadError: a model that is not covered, weights that do not fit, or no folder to write to.
+        ModelLoadError: a model that is not covered, weights that do not fit, or an output that cannot be written.
     """
     if not output.parent.is_dir():
         raise ModelLoadError(f"no folder {output.parent} to write {output.name} to")
-    module = build(native_entry(model), official_weights(read_torch(checkpoint), read_torch(encoder)))
+    module = _build_from_files(native_entry(model), checkpoint, encoder)
     provenance = {
         "model": model,
         "checkpoint": checkpoint.name,
@@ -171,7 +179,10 @@ def convert(model: str, checkpoint: Path, encoder: Path, output: Path) -> str:
         "encoder": encoder.name,
         "encoder_sha256": file_sha256(encoder),
     }
-    save_file(dict(module.state_dict()), output, metadata=provenance)
+    try:
+        save_file(dict(module.state_dict()), output, metadata=provenance)
+    except SafetensorError as error:
+        raise ModelLoadError(f"{output}: cannot be written ({error})") from error
     return file_sha256(output)
 
 
