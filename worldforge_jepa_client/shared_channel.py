@@ -31,7 +31,7 @@ class SharedChannel:
 
     def stream_stream(self, *method: Any, **codec: Any) -> Callable[..., Any]:
         """See `grpc.Channel.stream_stream`."""
-        return partial(_Stream, self._channel.stream_stream(*method, **codec), self._segments)
+        return partial(_Stream, self._channel.stream_stream(*method, **codec), _shared, self._segments)
 
     def close(self) -> None:
         """See `grpc.Channel.close`."""
@@ -58,7 +58,7 @@ class SharedAioChannel:
 
     def stream_stream(self, *method: Any, **codec: Any) -> Callable[..., Any]:
         """See `grpc.aio.Channel.stream_stream`."""
-        return partial(_AioStream, self._channel.stream_stream(*method, **codec), self._segments)
+        return partial(_AioStream, self._channel.stream_stream(*method, **codec), _shared_async, self._segments)
 
     async def close(self) -> None:
         """See `grpc.aio.Channel.close`."""
@@ -66,38 +66,37 @@ class SharedAioChannel:
         self._segments.close()
 
 
-class _Stream:
+class _Call:
     """A call of ScoreStream: each response answers the oldest request that has none."""
 
-    def __init__(self, send: Callable[[Any], Any], segments: Segments, requests: Iterator[Any]) -> None:
+    def __init__(
+        self, send: Callable[[Any], Any], share: Callable[..., Any], segments: Segments, requests: Any
+    ) -> None:
         self._segments = segments
         self._owed: deque[Segment | None] = deque()
-        self._responses = send(_shared(requests, segments, self._owed))
+        self._responses = send(share(requests, segments, self._owed))
         self.cancel = self._responses.cancel
 
+    def _answered(self) -> None:
+        self._segments.answered(self._owed.popleft())
+
+
+class _Stream(_Call):
     def __iter__(self) -> Iterator[Any]:
         try:
             for response in self._responses:
-                self._segments.answered(self._owed.popleft())
+                self._answered()
                 yield response
         finally:
             self._owed.clear()  # whose segments the error's traceback may hold for long
 
 
-class _AioStream:
-    """`_Stream` for asyncio."""
-
-    def __init__(self, send: Callable[[Any], Any], segments: Segments, requests: AsyncIterator[Any]) -> None:
-        self._segments = segments
-        self._owed: deque[Segment | None] = deque()
-        self._responses = send(_shared_async(requests, segments, self._owed))
-        self.cancel = self._responses.cancel
-
+class _AioStream(_Call):
     async def read(self) -> Any:
         """See `grpc.aio.StreamStreamCall.read`."""
         response = await self._responses.read()
         if response is not grpc.aio.EOF:
-            self._segments.answered(self._owed.popleft())
+            self._answered()
         return response
 
 
