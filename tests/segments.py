@@ -2,7 +2,6 @@
 
 import contextlib
 import time
-from contextvars import copy_context
 from pathlib import Path
 
 from worldforge_jepa_client import tensors
@@ -23,13 +22,9 @@ def request(array):
 
 
 def received(message, parse=_parse):
-    """The candidates that a server finds in a request, whose handler has a context of its own."""
-
-    def handle():
-        parsed = parse(message.SerializeToString(), jepa_pb2.ScoreRequest)
-        return tensors.decode(parsed.action_candidates, field="action_candidates")
-
-    return copy_context().run(handle)
+    """The candidates that a server finds in a request."""
+    parsed = parse(message.SerializeToString(), jepa_pb2.ScoreRequest)
+    return tensors.decode(parsed.action_candidates, field="action_candidates")
 
 
 def held():

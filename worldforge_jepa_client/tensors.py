@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterator, Mapping
-from contextvars import ContextVar
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -30,9 +29,6 @@ _CODES: dict[str, Any] = {name: jepa_pb2.DataType.Value(f"DATA_TYPE_{name.upper(
 _NAMES = {code: name for name, code in _CODES.items()}
 _MAX_RANK = 8
 _MAX_DIM = 2**31 - 1
-
-fetched: ContextVar[Mapping[str, bytes]] = ContextVar("fetched")
-"""What the request at hand shares, by field: a server that reads it sets this, as the message would make two copies."""
 
 
 def dtype_code(name: str) -> jepa_pb2.DataType:
@@ -76,7 +72,13 @@ def decode(message: jepa_pb2.Tensor, *, field: str = "tensor") -> NDArray[Any]:
         InvalidArgumentError: unknown dtype, impossible shape, or a byte length other than shape and dtype say.
         FailedPreconditionError: the bytes are in shared memory, and nobody has fetched them.
     """
-    data = _fetched(field) if message.HasField("shared") else message.data
+    if message.HasField("shared"):
+        raise FailedPreconditionError(
+            "is in shared memory, which this server does not read (--shared-memory is off); send it as data",
+            reason="SHARED_MEMORY_OFF",
+            field=field,
+        )
+    data = message.data
     name, shape = checked_layout(message, len(data), field=field)
     wire = np.frombuffer(data, dtype=_WIRE_DTYPES[name]).reshape(shape)
     if name == "bfloat16":
@@ -119,17 +121,6 @@ def tensors_in(message: Any, prefix: str = "") -> Iterator[tuple[str, jepa_pb2.T
             yield f"{prefix}{descriptor.name}", value
         elif isinstance(value, (jepa_pb2.PlanningContext, jepa_pb2.Observation)):
             yield from tensors_in(value, f"{prefix}{descriptor.name}.")
-
-
-def _fetched(field: str) -> bytes:
-    data = fetched.get({}).get(field)
-    if data is None:
-        raise FailedPreconditionError(
-            "is in shared memory, which this server does not read (--shared-memory is off); send it as data",
-            reason="SHARED_MEMORY_OFF",
-            field=field,
-        )
-    return data
 
 
 def _checked_shape(message: jepa_pb2.Tensor, field: str) -> tuple[int, ...]:

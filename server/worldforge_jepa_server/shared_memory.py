@@ -34,12 +34,13 @@ def _parse(max_bytes: int, data: bytes, message_class: type[Any]) -> Any:
         raise ResourceExhaustedError(
             f"the request has {total} bytes with what it shares; the limit is {max_bytes}", reason="MESSAGE_TOO_LARGE"
         )
-    tensors.fetched.set({field: _fetch(tensor, field) for field, tensor in shared})
+    for field, tensor in shared:
+        _fetch(tensor, field)
     return request
 
 
-def _fetch(tensor: jepa_pb2.Tensor, field: str) -> bytes:
-    """Return the bytes that a tensor shares.
+def _fetch(tensor: jepa_pb2.Tensor, field: str) -> None:
+    """Put the bytes that a tensor shares in their place.
 
     Raises:
         InvalidArgumentError: it has data as well, is of another size, or names no segment or more than that has.
@@ -48,7 +49,8 @@ def _fetch(tensor: jepa_pb2.Tensor, field: str) -> bytes:
     if tensor.data:
         raise invalid(field, "has both data and shared; expected one of them", "DATA_AND_SHARED")
     tensors.checked_layout(tensor, tensor.shared.length, field=field)
-    return _read(tensor.shared, f"{field}.shared")
+    tensor.data = _read(tensor.shared, f"{field}.shared")
+    tensor.ClearField("shared")
 
 
 def _read(place: jepa_pb2.SharedMemory, field: str) -> bytes:
