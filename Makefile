@@ -31,10 +31,11 @@ setup: .venv/ready ## create .venv with everything for development
 proto: .venv/ready ## regenerate the stubs from the proto
 	$(PROTOC) --python_out=. --pyi_out=. --grpc_python_out=.
 
-lint: .venv/ready ## ruff, mypy, buf, and stubs that match the proto
+lint: .venv/ready ## ruff, mypy, import rules, buf, and stubs that match the proto
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 	$(BIN)/buf lint protos
 	@rm -rf build/stubs && mkdir -p build/stubs
 	$(PROTOC) --python_out=build/stubs --pyi_out=build/stubs --grpc_python_out=build/stubs

@@ -20,8 +20,8 @@ import grpc.aio
 import numpy as np
 import numpy.typing as npt
 
-from worldforge_jepa_client import tensors
 from worldforge_jepa_client.v1 import jepa_pb2
+from worldforge_jepa_client.wire import tensors
 
 SHAPE = (1, 300, 6, 10)
 """Of the candidates, with which every payload begins."""

@@ -6,13 +6,13 @@ not depend on the weights' values. Takes minutes on a small machine.
 
 from __future__ import annotations
 
-from worldforge_jepa_client.spec import ModelSpec
+from worldforge_jepa_client.contract.spec import ModelSpec
 from worldforge_jepa_server.config import ServerConfig
-from worldforge_jepa_server.deployment import Deployment, deploy
-from worldforge_jepa_server.models import official, tiny
-from worldforge_jepa_server.models.execution import FLOAT32, Execution
-from worldforge_jepa_server.models.native import Jepa, NativeModel
-from worldforge_jepa_server.warmup import warm_up
+from worldforge_jepa_server.device.warmup import warm_up
+from worldforge_jepa_server.models.native import published, tiny
+from worldforge_jepa_server.models.native.model import Jepa, NativeModel
+from worldforge_jepa_server.models.precision import FLOAT32, Execution
+from worldforge_jepa_server.runtime.model_table import Deployment, deploy
 
 MIB = 2**20
 COLUMNS = (
@@ -32,7 +32,7 @@ COLUMNS = (
 def main() -> None:
     """Print the table."""
     print(_line(COLUMNS), _line(["---"] * len(COLUMNS)), sep="\n")
-    for model in (tiny.load("cpu", "tiny"), *map(random_model, official.NATIVE)):
+    for model in (tiny.load("cpu", "tiny"), *map(random_model, published.NATIVE)):
         print(_line(row(deploy(model, warm_up(model), ServerConfig()))), flush=True)
 
 
@@ -56,15 +56,15 @@ def row(deployment: Deployment) -> list[str]:
 
 def random_model(name: str, execution: Execution = FLOAT32) -> NativeModel:
     """An official model at full size with random weights."""
-    entry = official.native_entry(name)
-    module = Jepa(official.model_config(entry))
+    entry = published.native_entry(name)
+    module = Jepa(published.model_config(entry))
     return NativeModel(
         module,
         name=name,
         source=f"native:{name}",
         digest="",
         device="cpu",
-        limits=official.LIMITS,
+        limits=published.LIMITS,
         execution=execution,
         **entry.published,
     )

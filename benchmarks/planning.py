@@ -20,15 +20,15 @@ from benchmarks.report import Table, Target, p50_p99
 from benchmarks.scene import two_rooms
 from benchmarks.servers import serving
 from worldforge_jepa_client import Client
-from worldforge_jepa_client.arguments import build_scene
-from worldforge_jepa_client.calls import ScoreOptions, Timing
+from worldforge_jepa_client.contract.types import ScoreOptions, Timing
+from worldforge_jepa_client.inputs.build import build_scene
 from worldforge_jepa_client.planning import CEM, plan
-from worldforge_jepa_server.allocator import tune_malloc
-from worldforge_jepa_server.contexts import Cache
-from worldforge_jepa_server.device import use_threads
-from worldforge_jepa_server.encoding import Encoder
-from worldforge_jepa_server.models import tiny
-from worldforge_jepa_server.scoring import score, to_actions
+from worldforge_jepa_server.app.malloc import tune_malloc
+from worldforge_jepa_server.device.cache import Cache
+from worldforge_jepa_server.device.clock import use_threads
+from worldforge_jepa_server.device.encoding import Encoder
+from worldforge_jepa_server.device.scoring import score, to_actions
+from worldforge_jepa_server.models.native import tiny
 
 SECONDS, THREADS = 80, 2
 SAMPLES, ITERATIONS, HORIZON, ACTION_DIM, SEED, CHUNK = 300, 30, 6, 10, 0, 512

@@ -24,14 +24,14 @@ from benchmarks.harness import Seconds, interleave, keeping, median
 from benchmarks.limits import random_model
 from benchmarks.report import Cell, Table, Target, text
 from tests import reference
-from worldforge_jepa_client.spec import FREE
+from worldforge_jepa_client.contract.spec import FREE
 from worldforge_jepa_server.config import ModelSource
-from worldforge_jepa_server.device import use_threads
+from worldforge_jepa_server.device.clock import use_threads
+from worldforge_jepa_server.device.scoring import distance
 from worldforge_jepa_server.models.contract import Latents, Observation, SelfScoringModel, WorldModel
-from worldforge_jepa_server.models.execution import Execution
-from worldforge_jepa_server.models.native import NativeModel
+from worldforge_jepa_server.models.native.model import NativeModel
+from worldforge_jepa_server.models.precision import Execution
 from worldforge_jepa_server.models.registry import load_model
-from worldforge_jepa_server.scoring import distance
 
 SECONDS = 40
 PRECISIONS = ("float32", "bfloat16", "float16")

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from worldforge_jepa_client.local_server import ready_address, stop
+from worldforge_jepa_client.tools.local_server import ready_address, stop
 
 MIB, START_SECONDS = 2**20, 600.0  # some models are compiled first
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from worldforge_jepa_client.spec import FREE, Limits, ModelSpec, Objective, TensorSpec
+from worldforge_jepa_client.contract.spec import FREE, Limits, ModelSpec, Objective, TensorSpec
 from worldforge_jepa_server.cli import main
 from worldforge_jepa_server.models import registry
 from worldforge_jepa_server.models.contract import Latents, Observation

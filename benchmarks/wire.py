@@ -25,8 +25,9 @@ from benchmarks.floors import LENGTH, SERVICE, SHAPE, receive
 from benchmarks.harness import Seconds, Way, awaiting, calling, interleave, median
 from benchmarks.report import Table, Target, grouped_bars, p50_p99
 from benchmarks.servers import serving, started
-from worldforge_jepa_client import AsyncClient, Client, tensors
+from worldforge_jepa_client import AsyncClient, Client
 from worldforge_jepa_client.v1 import jepa_pb2
+from worldforge_jepa_client.wire import tensors
 
 SECONDS, CALLS = 45, 20
 RAW, UNARY, BIDI, STREAM = "raw Unix socket", "plain grpc.aio unary", "plain grpc.aio bidi", "stream"

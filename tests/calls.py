@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 from hypothesis import strategies as st
 
-from worldforge_jepa_client.calls import Observation, Scene, ScoreCall
-from worldforge_jepa_client.spec import FLOATS, FREE, Limits, ModelSpec, Normalization, Objective, TensorSpec
+from worldforge_jepa_client.contract.spec import FLOATS, FREE, Limits, ModelSpec, Normalization, Objective, TensorSpec
+from worldforge_jepa_client.contract.types import Observation, Scene, ScoreCall
 
 S, H, A, P = 3, 2, 4, 2
 

@@ -16,7 +16,7 @@ from hypothesis import settings
 from tests import failures
 from tests.targets import dead_target, silent_target  # noqa: F401
 from worldforge_jepa_client import Client
-from worldforge_jepa_client.provider import GrpcRuntime
+from worldforge_jepa_client.provider.runtime import GrpcRuntime
 
 # The machine is shared: a law that holds slowly holds.
 settings.register_profile("shared", deadline=None)

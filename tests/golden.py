@@ -6,14 +6,14 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from worldforge_jepa_client.spec import Limits, Normalization
-from worldforge_jepa_server.models.causal_predictor import CausalPredictorConfig
-from worldforge_jepa_server.models.checkpoint import load_weights
+from worldforge_jepa_client.contract.spec import Limits, Normalization
 from worldforge_jepa_server.models.contract import Latents, Observation
-from worldforge_jepa_server.models.encoder import EncoderConfig
-from worldforge_jepa_server.models.native import Jepa, ModelConfig, NativeModel
-from worldforge_jepa_server.models.official import official_weights
-from worldforge_jepa_server.models.predictor import PredictorConfig
+from worldforge_jepa_server.models.native.adaln_predictor import PredictorConfig
+from worldforge_jepa_server.models.native.causal_predictor import CausalPredictorConfig
+from worldforge_jepa_server.models.native.checkpoint import load_weights
+from worldforge_jepa_server.models.native.encoder import EncoderConfig
+from worldforge_jepa_server.models.native.model import Jepa, ModelConfig, NativeModel
+from worldforge_jepa_server.models.native.published import official_weights
 
 DATA = Path(__file__).parent / "data"
 WINDOW = 2

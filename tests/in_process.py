@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import grpc
 
 from worldforge_jepa_server.config import ModelSource, ServerConfig
-from worldforge_jepa_server.engine import Engine
-from worldforge_jepa_server.models import tiny
-from worldforge_jepa_server.runtime import Runtime
-from worldforge_jepa_server.servicer import WorldModelServicer, generic_handler
+from worldforge_jepa_server.models.native import tiny
+from worldforge_jepa_server.rpc.servicer import WorldModelServicer, generic_handler
+from worldforge_jepa_server.runtime.operations import Runtime
+from worldforge_jepa_server.scheduling.engine import Engine
 
 DEADLINE = 60
 

@@ -6,11 +6,12 @@ from concurrent.futures import Future
 import numpy as np
 
 from tests.calls import call, observation
-from worldforge_jepa_client import messages
-from worldforge_jepa_client.calls import Scene, ScoreResult, Timing
-from worldforge_jepa_client.errors import ResourceExhaustedError, UnavailableError, to_message
-from worldforge_jepa_client.exchange import Exchange, Line, Request
+from worldforge_jepa_client import wire
+from worldforge_jepa_client.contract.types import Scene, ScoreResult, Timing
+from worldforge_jepa_client.errors import ResourceExhaustedError, UnavailableError
+from worldforge_jepa_client.rpc.stream_state import Exchange, Line, Request
 from worldforge_jepa_client.v1 import jepa_pb2
+from worldforge_jepa_client.wire.status import to_message
 
 FIRST = Scene(observation(), observation())
 GONE = UnavailableError("gone")
@@ -42,7 +43,7 @@ class Streams:
             response = jepa_pb2.ScoreStreamResponse(error=to_message(error))
         else:
             result = ScoreResult(np.ones(3, np.float32), 0, True, {}, Timing())
-            response = jepa_pb2.ScoreStreamResponse(score=messages.score_response(result))
+            response = jepa_pb2.ScoreStreamResponse(score=wire.score_response(result))
         self.exchange.answer(self.lines[line], response)
 
     def scenes(self):
@@ -80,7 +81,7 @@ class PaperServer(Streams):
                 return
             self.held = (self.held or {}) | changed
             scores = np.array([self.held["observation"], self.held["goal"]], np.float32)
-            response = messages.score_response(ScoreResult(scores, 0, True, {}, Timing()))
+            response = wire.score_response(ScoreResult(scores, 0, True, {}, Timing()))
             self.exchange.answer(self.lines[-1], jepa_pb2.ScoreStreamResponse(score=response))
 
     def disappear(self):

@@ -6,11 +6,11 @@ import pytest
 
 from tests.in_process import DEADLINE
 from tests.scenes import candidates, scene
-from worldforge_jepa_client import messages, session_messages
-from worldforge_jepa_client.arguments import build_scene
-from worldforge_jepa_client.calls import ScoreCall, ScoreOptions
-from worldforge_jepa_client.errors import from_message, from_rpc_error
+from worldforge_jepa_client import wire
+from worldforge_jepa_client.contract.types import ScoreCall, ScoreOptions
+from worldforge_jepa_client.inputs.build import build_scene
 from worldforge_jepa_client.v1 import jepa_pb2_grpc
+from worldforge_jepa_client.wire.status import from_message, from_rpc_error
 
 RAW = ScoreOptions(actions_are_normalized=False)
 
@@ -21,7 +21,7 @@ def a_scene(**positions):
 
 
 def score_request(where, seed=0, **sizes):
-    return messages.score_request(ScoreCall(where, candidates(seed=seed, **sizes), options=RAW))
+    return wire.score_request(ScoreCall(where, candidates(seed=seed, **sizes), options=RAW))
 
 
 class Peer:
@@ -38,7 +38,7 @@ class Peer:
         await self.channel.close()
 
     async def context(self, where, model=""):
-        request = session_messages.context_request(where, model)
+        request = wire.context_request(where, model)
         return (await self.stub.CreateContext(request, timeout=DEADLINE)).context_id
 
     async def score(self, where, **sizes):
@@ -58,7 +58,7 @@ class Stream:
 
     async def send(self, changes=None, seed=None, **sizes):
         array = None if seed is None else candidates(seed=seed, **sizes)
-        await self._call.write(session_messages.stream_request(changes, array, options=RAW))
+        await self._call.write(wire.stream_request(changes, array, options=RAW))
 
     async def receive(self):
         response = await self._call.read()

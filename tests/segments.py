@@ -4,11 +4,11 @@ import contextlib
 import time
 from pathlib import Path
 
-from worldforge_jepa_client import tensors
-from worldforge_jepa_client.shared_memory import PREFIX
+from worldforge_jepa_client.shm.segments import PREFIX
 from worldforge_jepa_client.v1 import jepa_pb2
+from worldforge_jepa_client.wire import tensors
 from worldforge_jepa_server.config import ServerConfig
-from worldforge_jepa_server.shared_memory import parser
+from worldforge_jepa_server.rpc.shared_memory import parser
 
 DEADLINE = 60
 _parse = parser(ServerConfig(shared_memory=True))

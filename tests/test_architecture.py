@@ -4,14 +4,14 @@ import pytest
 import torch
 
 from tests.golden import Golden
+from worldforge_jepa_client.contract.spec import Objective
 from worldforge_jepa_client.errors import InternalError
-from worldforge_jepa_client.spec import Objective
-from worldforge_jepa_server.models.causal_predictor import CausalPredictorConfig
-from worldforge_jepa_server.models.checkpoint import CheckpointError, load_weights
+from worldforge_jepa_server.device.scoring import distance
 from worldforge_jepa_server.models.contract import Latents, Observation
-from worldforge_jepa_server.models.native import Jepa, NativeModel
-from worldforge_jepa_server.models.transform import to_pixels
-from worldforge_jepa_server.scoring import distance
+from worldforge_jepa_server.models.native.causal_predictor import CausalPredictorConfig
+from worldforge_jepa_server.models.native.checkpoint import CheckpointError, load_weights
+from worldforge_jepa_server.models.native.model import Jepa, NativeModel
+from worldforge_jepa_server.models.native.preprocess import to_pixels
 
 PIXELS, ENCODE, PREDICT, UNROLL, SCORE = 5e-6, 2e-5, 5e-5, 2e-4, 1e-5
 

@@ -11,9 +11,9 @@ from google.protobuf.message_factory import GetMessageClass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worldforge_jepa_client import messages
-from worldforge_jepa_client.calldata import SERVICE, as_json, calldata, delimited, parse_delimited
-from worldforge_jepa_client.cli import main
+from worldforge_jepa_client import wire
+from worldforge_jepa_client.tools.calldata import SERVICE, as_json, calldata, delimited, parse_delimited
+from worldforge_jepa_client.tools.cli import main
 from worldforge_jepa_client.v1 import jepa_pb2
 
 S, H, COUNT = 4, 2, 3
@@ -90,9 +90,9 @@ def test_a_stream_scores_every_message_in_the_first_ones_scene(server, folder, c
     requests = list(raw_messages((folder / "ScoreStream.bin").read_bytes()))
     with grpc.insecure_channel(server.target) as channel:
         answers = replay(channel, "ScoreStream", requests)
-    first = messages.score_call(next(parse_delimited((folder / "Score.bin").read_bytes(), jepa_pb2.ScoreRequest)))
+    first = wire.score_call(next(parse_delimited((folder / "Score.bin").read_bytes(), jepa_pb2.ScoreRequest)))
     for request, answer in zip(requests, answers, strict=True):
-        candidates = messages.decode_tensor(jepa_pb2.ScoreStreamRequest.FromString(request), "action_candidates")
+        candidates = wire.decode_tensor(jepa_pb2.ScoreStreamRequest.FromString(request), "action_candidates")
         assert candidates.shape[1:3] == (S, H)
         expected = client.score(**vars(first.scene), action_candidates=candidates)
         np.testing.assert_array_equal(np.array(answer.score.scores, np.float32), expected.scores)

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from tests.calls import BLIND, SPEC, A, H, S, call, observation
-from worldforge_jepa_client.arguments import build_unroll_call
-from worldforge_jepa_client.arrays import as_array, as_observation
-from worldforge_jepa_client.calls import Observation, ScoreOptions
-from worldforge_jepa_client.checks import check_score_call
+from worldforge_jepa_client.contract.types import Observation, ScoreOptions
+from worldforge_jepa_client.contract.validate import check_score_call
 from worldforge_jepa_client.errors import InvalidArgumentError
+from worldforge_jepa_client.inputs.arrays import as_array, as_observation
+from worldforge_jepa_client.inputs.build import build_unroll_call
 
 
 def with_visual(visual):

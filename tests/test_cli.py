@@ -3,7 +3,7 @@
 import pytest
 
 from tests.imports import loaded_after
-from worldforge_jepa_client.cli import COMMANDS, main
+from worldforge_jepa_client.tools.cli import COMMANDS, main
 
 
 def test_help_lists_every_command_with_its_purpose(capsys):
@@ -29,5 +29,5 @@ def test_anything_else_is_a_usage_error(arguments, capsys):
 
 
 def test_the_command_loads_neither_torch_nor_the_server():
-    loaded = loaded_after("import worldforge_jepa_client.cli, worldforge_jepa_client.smoke")
+    loaded = loaded_after("import worldforge_jepa_client.tools.cli, worldforge_jepa_client.tools.smoke")
     assert not {"torch", "worldforge_jepa_server"} & loaded

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worldforge_jepa_server.contexts import Cache
+from worldforge_jepa_server.device.cache import Cache
 
 MAX_BYTES, TTL = 100, 10.0
 

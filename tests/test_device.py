@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from tests.golden import Golden
-from worldforge_jepa_client.calls import Observation, Scene, ScoreOptions
-from worldforge_jepa_client.spec import Objective
-from worldforge_jepa_server.contexts import Cache
-from worldforge_jepa_server.encoding import Encoder
-from worldforge_jepa_server.models import tiny
-from worldforge_jepa_server.models.native import Jepa, NativeModel
-from worldforge_jepa_server.scoring import rollout, score_together, to_actions
+from worldforge_jepa_client.contract.spec import Objective
+from worldforge_jepa_client.contract.types import Observation, Scene, ScoreOptions
+from worldforge_jepa_server.device.cache import Cache
+from worldforge_jepa_server.device.encoding import Encoder
+from worldforge_jepa_server.device.scoring import rollout, score_together, to_actions
+from worldforge_jepa_server.models.native import tiny
+from worldforge_jepa_server.models.native.model import Jepa, NativeModel
 
 SAMPLES, HORIZON, CHUNK = 5, 4, 3
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.jobs import CHUNK, DEADLINE, Gate, Rows
 from worldforge_jepa_client.errors import ResourceExhaustedError
-from worldforge_jepa_server.engine import LEAST_COST, Call, Caller, Engine, run_here
+from worldforge_jepa_server.scheduling.engine import LEAST_COST, Call, Caller, Engine, run_here
 
 
 @pytest.fixture

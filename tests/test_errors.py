@@ -9,8 +9,9 @@ from google.rpc.status_pb2 import Status
 from grpc_status import rpc_status
 
 from worldforge_jepa_client import errors
-from worldforge_jepa_client.errors import JepaError, from_rpc_error, to_status
-from worldforge_jepa_server.errors import as_jepa_error
+from worldforge_jepa_client.errors import JepaError
+from worldforge_jepa_client.wire.status import from_rpc_error, to_status
+from worldforge_jepa_server.rpc.status import as_jepa_error
 
 CLASSES = JepaError.__subclasses__()
 

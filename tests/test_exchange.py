@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 
 from tests.calls import call, observation
 from tests.paper import FIRST, FULL, GONE, PaperServer, Streams, marked
-from worldforge_jepa_client.calls import Scene
+from worldforge_jepa_client.contract.types import Scene
 from worldforge_jepa_client.errors import (
     CallCancelledError,
     DeadlineExceededError,
     InvalidArgumentError,
     ResourceExhaustedError,
 )
-from worldforge_jepa_client.exchange import MAX_IN_FLIGHT, Request
+from worldforge_jepa_client.rpc.stream_state import MAX_IN_FLIGHT, Request
 
 
 @pytest.fixture

@@ -11,15 +11,15 @@ from torch import nn
 
 from tests import hub
 from tests.rollouts import actions, rollout, scene
-from worldforge_jepa_client import model_messages
-from worldforge_jepa_client.spec import Objective
+from worldforge_jepa_client import wire
+from worldforge_jepa_client.contract.spec import Objective
 from worldforge_jepa_server.config import ModelSource
-from worldforge_jepa_server.models import execution
+from worldforge_jepa_server.device.scoring import distance
+from worldforge_jepa_server.device.warmup import warm_up
+from worldforge_jepa_server.models import precision as precision_module
 from worldforge_jepa_server.models.contract import ModelLoadError
-from worldforge_jepa_server.models.execution import Execution
+from worldforge_jepa_server.models.precision import Execution
 from worldforge_jepa_server.models.registry import load_model
-from worldforge_jepa_server.scoring import distance
-from worldforge_jepa_server.warmup import warm_up
 
 S, H = 32, 4
 HALVES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -97,7 +97,7 @@ def test_a_precision_without_kernels_is_refused(monkeypatch):
     def missing(*_):
         raise RuntimeError("\"addmm_impl_cpu_\" not implemented for 'Half'")
 
-    monkeypatch.setattr(execution.F, "linear", missing)
+    monkeypatch.setattr(precision_module.F, "linear", missing)
     with pytest.raises(ModelLoadError, match=r"precision=float16: torch .* cannot do it on cpu: \"addmm_impl_cpu_\""):
         tiny(precision="float16")
 
@@ -113,7 +113,7 @@ def test_compile_without_a_compiler_is_a_load_error(tmp_path):
 
 
 def test_a_published_precision_travels():
-    spec = model_messages.model_spec(model_messages.model_message(tiny(precision="bfloat16").spec))
+    spec = wire.model_spec(wire.model_message(tiny(precision="bfloat16").spec))
     assert (spec.dtype, spec.compiled) == ("bfloat16", False)
 
 

@@ -11,8 +11,9 @@ import pytest
 
 from tests.failures import assert_says, read, sent
 from worldforge_jepa_client import Client
-from worldforge_jepa_client.errors import JepaError, from_message, from_rpc_error
+from worldforge_jepa_client.errors import JepaError
 from worldforge_jepa_client.v1 import jepa_pb2, jepa_pb2_grpc
+from worldforge_jepa_client.wire.status import from_message, from_rpc_error
 from worldforge_jepa_server import cli
 
 DEADLINE = 30

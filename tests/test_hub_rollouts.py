@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from tests.hub import NAMES, A, H, P, S, frames, join, loaded, random_actions
+from worldforge_jepa_client.contract.spec import Objective
 from worldforge_jepa_client.errors import InternalError, InvalidArgumentError
-from worldforge_jepa_client.spec import Objective
 from worldforge_jepa_server.models.catalog import CATALOG
 from worldforge_jepa_server.models.contract import Latents, Observation
 

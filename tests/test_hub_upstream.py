@@ -10,11 +10,11 @@ import torch
 from tests.hub import NAMES, NO_UPSTREAM, UPSTREAM, arrays, frames, join, loaded, random_actions
 from tests.in_process import running
 from worldforge_jepa_client import AsyncClient
-from worldforge_jepa_client.spec import Objective
+from worldforge_jepa_client.contract.spec import Objective
 from worldforge_jepa_server.models.catalog import CATALOG
 from worldforge_jepa_server.models.contract import Latents
-from worldforge_jepa_server.models.native import NativeModel
-from worldforge_jepa_server.models.official import LIMITS, build, official_weights
+from worldforge_jepa_server.models.native.model import NativeModel
+from worldforge_jepa_server.models.native.published import LIMITS, build, official_weights
 
 pytestmark = pytest.mark.skipif(UPSTREAM is None, reason=NO_UPSTREAM)
 

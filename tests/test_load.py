@@ -12,8 +12,8 @@ from benchmarks.load import generator, ghz
 from benchmarks.load.outcome import Load, Outcome, table
 from benchmarks.load.watch import Memory
 from benchmarks.report import ENOUGH, Target, p50_p99, text
-from worldforge_jepa_client import Client, session_messages
-from worldforge_jepa_client.calldata import calldata, delimited
+from worldforge_jepa_client import Client, wire
+from worldforge_jepa_client.tools.calldata import calldata, delimited
 
 SECONDS, CALLERS, MESSAGES = 0.3, 3, 2
 
@@ -23,7 +23,7 @@ def files(server, tmp_path_factory):
     folder = tmp_path_factory.mktemp("load")
     with Client(server.target, timeout=30) as client:
         requests = calldata(client.model(), samples=1, horizon=1, count=MESSAGES, seed=0)
-    no_scene = session_messages.stream_request(None, np.zeros((1, 1, 1, 10), np.float32))
+    no_scene = wire.stream_request(None, np.zeros((1, 1, 1, 10), np.float32))
     contents = {"Score": requests["Score"], "ScoreStream": requests["ScoreStream"], "NoScene": [no_scene]}
     for name, content in contents.items():
         (folder / name).write_bytes(delimited(content))

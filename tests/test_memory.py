@@ -16,19 +16,19 @@ import torch
 from tests.in_process import running
 from tests.scenes import candidates, raw_candidates, scene
 from worldforge_jepa_client import AsyncClient, Client
-from worldforge_jepa_client.arguments import build_scene
-from worldforge_jepa_client.calls import ScoreOptions
+from worldforge_jepa_client.contract.spec import MemoryUse
+from worldforge_jepa_client.contract.types import ScoreOptions
 from worldforge_jepa_client.errors import OutOfRangeError
-from worldforge_jepa_client.spec import MemoryUse
+from worldforge_jepa_client.inputs.build import build_scene
 from worldforge_jepa_server.config import ByteSize, ServerConfig
-from worldforge_jepa_server.contexts import Cache
-from worldforge_jepa_server.deployment import deploy
-from worldforge_jepa_server.encoding import Encoder
-from worldforge_jepa_server.memory import peak_bytes
-from worldforge_jepa_server.models import tiny
+from worldforge_jepa_server.device.cache import Cache
+from worldforge_jepa_server.device.encoding import Encoder
+from worldforge_jepa_server.device.memory import peak_bytes
+from worldforge_jepa_server.device.scoring import score, to_actions
+from worldforge_jepa_server.device.warmup import warm_up
 from worldforge_jepa_server.models.contract import ModelLoadError
-from worldforge_jepa_server.scoring import score, to_actions
-from worldforge_jepa_server.warmup import warm_up
+from worldforge_jepa_server.models.native import tiny
+from worldforge_jepa_server.runtime.model_table import deploy
 
 MODEL = tiny.load("cpu", "tiny")
 MEASURED = warm_up(MODEL)
@@ -115,7 +115,7 @@ def test_a_large_call_takes_no_more_than_the_budget(start_server):
 
 TRIMMED = """
 import numpy as np
-from worldforge_jepa_server.allocator import trim_malloc, tune_malloc
+from worldforge_jepa_server.app.malloc import trim_malloc, tune_malloc
 def resident():
     return int(open("/proc/self/statm").read().split()[1]) * 4096
 tune_malloc()

@@ -5,10 +5,10 @@ import torch
 
 from tests.golden import Golden
 from tests.rollouts import H, S, actions, rollout, scene
-from worldforge_jepa_client.spec import Objective
-from worldforge_jepa_server.models import tiny
+from worldforge_jepa_client.contract.spec import Objective
+from worldforge_jepa_server.device.scoring import distance
 from worldforge_jepa_server.models.contract import Latents, Observation
-from worldforge_jepa_server.scoring import distance
+from worldforge_jepa_server.models.native import tiny
 
 MODELS = {
     "tiny": lambda: tiny.load("cpu", "tiny"),

@@ -15,8 +15,8 @@ from tests.upstream_weights import official_files, synthetic_weights
 from worldforge_jepa_server.config import ModelSource
 from worldforge_jepa_server.models.catalog import CATALOG
 from worldforge_jepa_server.models.contract import ModelLoadError, Observation
-from worldforge_jepa_server.models.native import Jepa
-from worldforge_jepa_server.models.official import NATIVE, convert, model_config
+from worldforge_jepa_server.models.native.model import Jepa
+from worldforge_jepa_server.models.native.published import NATIVE, convert, model_config
 from worldforge_jepa_server.models.registry import load_model
 
 DATA = Path(__file__).parent / "data"
@@ -198,7 +198,7 @@ def test_nothing_in_a_checkpoint_is_executed(tmp_path, files):
 
 def test_a_converted_file_needs_no_encoder_and_gives_the_same_bits(tmp_path, files, model):
     output = tmp_path / "pusht.safetensors"
-    command = [sys.executable, "-m", "worldforge_jepa_server.convert", JEPA, "--checkpoint", files[0]]
+    command = [sys.executable, "-m", "worldforge_jepa_server.tools.convert", JEPA, "--checkpoint", files[0]]
     printed = subprocess.check_output(
         [*command, "--encoder", files[1], "--output", output], text=True, timeout=PATIENCE
     )

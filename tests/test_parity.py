@@ -10,10 +10,11 @@ import torch
 
 from tests import python_models
 from tests.in_process import running
-from worldforge_jepa_client.cli import main
-from worldforge_jepa_server.models import registry, tiny
-from worldforge_jepa_server.models.foreign import adapt
-from worldforge_jepa_server.parity import Parity
+from worldforge_jepa_client.tools.cli import main
+from worldforge_jepa_server.models import registry
+from worldforge_jepa_server.models.external.adapt import adapt
+from worldforge_jepa_server.models.native import tiny
+from worldforge_jepa_server.tools.parity import Parity
 
 LOCAL = np.array([0.3, 0.1, 0.2, 0.4], np.float32)
 

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.planners import A, H, K, S, candidates_and_scores, distance_to, make, noise_scores, seeds
-from worldforge_jepa_client.planning import CEM, elite_moments, plan
+from worldforge_jepa_client.planning import CEM, plan
+from worldforge_jepa_client.planning.methods import elite_moments
 
 
 def test_cem_defaults_are_the_published_ones():

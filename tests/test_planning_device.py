@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests import planners
 from tests.planners import PLANNERS, A, S, distance_to, means_kept_and_overwritten, seeds
 from worldforge_jepa_client.planning import CEM, ICEM, MPPI, HostArrays, PlannerOptions, make_planner, plan
-from worldforge_jepa_server.planning import DeviceArrays
+from worldforge_jepa_server.device.planner_arrays import DeviceArrays
 
 H = 5
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from tests import planners
 from tests.planners import A, S, distance_to, seeds, trace
-from worldforge_jepa_client.planning import CEM, ICEM, noise_filter, plan
+from worldforge_jepa_client.planning import CEM, ICEM, plan
+from worldforge_jepa_client.planning.methods import noise_filter
 
 H, K = 6, 10
 LONG = 20  # a horizon with room for slow and fast noise

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.planners import A, H, K, candidates_and_scores, distance_to, make, seeds
-from worldforge_jepa_client.planning import MPPI, path_integral_weights, plan
+from worldforge_jepa_client.planning import MPPI, plan
+from worldforge_jepa_client.planning.methods import path_integral_weights
 
 
 @given(seed=seeds, shift=st.floats(-100, 100), temperature=st.floats(0.1, 10))

@@ -9,20 +9,20 @@ import torch
 from tests import python_models
 from tests.in_process import running
 from worldforge_jepa_client import AsyncClient, Client
-from worldforge_jepa_client.calls import Observation, Scene, ScoreCall, ScoreOptions
-from worldforge_jepa_client.checks import check_score_call
+from worldforge_jepa_client.contract.spec import FREE
+from worldforge_jepa_client.contract.types import Observation, Scene, ScoreCall, ScoreOptions
+from worldforge_jepa_client.contract.validate import check_score_call
 from worldforge_jepa_client.errors import FailedPreconditionError, InternalError, InvalidArgumentError, OutOfRangeError
-from worldforge_jepa_client.spec import FREE
-from worldforge_jepa_server import jobs
 from worldforge_jepa_server.config import ModelSource, ServerConfig
-from worldforge_jepa_server.contexts import Cache
-from worldforge_jepa_server.deployment import deploy
-from worldforge_jepa_server.encoding import Encoder
-from worldforge_jepa_server.engine import run_here
-from worldforge_jepa_server.models.foreign import adapt
+from worldforge_jepa_server.device.cache import Cache
+from worldforge_jepa_server.device.encoding import Encoder
+from worldforge_jepa_server.device.warmup import warm_up
+from worldforge_jepa_server.models.external.adapt import adapt
 from worldforge_jepa_server.models.registry import load_model
-from worldforge_jepa_server.scenes import Scenes
-from worldforge_jepa_server.warmup import warm_up
+from worldforge_jepa_server.runtime import jobs
+from worldforge_jepa_server.runtime.model_table import deploy
+from worldforge_jepa_server.runtime.scenes import Scenes
+from worldforge_jepa_server.scheduling.engine import run_here
 
 S, H, A = 3, 2, 2
 CANDIDATES = np.zeros((1, S, H, A), np.float32)

@@ -13,10 +13,10 @@ from tests.scenes import LONG, LONG_LOG, raw_candidates, scene
 from worldforge_jepa_client import AsyncClient, Client
 from worldforge_jepa_client.errors import DeadlineExceededError, ResourceExhaustedError, UnavailableError
 from worldforge_jepa_server.config import ServerConfig
-from worldforge_jepa_server.engine import Engine
-from worldforge_jepa_server.models import tiny
-from worldforge_jepa_server.runtime import Runtime
-from worldforge_jepa_server.servicer import WorldModelServicer, generic_handler
+from worldforge_jepa_server.models.native import tiny
+from worldforge_jepa_server.rpc.servicer import WorldModelServicer, generic_handler
+from worldforge_jepa_server.runtime.operations import Runtime
+from worldforge_jepa_server.scheduling.engine import Engine
 
 DEADLINE = 60
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from tests.scenes import candidates, scene
-from worldforge_jepa_client.calls import Observation, Scene
-from worldforge_jepa_client.provider import GrpcRuntime
-from worldforge_jepa_client.scene_memory import SEEN, UNSEEN, SceneMemory, scene_digest
+from worldforge_jepa_client.contract.types import Observation, Scene
+from worldforge_jepa_client.provider.runtime import GrpcRuntime
+from worldforge_jepa_client.provider.scene_memory import SEEN, UNSEEN, SceneMemory, scene_digest
 
 CANDIDATES = candidates()
 

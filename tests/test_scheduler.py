@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
-from worldforge_jepa_server.scheduler import Scheduler, Task
+from worldforge_jepa_server.scheduling.scheduler import Scheduler, Task
 
 CHUNK = 8
 QUEUES, FLOWS, BATCHES = ("a", "b"), ("p", "q", "r"), (None, 2, 3)

@@ -10,23 +10,24 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.scenes import candidates, raw_candidates, scene
-from worldforge_jepa_client import AsyncClient, Client, messages
-from worldforge_jepa_client.arguments import build_scene, build_score_call
-from worldforge_jepa_client.errors import JepaError, NotFoundError, from_rpc_error
+from worldforge_jepa_client import AsyncClient, Client, wire
+from worldforge_jepa_client.errors import JepaError, NotFoundError
+from worldforge_jepa_client.inputs.build import build_scene, build_score_call
 from worldforge_jepa_client.v1 import jepa_pb2, jepa_pb2_grpc
+from worldforge_jepa_client.wire.status import from_rpc_error
 from worldforge_jepa_server.config import ServerConfig
-from worldforge_jepa_server.contexts import Cache
-from worldforge_jepa_server.device import use_threads
-from worldforge_jepa_server.encoding import Encoder
-from worldforge_jepa_server.models import tiny
-from worldforge_jepa_server.scoring import score, to_actions
+from worldforge_jepa_server.device.cache import Cache
+from worldforge_jepa_server.device.clock import use_threads
+from worldforge_jepa_server.device.encoding import Encoder
+from worldforge_jepa_server.device.scoring import score, to_actions
+from worldforge_jepa_server.models.native import tiny
 
 DEADLINE = 30
 
 
 def request(**changes):
     """A good ScoreRequest, changed in places."""
-    return messages.score_request(as_call(scene() | raw_candidates() | changes))
+    return wire.score_request(as_call(scene() | raw_candidates() | changes))
 
 
 def as_call(keywords):

@@ -8,13 +8,13 @@ import pytest
 
 from tests.scenes import RAW, candidates, raw_candidates, scene
 from tests.segments import DEADLINE, held, request, wait_until
-from worldforge_jepa_client import shared_memory
-from worldforge_jepa_client.shared_memory import FOLDER, Segments
+from worldforge_jepa_client.shm import segments as shm_segments
+from worldforge_jepa_client.shm.segments import FOLDER, Segments
 
 
 @pytest.fixture(autouse=True)
 def everything_is_large(monkeypatch):
-    monkeypatch.setattr(shared_memory, "SMALLEST", 1)
+    monkeypatch.setattr(shm_segments, "SMALLEST", 1)
 
 
 def test_closing_the_client_removes_its_segments(sharing):
@@ -40,8 +40,9 @@ def other_process(code):
 import os, signal, sys
 from tests.scenes import candidates, raw_candidates, scene
 from tests.segments import held, request
-from worldforge_jepa_client import Client, shared_memory
-shared_memory.SMALLEST = 1
+from worldforge_jepa_client import Client
+from worldforge_jepa_client.shm import segments
+segments.SMALLEST = 1
 """
     command = [sys.executable, "-c", before + code]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=DEADLINE, check=False)
@@ -56,7 +57,7 @@ print(*held(), flush=True)
 """
 KILL = "os.kill(os.getpid(), signal.SIGKILL)"
 FORK = """
-segment = shared_memory.Segments().share(request(candidates()))
+segment = segments.Segments().share(request(candidates()))
 child = os.fork() or sys.exit()
 os.waitpid(child, 0)
 print(*held())

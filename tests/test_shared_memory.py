@@ -16,9 +16,10 @@ from tests.results import assert_same
 from tests.scenes import RAW, candidates, raw_candidates, scene
 from tests.segments import held, received, request, wait_until
 from tests.test_tensors import NAMES
-from worldforge_jepa_client import AsyncClient, Client, shared_memory
+from worldforge_jepa_client import AsyncClient, Client
 from worldforge_jepa_client.errors import DeadlineExceededError, InvalidArgumentError, NotFoundError
-from worldforge_jepa_client.shared_memory import Segments
+from worldforge_jepa_client.shm import segments as shm_segments
+from worldforge_jepa_client.shm.segments import Segments
 
 DEADLINE = 60
 MOVED = {"goal": scene(goal=(20.0, 40.0))["goal"]}
@@ -26,7 +27,7 @@ MOVED = {"goal": scene(goal=(20.0, 40.0))["goal"]}
 
 @pytest.fixture(autouse=True)
 def everything_is_large(monkeypatch):
-    monkeypatch.setattr(shared_memory, "SMALLEST", 1)
+    monkeypatch.setattr(shm_segments, "SMALLEST", 1)
 
 
 @pytest.fixture
@@ -93,7 +94,7 @@ def test_threads_share_a_client(sharing, inline):
 
 
 def test_small_tensors_are_sent_inline(sharing, monkeypatch):
-    monkeypatch.setattr(shared_memory, "SMALLEST", 2**20)
+    monkeypatch.setattr(shm_segments, "SMALLEST", 2**20)
     sharing.score(**scene(), **raw_candidates())
     assert not held()
 
@@ -105,7 +106,7 @@ def no_room(*_):
 @pytest.mark.parametrize("function", ["open", "posix_fallocate"])
 def test_without_room_tensors_are_sent_inline(monkeypatch, tmp_path, function):
     message, segments = request(candidates()), Segments()
-    monkeypatch.setattr(shared_memory, "FOLDER", tmp_path)
+    monkeypatch.setattr(shm_segments, "FOLDER", tmp_path)
     with monkeypatch.context() as full:
         full.setattr(os, function, no_room)
         assert segments.share(message) is None

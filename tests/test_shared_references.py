@@ -10,15 +10,17 @@ import pytest
 from tests.peer import a_scene, score_request
 from tests.scenes import candidates, raw_candidates, scene
 from tests.segments import received, request
-from worldforge_jepa_client import Client, session_messages, shared_memory
-from worldforge_jepa_client.calls import PlanCall, PlannerOptions, UnrollCall
-from worldforge_jepa_client.errors import JepaError, from_message, from_rpc_error
-from worldforge_jepa_client.shared_channel import SharedChannel
-from worldforge_jepa_client.shared_memory import FOLDER, PREFIX, Segments
-from worldforge_jepa_client.tensors import tensors_in
+from worldforge_jepa_client import Client, wire
+from worldforge_jepa_client.contract.types import PlanCall, PlannerOptions, UnrollCall
+from worldforge_jepa_client.errors import JepaError
+from worldforge_jepa_client.shm import segments as shm_segments
+from worldforge_jepa_client.shm.channel import SharedChannel
+from worldforge_jepa_client.shm.segments import FOLDER, PREFIX, Segments
 from worldforge_jepa_client.v1 import jepa_pb2, jepa_pb2_grpc
+from worldforge_jepa_client.wire.status import from_message, from_rpc_error
+from worldforge_jepa_client.wire.tensors import tensors_in
 from worldforge_jepa_server.config import ServerConfig
-from worldforge_jepa_server.shared_memory import parser
+from worldforge_jepa_server.rpc.shared_memory import parser
 
 DEADLINE = 60
 ARRAY = candidates(samples=8)
@@ -27,7 +29,7 @@ BEYOND = 2**64 - 1
 
 @pytest.fixture(autouse=True)
 def everything_is_large(monkeypatch):
-    monkeypatch.setattr(shared_memory, "SMALLEST", 1)
+    monkeypatch.setattr(shm_segments, "SMALLEST", 1)
 
 
 @pytest.fixture
@@ -169,13 +171,13 @@ def test_a_server_that_does_not_read_shared_memory_names_the_field(server):
 
 def test_every_method_reads_what_is_shared(sharing_server):
     where = a_scene()
-    unroll = session_messages.unroll_request(UnrollCall(scene=where, action_candidates=ARRAY))
-    encode = session_messages.encode_request(where.observation, "", "float32")
+    unroll = wire.unroll_request(UnrollCall(scene=where, action_candidates=ARRAY))
+    encode = wire.encode_request(where.observation, "", "float32")
     planner = PlannerOptions(samples=16, iterations=1, horizon=2)
-    plan = session_messages.plan_request(PlanCall(scene=where, planner=planner, initial_mean=ARRAY[0, 0]))
+    plan = wire.plan_request(PlanCall(scene=where, planner=planner, initial_mean=ARRAY[0, 0]))
 
     def answers(stub):
-        context = stub.CreateContext(session_messages.context_request(where, ""), timeout=DEADLINE)
+        context = stub.CreateContext(wire.context_request(where, ""), timeout=DEADLINE)
         yield stub.Score(score_request(context.context_id), timeout=DEADLINE).scores
         yield stub.Encode(encode, timeout=DEADLINE)
         yield list(stub.Unroll(unroll, timeout=DEADLINE))

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worldforge_jepa_client import local_server
-from worldforge_jepa_client.cli import main
-from worldforge_jepa_client.run_manifest import ENVIRONMENT, sanitized
+from worldforge_jepa_client.tools import local_server
+from worldforge_jepa_client.tools.cli import main
+from worldforge_jepa_client.tools.run_manifest import ENVIRONMENT, sanitized
 
 # What `worldforge.smoke.run_manifest.validate_run_manifest` asks for, schema 1.
 TEXTS = ("run_id", "created_at", "package_version", "provider_profile", "capability", "status")

@@ -8,37 +8,37 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.calls import JSON
-from worldforge_jepa_client import structs
 from worldforge_jepa_client.errors import InvalidArgumentError
+from worldforge_jepa_client.wire import json_struct
 
 
 def struct(value):
     filled = Struct()
-    structs.fill_struct(filled, value, "metadata")
+    json_struct.fill_struct(filled, value, "metadata")
     return filled
 
 
 @given(st.dictionaries(st.text(), JSON))
 def test_any_json_survives(value):
-    assert structs.struct_dict(struct(value), "metadata") == value
+    assert json_struct.struct_dict(struct(value), "metadata") == value
 
 
 @pytest.mark.parametrize("size", [1, 10_000])  # remembered, and too large for it
 def test_who_changes_what_was_decoded_changes_it_for_nobody_else(size):
     filled = struct({"notes": ["x"] * size})
-    structs.struct_dict(filled, "metadata")["notes"].clear()
-    assert structs.struct_dict(filled, "metadata") == {"notes": ["x"] * size}
+    json_struct.struct_dict(filled, "metadata")["notes"].clear()
+    assert json_struct.struct_dict(filled, "metadata") == {"notes": ["x"] * size}
 
 
 def test_equal_values_of_other_types_are_told_apart():
-    assert structs.struct_dict(struct({"flag": 1}), "metadata")["flag"] is not True
-    assert structs.struct_dict(struct({"flag": True}), "metadata")["flag"] is True
+    assert json_struct.struct_dict(struct({"flag": 1}), "metadata")["flag"] is not True
+    assert json_struct.struct_dict(struct({"flag": True}), "metadata")["flag"] is True
 
 
 @pytest.mark.parametrize("number", [math.nan, math.inf])
 def test_what_json_does_not_have_is_refused(number):
     with pytest.raises(InvalidArgumentError, match="metadata: is not JSON"):
-        structs.struct_dict(Struct(fields={"x": {"number_value": number}}), "metadata")
+        json_struct.struct_dict(Struct(fields={"x": {"number_value": number}}), "metadata")
 
 
 @pytest.mark.parametrize("depth", [50, 5000])  # too deep for protobuf, and for Python

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from worldforge_jepa_client import tensors
 from worldforge_jepa_client.errors import InvalidArgumentError
 from worldforge_jepa_client.v1 import jepa_pb2
+from worldforge_jepa_client.wire import tensors
 
 NAMES = ["uint8", "int32", "int64", "bool", "float16", "float32", "float64"]
 SHAPES = [(), (1,), (0,), (3, 0, 2), (2, 3), (1, 4, 3, 10)]

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from examples.two_room.evaluate import median_correlation
-from worldforge_jepa_server.models import tiny
-from worldforge_jepa_server.models.checkpoint import CheckpointError
 from worldforge_jepa_server.models.contract import Observation
+from worldforge_jepa_server.models.native import tiny
+from worldforge_jepa_server.models.native.checkpoint import CheckpointError
 
 H = 4
 

@@ -2,6 +2,6 @@
 
 import sys
 
-from worldforge_jepa_client.cli import main
+from worldforge_jepa_client.tools.cli import main
 
 sys.exit(main())

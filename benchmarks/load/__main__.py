@@ -20,7 +20,7 @@ from benchmarks.load.watch import drain, watching
 from benchmarks.report import Table, text
 from benchmarks.servers import serving
 from worldforge_jepa_client import Client
-from worldforge_jepa_client.calldata import calldata, delimited
+from worldforge_jepa_client.tools.calldata import calldata, delimited
 
 OPEN_SHARE = 0.7
 """Of the rate that the closed loop reached; what the open loop asks for."""

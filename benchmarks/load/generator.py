@@ -15,10 +15,11 @@ import grpc
 import grpc.aio
 
 from benchmarks.load.outcome import Load, Outcome
-from worldforge_jepa_client.calldata import SERVICE, parse_delimited
-from worldforge_jepa_client.connection import CHANNEL_OPTIONS
-from worldforge_jepa_client.errors import JepaError, from_message, from_rpc_error
+from worldforge_jepa_client.errors import JepaError
+from worldforge_jepa_client.rpc.channel import CHANNEL_OPTIONS
+from worldforge_jepa_client.tools.calldata import SERVICE, parse_delimited
 from worldforge_jepa_client.v1 import jepa_pb2
+from worldforge_jepa_client.wire.status import from_message, from_rpc_error
 
 REST_SECONDS = 0.01
 """A pause after a call that failed: one that is refused at once would otherwise be most of the load."""

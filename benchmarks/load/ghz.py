@@ -7,7 +7,7 @@ import shutil
 import subprocess
 
 from benchmarks.load.outcome import Load, Outcome
-from worldforge_jepa_client.calldata import SERVICE
+from worldforge_jepa_client.tools.calldata import SERVICE
 
 MISSING = (
     "ghz is not installed: take it from https://github.com/bojand/ghz/releases and put it on the PATH; "

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from examples.two_room.env import FRAMESKIP, MAX_STEP, Episode, Floats, Observation, observe, roll_batch
+from worldforge_jepa_client.contract.spec import Normalization
 from worldforge_jepa_client.planning import CEM, Score, shift_plan
-from worldforge_jepa_client.spec import Normalization
 
 INITIAL_STD = 1.5
 """Of a plan's (dx, dy), in the model's action units."""

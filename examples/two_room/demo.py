@@ -26,8 +26,8 @@ from tqdm import tqdm
 from examples.two_room.control import INITIAL_STD, Planning, Segment, drive, pack, to_raw
 from examples.two_room.env import FRAMESKIP, REACHED, SIZE, Episode, Observation, observe, roll_batch, sample_episode
 from worldforge_jepa_client import Client, ModelSpec, Session
-from worldforge_jepa_client.local_server import running_server
 from worldforge_jepa_client.planning import Score, shift_plan
+from worldforge_jepa_client.tools.local_server import running_server
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt

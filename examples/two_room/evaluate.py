@@ -23,12 +23,12 @@ from tqdm import tqdm
 from examples.two_room.card import write_evaluation
 from examples.two_room.control import INITIAL_STD, Planning, drive, pack, to_raw, walk
 from examples.two_room.env import MAX_STEP, REACHED, Episode, Floats, Observation, observe, sample_episode
+from worldforge_jepa_client.contract.spec import Normalization
 from worldforge_jepa_client.planning import Score
-from worldforge_jepa_client.spec import Normalization
-from worldforge_jepa_server.models import tiny
+from worldforge_jepa_server.device.scoring import distance
 from worldforge_jepa_server.models.contract import Latents, WorldModel
 from worldforge_jepa_server.models.contract import Observation as Frames
-from worldforge_jepa_server.scoring import distance
+from worldforge_jepa_server.models.native import tiny
 
 HORIZONS = (4, 6)
 WEIGHTS = (0.0, 0.1)

@@ -25,8 +25,8 @@ from examples.two_room.data import sample_trajectories
 from examples.two_room.env import layouts
 from examples.two_room.pools import Pool, Replay, encode, normalize, random_trajectories
 from worldforge_jepa_server.models.contract import Latents
-from worldforge_jepa_server.models.native import Jepa
-from worldforge_jepa_server.models.tiny import CONFIG, WEIGHTS
+from worldforge_jepa_server.models.native.model import Jepa
+from worldforge_jepa_server.models.native.tiny import CONFIG, WEIGHTS
 
 
 @dataclass(frozen=True)

@@ -44,8 +44,8 @@ def main() -> int:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # torch has its own threads; idle ones of numpy's BLAS spin
     log = logging.getLogger("worldforge_jepa_server")
     try:
+        from worldforge_jepa_server.app.serve import BindError, serve
         from worldforge_jepa_server.models.registry import ModelLoadError
-        from worldforge_jepa_server.serve import BindError, serve
     except ModuleNotFoundError as error:
         log.critical("cannot start: %s: pip install 'worldforge-jepa[server]'", error)
         return 1

@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from tests.in_process import DEADLINE, CountingModel, Stop, running, waiting
 from tests.scenes import candidates, raw_candidates, scene
 from worldforge_jepa_client import AsyncClient
-from worldforge_jepa_client.arguments import build_scene
-from worldforge_jepa_client.calls import ScoreOptions
+from worldforge_jepa_client.contract.spec import Objective
+from worldforge_jepa_client.contract.types import ScoreOptions
 from worldforge_jepa_client.errors import InternalError, InvalidArgumentError, ResourceExhaustedError
-from worldforge_jepa_client.spec import Objective
-from worldforge_jepa_server.contexts import Cache
-from worldforge_jepa_server.encoding import Encoder
-from worldforge_jepa_server.models import tiny
-from worldforge_jepa_server.scoring import rollout, score, score_together, to_actions
+from worldforge_jepa_client.inputs.build import build_scene
+from worldforge_jepa_server.device.cache import Cache
+from worldforge_jepa_server.device.encoding import Encoder
+from worldforge_jepa_server.device.scoring import rollout, score, score_together, to_actions
+from worldforge_jepa_server.models.native import tiny
 
 H = 3
 MODEL = tiny.load("cpu", "tiny")

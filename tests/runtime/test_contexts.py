@@ -5,7 +5,7 @@ import numpy as np
 from tests.in_process import DEADLINE, running
 from tests.peer import Peer, Stream, a_scene, score_request
 from tests.scenes import scene
-from worldforge_jepa_client.arguments import build_scene
+from worldforge_jepa_client.inputs.build import build_scene
 from worldforge_jepa_client.v1 import jepa_pb2
 
 

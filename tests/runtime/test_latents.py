@@ -6,20 +6,20 @@ import pytest
 from tests.in_process import DEADLINE
 from tests.peer import a_scene
 from tests.scenes import candidates
-from worldforge_jepa_client import session_messages
-from worldforge_jepa_client.calls import Scene, UnrollCall
+from worldforge_jepa_client import wire
+from worldforge_jepa_client.contract.types import Scene, UnrollCall
 from worldforge_jepa_client.v1 import jepa_pb2
 
 
 async def latents(peer, observation, dtype):
-    request = session_messages.encode_request(observation, "", dtype)
-    return session_messages.latents((await peer.stub.Encode(request, timeout=DEADLINE)).latents)
+    request = wire.encode_request(observation, "", dtype)
+    return wire.latent_frames((await peer.stub.Encode(request, timeout=DEADLINE)).latents)
 
 
 async def unrolled(peer, where=None, **changes):
     call = UnrollCall(where or a_scene(), candidates(5, 3), actions_are_normalized=False, **changes)
-    responses = peer.stub.Unroll(session_messages.unroll_request(call), timeout=DEADLINE)
-    return {response.step: session_messages.latents(response.latents) async for response in responses}
+    responses = peer.stub.Unroll(wire.unroll_request(call), timeout=DEADLINE)
+    return {response.step: wire.latent_frames(response.latents) async for response in responses}
 
 
 async def test_encode_gives_latents_in_the_dtype_asked_for(peer):
@@ -30,7 +30,7 @@ async def test_encode_gives_latents_in_the_dtype_asked_for(peer):
     for dtype, tolerance in (("float16", 1e-2), ("bfloat16", 1e-1)):
         rounded = await latents(peer, observation, dtype)
         np.testing.assert_allclose(rounded.visual, exact.visual, atol=tolerance)
-    request = session_messages.encode_request(observation, "", "float32")
+    request = wire.encode_request(observation, "", "float32")
     request.dtype = jepa_pb2.DATA_TYPE_INT32
     assert (await peer.refused(peer.stub.Encode(request, timeout=DEADLINE))).field == "dtype"
 
@@ -64,5 +64,5 @@ async def test_unroll_needs_no_goal_and_takes_a_context(peer):
 )
 async def test_unroll_refuses_what_is_not_there(peer, changes, field):
     call = UnrollCall(a_scene(), candidates(5, 3), **changes)
-    responses = peer.stub.Unroll(session_messages.unroll_request(call), timeout=DEADLINE)
+    responses = peer.stub.Unroll(wire.unroll_request(call), timeout=DEADLINE)
     assert (await peer.refused(responses.read())).field == field

@@ -8,16 +8,16 @@ import pytest
 
 from tests.in_process import DEADLINE, Stop, waiting
 from tests.peer import a_scene
-from worldforge_jepa_client import session_messages
-from worldforge_jepa_client.calls import PlanCall
+from worldforge_jepa_client import wire
+from worldforge_jepa_client.contract.types import PlanCall
 from worldforge_jepa_client.planning import PlannerOptions
 
 
 async def plan(peer, **changes):
     options = PlannerOptions(horizon=2, samples=16, iterations=4, elites=4)
     call = PlanCall(**({"scene": a_scene(), "planner": options, "seed": 3} | changes))
-    responses = peer.stub.Plan(session_messages.plan_request(call), timeout=DEADLINE)
-    return [session_messages.plan_progress(response) async for response in responses]
+    responses = peer.stub.Plan(wire.plan_request(call), timeout=DEADLINE)
+    return [wire.plan_progress(response) async for response in responses]
 
 
 @pytest.mark.parametrize("method", ["cem", "icem", "mppi"])
@@ -41,7 +41,7 @@ async def test_a_plan_starts_from_the_mean_it_is_given(peer):
 
 
 async def test_wrong_planner_options_are_named(peer):
-    request = session_messages.plan_request(PlanCall(a_scene(), planner=PlannerOptions(temperature=1.0)))
+    request = wire.plan_request(PlanCall(a_scene(), planner=PlannerOptions(temperature=1.0)))
     error = await peer.refused(peer.stub.Plan(request, timeout=DEADLINE).read())
     assert error.code.name == "INVALID_ARGUMENT"
     assert "temperature" in str(error)
@@ -51,7 +51,7 @@ async def test_wrong_planner_options_are_named(peer):
 async def test_after_a_cancel_or_the_deadline_no_further_step_is_computed(server, peer, end):
     stop = Stop(server.model, after=5)
     options = PlannerOptions(horizon=4, samples=16, iterations=100, elites=4)
-    request = session_messages.plan_request(PlanCall(a_scene(), planner=options))
+    request = wire.plan_request(PlanCall(a_scene(), planner=options))
     responses = peer.stub.Plan(request, timeout=DEADLINE if end == "cancel" else 3.0)
     assert (await responses.read()).iteration == 1
     await stop.reached()

@@ -9,9 +9,9 @@ import pytest
 from tests.in_process import DEADLINE, Stop
 from tests.peer import RAW, Stream, a_scene
 from tests.scenes import candidates, scene
-from worldforge_jepa_client import session_messages
-from worldforge_jepa_client.arguments import build_scene
-from worldforge_jepa_client.calls import Scene
+from worldforge_jepa_client import wire
+from worldforge_jepa_client.contract.types import Scene
+from worldforge_jepa_client.inputs.build import build_scene
 from worldforge_jepa_client.v1 import jepa_pb2
 
 
@@ -45,7 +45,7 @@ async def test_a_refused_message_changes_nothing_and_the_stream_goes_on(peer):
     error = await stream.ask(wrong_goal, seed=0)
     assert (error.code.name, error.field) == ("INVALID_ARGUMENT", "context.goal.visual")
     moved = a_scene(start=(20.0, 20.0))
-    await stream._call.write(session_messages.stream_request(moved, np.zeros((1, 1, 1, 3), np.float32)))
+    await stream._call.write(wire.stream_request(moved, np.zeros((1, 1, 1, 3), np.float32)))
     assert (await stream.receive()).field == "action_candidates"
     np.testing.assert_array_equal(await stream.ask(seed=0), good)
 
@@ -55,7 +55,7 @@ async def test_bytes_that_are_no_message_get_an_error_in_the_stream(peer):
     await call.write(b"\xff\xff\xff")
     response = jepa_pb2.ScoreStreamResponse.FromString(await call.read())
     assert response.error.reason == "MALFORMED_MESSAGE"
-    await call.write(session_messages.stream_request(a_scene(), candidates(), options=RAW).SerializeToString())
+    await call.write(wire.stream_request(a_scene(), candidates(), options=RAW).SerializeToString())
     assert len(jepa_pb2.ScoreStreamResponse.FromString(await call.read()).score.scores) == 4
 
 

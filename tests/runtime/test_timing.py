@@ -4,8 +4,8 @@ import asyncio
 import time
 
 from tests.scenes import RAW, candidates, raw_candidates, scene
-from worldforge_jepa_client.arguments import build_scene, build_score_call
-from worldforge_jepa_server.engine import Caller
+from worldforge_jepa_client.inputs.build import build_scene, build_score_call
+from worldforge_jepa_server.scheduling.engine import Caller
 
 ACCOUNTED = 0.9
 

@@ -8,7 +8,8 @@ from worldforge.providers.jepa_wms import JEPAWMSProvider
 from worldforge.testing import assert_provider_contract
 
 from tests.provider_calls import PATIENCE, RIGHT, candidates
-from worldforge_jepa_client.provider import GrpcRuntime, make_provider
+from worldforge_jepa_client.provider import make_provider
+from worldforge_jepa_client.provider.runtime import GrpcRuntime
 
 
 def test_torch_is_not_needed(provider, info):

@@ -10,7 +10,8 @@ from worldforge.providers.jepa_wms import JEPAWMSProvider
 
 from tests.failures import assert_says, read, sent
 from tests.provider_calls import PATIENCE, RIGHT, A, candidates
-from worldforge_jepa_client.provider import GrpcRuntime, make_provider
+from worldforge_jepa_client.provider import make_provider
+from worldforge_jepa_client.provider.runtime import GrpcRuntime
 
 REQUESTS, MODELS, PROVIDER = read("requests"), read("models"), read("provider")
 GOOD = sent(REQUESTS["good"], {})

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from worldforge_jepa_client.cli import main
+from worldforge_jepa_client.tools.cli import main
 
 
 def smoke(tmp_path, *arguments):

@@ -8,9 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from worldforge_jepa_client.spec import Normalization, Objective, PlannerDefaults
-from worldforge_jepa_server.models.transform import IMAGENET_MEAN, IMAGENET_STD
+from worldforge_jepa_client.contract.spec import Normalization, Objective, PlannerDefaults
 
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 _HALF = (0.5, 0.5, 0.5)
 
 

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from worldforge_jepa_client.calls import ScoreOptions
-from worldforge_jepa_client.spec import ModelSpec
+from worldforge_jepa_client.contract.spec import ModelSpec
+from worldforge_jepa_client.contract.types import ScoreOptions
 
 
 class ModelLoadError(Exception):

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import torch
 
 from worldforge_jepa_server.config import ModelSource
-from worldforge_jepa_server.models import hub, official, python_source, tiny
 from worldforge_jepa_server.models.contract import ModelLoadError, ServedModel
-from worldforge_jepa_server.models.execution import OPTIONS as EXECUTION_OPTIONS
-from worldforge_jepa_server.models.execution import Execution
+from worldforge_jepa_server.models.external import factory, hub
+from worldforge_jepa_server.models.native import published, tiny
+from worldforge_jepa_server.models.precision import OPTIONS as EXECUTION_OPTIONS
+from worldforge_jepa_server.models.precision import Execution
 
 _RESERVED = ("target", "device", "name", "execution")  # what every source is told anyway
 
@@ -33,9 +34,9 @@ class SourceKind:
 
 SOURCES = {
     "tiny": SourceKind(tiny.load),
-    "native": SourceKind(official.load, "NAME", ("checkpoint", "encoder", "download")),
+    "native": SourceKind(published.load, "NAME", ("checkpoint", "encoder", "download")),
     "hub": SourceKind(hub.load, "NAME", ("repo", "source", "pretrained", "trust_repo", "heads")),
-    "python": SourceKind(python_source.load, "package.module:factory", None),
+    "python": SourceKind(factory.load, "package.module:factory", None),
 }
 
 

@@ -1,0 +1,1 @@
+"""The process: bind, load, serve, drain."""

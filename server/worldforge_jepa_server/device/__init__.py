@@ -1,0 +1,1 @@
+"""Encoding, unrolling and scoring on the device thread."""

@@ -1,0 +1,82 @@
+"""First scores of zeros: so that the first caller does not pay for allocations and kernel choices, and to measure."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import replace
+from functools import partial
+from threading import Event
+
+import numpy as np
+import torch
+
+from worldforge_jepa_client.contract.spec import FREE, MemoryUse
+from worldforge_jepa_client.contract.types import Observation, Scene, ScoreOptions
+from worldforge_jepa_server.device.cache import Cache
+from worldforge_jepa_server.device.encoding import EncodedScene, Encoder
+from worldforge_jepa_server.device.memory import peak_bytes
+from worldforge_jepa_server.device.scoring import rollout, score_together
+from worldforge_jepa_server.models.contract import Latents, ModelLoadError, SelfScoringModel, ServedModel, WorldModel
+from worldforge_jepa_server.models.precision import end_compiling, uncompiled
+
+_PIXELS = 224  # also where an encoder takes no other size
+_SAMPLES = 2  # not 1, for which torch compiles apart
+_FEW, _MANY = 1, 3
+
+
+def warm_up(model: ServedModel) -> MemoryUse | None:
+    """Score zeros; return what the model needs of its device's memory.
+
+    The window fills and slides: what is compiled has then met its shapes, and compiles no more. A model that cannot
+    score what its own spec allows fails here, before the server is ready. One that scores by itself, or does not say
+    what actions it takes, is left alone: zeros might be no scene to it.
+
+    Raises:
+        ModelLoadError: it failed.
+    """
+    if isinstance(model, SelfScoringModel) or model.spec.action_dim == FREE:
+        return model.spec.memory
+    try:
+        return _measure(model)
+    except Exception as error:
+        raise ModelLoadError(
+            f"model {model.spec.name} was loaded, but cannot score zeros: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _measure(model: WorldModel) -> MemoryUse:
+    scene = _zeros(model)
+    _score(model, [scene], _SAMPLES)
+    _score_apart(model, scene, _SAMPLES)
+    if model.spec.compiled:
+        end_compiling()
+    with uncompiled() if model.spec.compiled else contextlib.nullcontext():
+        few, many = (
+            peak_bytes(model.spec.device, partial(_score_apart, model, scene, samples)) for samples in (_FEW, _MANY)
+        )
+    return replace(model.spec.memory or MemoryUse(0, 0), bytes_per_sample=max(0, many - few) // (_MANY - _FEW))
+
+
+def _zeros(model: WorldModel) -> EncodedScene:
+    spec = model.spec
+    frames = Observation(
+        np.zeros([_PIXELS if size == FREE else size for size in (1, 1, *spec.visual.shape[2:])], np.uint8),
+        np.zeros((1, 1, spec.proprio_dim), np.float32) if spec.proprio else None,
+    )
+    return Encoder(Cache(max_bytes=0, ttl=0)).encode_scene(model, Scene(frames, frames))
+
+
+def _score_apart(model: WorldModel, scene: EncodedScene, samples: int) -> None:
+    """Score as many candidates, each in a scene of its own: what takes the most memory."""
+    _score(model, [replace(scene, start=_copy(scene.start)) for _ in range(samples)], 1)
+
+
+def _score(model: WorldModel, scenes: list[EncodedScene], samples: int) -> None:
+    """Score candidates in each of the scenes together, until the window has slid."""
+    actions = torch.zeros(samples, model.spec.context_window + 1, model.spec.action_dim, device=model.spec.device)
+    rollouts = [rollout(model, scene, actions, ScoreOptions()) for scene in scenes]
+    score_together(model, rollouts, samples * len(scenes), Event())
+
+
+def _copy(latents: Latents) -> Latents:
+    return Latents(latents.visual.clone(), None if latents.proprio is None else latents.proprio.clone())

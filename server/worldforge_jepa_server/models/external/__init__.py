@@ -1,0 +1,1 @@
+"""Models whose code comes from elsewhere: torch hub, any Python callable."""

@@ -1,0 +1,111 @@
+"""Models from torch hub: `hub:NAME`."""
+
+from __future__ import annotations
+
+import gc
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+import torch
+
+from worldforge_jepa_server.models.catalog import CATALOG
+from worldforge_jepa_server.models.contract import ModelLoadError, ServedModel
+from worldforge_jepa_server.models.external.adapt import adapt
+from worldforge_jepa_server.models.external.isolation import contained
+from worldforge_jepa_server.models.options import flag
+from worldforge_jepa_server.models.precision import FLOAT32, Execution
+
+REPO = "facebookresearch/jepa-wms"
+_WEIGHTS = (".pth", ".tar", ".pt", ".ckpt", ".safetensors")
+
+
+def load(
+    target: str,
+    *,
+    device: str,
+    name: str,
+    execution: Execution = FLOAT32,
+    repo: str = REPO,
+    source: str = "",
+    pretrained: str = "true",
+    trust_repo: str = "false",
+    heads: str = "false",
+) -> ServedModel:
+    """The entry point `target` of a torch hub repository on `device`, served as `name`.
+
+    Args:
+        target: what hubconf.py calls it, e.g. jepa_wm_pusht.
+        device: a torch device.
+        name: what the server calls it.
+        execution: how it is to compute.
+        repo: owner/name on GitHub, or a local folder.
+        source: `github` or `local`; by default `local` where `repo` is a folder.
+        pretrained: passed on; false has upstream read its checkpoint below $JEPAWM_LOGS.
+        trust_repo: true runs the code of a repository that is not facebookresearch's.
+        heads: true keeps decoder heads, which scoring never uses.
+
+    Raises:
+        ModelLoadError: one message, with what to install or to place where.
+    """
+    source = source or ("local" if Path(repo).expanduser().is_dir() else "github")
+    if source == "github" and (repo.startswith(("/", ".", "~")) or repo.count("/") != 1):
+        raise ModelLoadError(f"repo={repo} is no folder here, and no owner/name on GitHub")
+    if source == "github" and not (repo.startswith("facebookresearch/") or flag("trust_repo", trust_repo)):
+        raise ModelLoadError(f"repo={repo} runs code of its own from the network; add trust_repo=true if you trust it")
+    arguments = {"source": source, "pretrained": flag("pretrained", pretrained), "device": device}
+    with contained():
+        try:
+            loaded = _from_hub(str(Path(repo).expanduser()) if source == "local" else repo, target, arguments)
+        except (Exception, SystemExit) as error:
+            raise ModelLoadError(f"hub:{target}: {_explained(error, repo, source == 'local')}") from error
+    model = adapt(
+        loaded,
+        name=name,
+        source=f"hub:{target}",
+        device=device,
+        entry=CATALOG.get(target),
+        execution=execution,
+    )
+    if not flag("heads", heads):
+        _drop_heads(loaded)
+    return model
+
+
+def _from_hub(repo: str, target: str, arguments: dict[str, Any]) -> Any:
+    if arguments["source"] == "local" and not (Path(repo) / "hubconf.py").is_file():
+        raise ModelLoadError(f"repo={repo} has no hubconf.py; expected a checkout of the repository")
+    # Trust was decided above; torch's own question waits for an answer on stdin.
+    trust: dict[str, Any] = {"trust_repo": True, "skip_validation": True} if arguments["source"] == "github" else {}
+    return torch.hub.load(repo, target, **arguments, **trust)
+
+
+def _explained(error: BaseException, repo: str, is_local: bool) -> str:
+    if isinstance(error, ModelLoadError):
+        return str(error)
+    text = f"{type(error).__name__}: {error}"
+    if isinstance(error, ImportError) or "Missing dependencies" in str(error):
+        return f"{repo} needs a Python package that is not here ({text}): pip install 'worldforge-jepa[hub]'"
+    if isinstance(error, FileNotFoundError) and str(error.filename).endswith(_WEIGHTS):
+        return (
+            f"no file {error.filename}: put the weights there; upstream looks below $JEPAWM_LOGS with pretrained=false"
+        )
+    # torch hub says the latter of any repository that it has not kept from an earlier download.
+    if isinstance(error, URLError | ConnectionError | TimeoutError) or "no internet connection" in str(error):
+        folder, steps = torch.hub.get_dir(), [] if is_local else ["clone the repository and give repo=FOLDER"]
+        steps += [
+            "have its checkpoint read below $JEPAWM_LOGS with pretrained=false",
+            f"put encoder weights into {folder}/checkpoints",
+            f"other repositories into {folder}, e.g. facebookresearch_dinov2_main",
+        ]
+        return f"downloading failed ({text}); without network, {', '.join(steps)}"
+    return f"loading from {repo} failed with {text}"
+
+
+def _drop_heads(loaded: Any) -> None:
+    model = loaded[0] if isinstance(loaded, tuple) else loaded
+    for owner in (model, getattr(model, "model", None)):
+        heads = getattr(owner, "heads", None)
+        if isinstance(heads, dict):
+            heads.clear()
+    gc.collect()

@@ -1,0 +1,1 @@
+"""The RPCs: bytes to calls, results and errors to bytes."""

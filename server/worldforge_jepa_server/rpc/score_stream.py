@@ -1,0 +1,78 @@
+"""ScoreStream: one scene that lives as long as the stream, and one answer to every message."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+
+from worldforge_jepa_client import wire
+from worldforge_jepa_client.contract.types import Scene, ScoreCall
+from worldforge_jepa_client.errors import FailedPreconditionError
+from worldforge_jepa_client.v1 import jepa_pb2
+from worldforge_jepa_client.wire import tensors
+from worldforge_jepa_client.wire.json_struct import struct_dict
+from worldforge_jepa_client.wire.status import to_message
+from worldforge_jepa_server.rpc.status import Parse, as_jepa_error
+from worldforge_jepa_server.runtime.operations import Runtime
+from worldforge_jepa_server.runtime.scenes import OpenScene
+from worldforge_jepa_server.scheduling.engine import Caller
+
+
+@dataclass(frozen=True)
+class _Held:
+    """The stream's scene: as it came, and open."""
+
+    scene: Scene
+    open: OpenScene
+
+
+class ScoreStream:
+    """Answers the messages of one stream, in order."""
+
+    def __init__(self, runtime: Runtime, parse: Parse) -> None:
+        self._runtime, self._parse = runtime, parse
+        self._client = object()
+        self._model: str | None = None
+        self._held: _Held | None = None
+
+    async def answer(self, data: bytes) -> jepa_pb2.ScoreStreamResponse:
+        """Answer one message; one that is refused changes nothing."""
+        caller = Caller(self._client, time.perf_counter())  # of one call at a time: no deadline orders these
+        try:
+            request: jepa_pb2.ScoreStreamRequest = self._parse(data, jepa_pb2.ScoreStreamRequest)
+            model = request.model if self._model is None else self._model
+            held = self._hold(request, model)
+            response = await self._score(request, held, model, caller)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            return jepa_pb2.ScoreStreamResponse(error=to_message(as_jepa_error(error)))
+        self._model, self._held = model, held
+        return response
+
+    def _hold(self, request: jepa_pb2.ScoreStreamRequest, model: str) -> _Held:
+        if request.HasField("context"):
+            scene = (self._held.scene if self._held else Scene()).updated(wire.decode_scene(request.context))
+            return _Held(scene, self._runtime.hold(scene, model))
+        if self._held is None:
+            raise FailedPreconditionError(
+                "is not set, and no earlier message of this stream set a scene", reason="NO_SCENE", field="context"
+            )
+        return self._held
+
+    async def _score(
+        self, request: jepa_pb2.ScoreStreamRequest, held: _Held, model: str, caller: Caller
+    ) -> jepa_pb2.ScoreStreamResponse:
+        if not request.HasField("action_candidates"):
+            await self._runtime.encode_now(held.open, model, caller)
+            return jepa_pb2.ScoreStreamResponse()
+        call = ScoreCall(
+            scene=held.scene,
+            action_candidates=tensors.decode(request.action_candidates, field="action_candidates"),
+            model=model,
+            options=wire.decode_options(request.options),
+            extra_info=struct_dict(request.extra_info, "extra_info"),
+        )
+        result = await self._runtime.score_in(held.open, call, caller)
+        return jepa_pb2.ScoreStreamResponse(score=wire.score_response(result))

@@ -1,0 +1,152 @@
+"""The RPCs: decode, await, encode."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import TYPE_CHECKING, Any
+
+import grpc
+from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.message_factory import GetMessageClass
+
+from worldforge_jepa_client import wire
+from worldforge_jepa_client.errors import UnavailableError
+from worldforge_jepa_client.v1 import jepa_pb2
+from worldforge_jepa_server.rpc.score_stream import ScoreStream
+from worldforge_jepa_server.rpc.status import Parse, answering, parse, streaming
+from worldforge_jepa_server.runtime.operations import Runtime
+from worldforge_jepa_server.scheduling.engine import Caller
+
+if TYPE_CHECKING:
+    import grpc.aio
+
+    _Context = grpc.aio.ServicerContext[Any, Any]
+
+_SERVICE = jepa_pb2.DESCRIPTOR.services_by_name["WorldModelService"]
+SERVICE_NAME = _SERVICE.full_name
+_PATIENCE = 60.0  # a call without a deadline has its turn as if it had one in so many seconds
+
+
+class WorldModelServicer:
+    """The service of the proto, on a runtime; `parse` makes requests of bytes."""
+
+    def __init__(self, runtime: Runtime, parse: Parse = parse) -> None:
+        self._runtime, self.parse = runtime, parse
+        self._idle_streams: set[asyncio.Task[Any]] = set()
+        self._draining = False
+
+    def drain(self) -> None:
+        """End streams once they have answered what they were asked; calls of other methods are left to finish."""
+        self._draining = True
+        for task in self._idle_streams:
+            task.cancel()
+
+    async def ListModels(self, request: jepa_pb2.ListModelsRequest, _: _Context) -> jepa_pb2.ListModelsResponse:
+        """See the proto."""
+        return jepa_pb2.ListModelsResponse(models=[wire.model_message(spec) for spec in self._runtime.specs()])
+
+    async def GetModel(self, request: jepa_pb2.GetModelRequest, _: _Context) -> jepa_pb2.GetModelResponse:
+        """See the proto."""
+        return jepa_pb2.GetModelResponse(model=wire.model_message(self._runtime.spec(request.model)))
+
+    async def Score(self, request: jepa_pb2.ScoreRequest, context: _Context) -> jepa_pb2.ScoreResponse:
+        """See the proto."""
+        caller = _caller(context)
+        return wire.score_response(await self._runtime.score(wire.score_call(request), caller))
+
+    async def ScoreStream(
+        self, requests: AsyncIterator[bytes], _: _Context
+    ) -> AsyncGenerator[jepa_pb2.ScoreStreamResponse, None]:
+        """See the proto. Reading only after answering is what slows a client that sends too fast."""
+        stream = ScoreStream(self._runtime, self.parse)
+        while (data := await self._next_message(requests)) is not None:
+            yield await stream.answer(data)
+
+    async def CreateContext(
+        self, request: jepa_pb2.CreateContextRequest, context: _Context
+    ) -> jepa_pb2.CreateContextResponse:
+        """See the proto."""
+        caller = _caller(context)
+        scene = wire.decode_scene(request.context)
+        return wire.context_response(await self._runtime.create_context(scene, request.model, caller))
+
+    async def DeleteContext(
+        self, request: jepa_pb2.DeleteContextRequest, _: _Context
+    ) -> jepa_pb2.DeleteContextResponse:
+        """See the proto."""
+        self._runtime.delete_context(request.context_id)
+        return jepa_pb2.DeleteContextResponse()
+
+    async def Encode(self, request: jepa_pb2.EncodeRequest, context: _Context) -> jepa_pb2.EncodeResponse:
+        """See the proto."""
+        dtype = wire.latent_dtype(request.dtype)
+        observation = wire.decode_observation(request.observation, "observation")
+        latents = await self._runtime.encode(observation, request.model, _caller(context))
+        return jepa_pb2.EncodeResponse(latents=wire.latents_message(latents, dtype))
+
+    async def Unroll(
+        self, request: jepa_pb2.UnrollRequest, context: _Context
+    ) -> AsyncGenerator[jepa_pb2.UnrollResponse, None]:
+        """See the proto."""
+        call = wire.unroll_call(request)
+        async for step, latents in self._runtime.unroll(call, _caller(context, stream=True)):
+            # Latents can be many megabytes, whose copy would hold up the event loop.
+            message = await asyncio.to_thread(wire.latents_message, latents, call.dtype)
+            yield jepa_pb2.UnrollResponse(step=step, latents=message)
+
+    async def Plan(
+        self, request: jepa_pb2.PlanRequest, context: _Context
+    ) -> AsyncGenerator[jepa_pb2.PlanResponse, None]:
+        """See the proto."""
+        caller = _caller(context, stream=True)
+        async for progress in self._runtime.plan(wire.plan_call(request), caller):
+            yield wire.plan_response(progress)
+
+    async def _next_message(self, requests: AsyncIterator[bytes]) -> bytes | None:
+        """Return a stream's next message, or None at its end.
+
+        Raises:
+            UnavailableError: the server is draining.
+        """
+        task = asyncio.current_task()
+        assert task is not None
+        self._idle_streams.add(task)
+        try:
+            if self._draining:
+                raise UnavailableError("the server is draining", reason="DRAINING")
+            return await anext(requests, None)
+        except asyncio.CancelledError:
+            if self._draining:
+                raise UnavailableError("the server is draining", reason="DRAINING") from None
+            raise
+        finally:
+            self._idle_streams.discard(task)
+
+
+def _caller(context: _Context, stream: bool = False) -> Caller:
+    """Who calls: a stream is a client of its own, the other calls of a connection are one."""
+    now = time.perf_counter()
+    left = context.time_remaining()
+    return Caller(object() if stream else context.peer(), now, now + (_PATIENCE if left is None else left))
+
+
+def generic_handler(servicer: WorldModelServicer) -> grpc.GenericRpcHandler:
+    """Return what makes a grpc.aio server call the servicer: one handler for each method of the proto."""
+    handlers = {method.name: _handler(servicer, method) for method in _SERVICE.methods}
+    return grpc.method_handlers_generic_handler(SERVICE_NAME, handlers)
+
+
+def _handler(servicer: WorldModelServicer, method: MethodDescriptor) -> grpc.RpcMethodHandler[Any, Any]:
+    behaviour, parse = getattr(servicer, method.name), servicer.parse
+    serialize = GetMessageClass(method.output_type).SerializeToString
+    if method.client_streaming:
+        return grpc.stream_stream_rpc_method_handler(streaming(behaviour, None, parse), response_serializer=serialize)
+    request_class = GetMessageClass(method.input_type)
+    if method.server_streaming:
+        answered = streaming(behaviour, request_class, parse)
+        return grpc.unary_stream_rpc_method_handler(answered, response_serializer=serialize)
+    return grpc.unary_unary_rpc_method_handler(
+        answering(behaviour, request_class, parse), response_serializer=serialize
+    )

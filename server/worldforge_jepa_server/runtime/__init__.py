@@ -1,0 +1,1 @@
+"""What the server can do, on arrays; knows no protobuf."""

@@ -1,0 +1,1 @@
+"""Who runs on the device, when, and with whom."""

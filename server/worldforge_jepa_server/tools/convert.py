@@ -1,0 +1,32 @@
+"""`python -m worldforge_jepa_server.tools.convert`: an official checkpoint and its encoder in one safetensors file."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+
+def main() -> int:
+    """Convert; print the digest and return 0, or say what is wrong and return 1."""
+    parser = argparse.ArgumentParser("worldforge_jepa_server.tools.convert", description=__doc__)
+    parser.add_argument("model", help="a model of native:NAME, e.g. jepa_wm_pusht")
+    parser.add_argument("--checkpoint", type=Path, required=True, help="the official NAME.pth.tar")
+    parser.add_argument("--encoder", type=Path, required=True, help="DINOv2's dinov2_vits14_pretrain.pth")
+    parser.add_argument("--output", type=Path, required=True, help="the safetensors file to write")
+    arguments = parser.parse_args()
+
+    from worldforge_jepa_server.models.contract import ModelLoadError
+    from worldforge_jepa_server.models.native.published import convert
+
+    try:
+        digest = convert(**vars(arguments))
+    except (ModelLoadError, OSError) as error:
+        print(f"cannot convert: {error}", file=sys.stderr)
+        return 1
+    print(f"sha256:{digest}  {arguments.output}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

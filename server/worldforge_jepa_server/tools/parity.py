@@ -1,0 +1,140 @@
+"""Compare the scores of a server with those of the same model in this process, on the same candidates of noise.
+
+Exits with 1 where they differ by more than the tolerance, or choose different candidates.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from worldforge_jepa_client.contract.spec import ModelSpec, Objective
+from worldforge_jepa_client.contract.types import Scene
+from worldforge_jepa_client.errors import FailedPreconditionError
+from worldforge_jepa_client.inputs.build import build_score_call
+from worldforge_jepa_client.inputs.synthetic import scene_of, synthetic_arrays
+from worldforge_jepa_client.rpc.channel import default_target
+from worldforge_jepa_client.rpc.client import Client
+from worldforge_jepa_server.config import ModelSource, ServerConfig
+
+if TYPE_CHECKING:
+    from worldforge_jepa_server.models.contract import ServedModel
+    from worldforge_jepa_server.runtime.score_job import Step
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far scores of the same S >= 2 candidates, float32 [S], agree: `served` by a server, and `local`.
+
+    `same_best` says whether the best of both is the same candidate; which way is better, their model says.
+    """
+
+    served: NDArray[np.float32]
+    local: NDArray[np.float32]
+    same_best: bool
+
+    @property
+    def max_difference(self) -> float:
+        """The largest absolute difference."""
+        return float(np.abs(self.served - self.local).max())
+
+    @property
+    def relative_difference(self) -> float:
+        """The same as a share of the largest absolute local score."""
+        return self.max_difference / (float(np.abs(self.local).max()) or 1.0)
+
+    @property
+    def rank_correlation(self) -> float:
+        """Spearman's: 1 where both rank the candidates alike."""
+        return float(np.corrcoef(_ranks(self.served), _ranks(self.local))[0, 1])
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags."""
+    target = default_target()
+    parser.add_argument("--target", default=target, help=f"a running server (default: {target})")
+    parser.add_argument(
+        "--model", type=ModelSource.parse, required=True, metavar="NAME=SOURCE[,key=value...]", help="as the server got"
+    )
+    parser.add_argument("--device", default="cpu", help="torch device of the model here (default: cpu)")
+    parser.add_argument("--objective", choices=[item.value for item in Objective], help="default: the model's")
+    parser.add_argument("--samples", type=_at_least_two, default=32, help="candidates (default: 32)")
+    parser.add_argument("--horizon", type=int, default=4, help="actions of a candidate (default: 4)")
+    parser.add_argument("--seed", type=int, default=0, help="of the synthetic inputs (default: 0)")
+    parser.add_argument("--tolerance", type=float, default=1e-5, help="relative difference allowed (default: 1e-5)")
+    parser.add_argument("--timeout", type=float, default=60.0, help="seconds that one call may take (default: 60)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Compare, print, and return 0 if the scores agree."""
+    from worldforge_jepa_server.models.registry import ModelLoadError, load_model
+
+    try:
+        model = load_model(arguments.model, arguments.device)
+    except ModelLoadError as error:
+        print(f"parity: {error}", file=sys.stderr)
+        return 1
+    parity = compare(model, arguments)
+    agree = parity.relative_difference <= arguments.tolerance and parity.same_best
+    print(f"model             {model.spec.name}, {model.spec.checkpoint_digest or 'no digest published'}")
+    print(f"max difference    {parity.max_difference:.3g}, relative {parity.relative_difference:.3g}")
+    print(f"rank correlation  {parity.rank_correlation:.6f}")
+    print(f"best candidate    {'the same' if parity.same_best else 'differs'}")
+    print(f"{'agree' if agree else 'disagree'} at tolerance {arguments.tolerance:g}")
+    return 0 if agree else 1
+
+
+def compare(model: ServedModel, arguments: argparse.Namespace) -> Parity:
+    """Score on the server at `arguments.target` and here.
+
+    Raises:
+        FailedPreconditionError: the server runs other weights under the model's name.
+        JepaError: a call fails.
+    """
+    with Client(arguments.target, timeout=arguments.timeout) as client:
+        client.wait_ready(arguments.timeout)
+        _check_same_weights(client.model(model.spec.name), model.spec)
+        arrays = synthetic_arrays(model.spec, samples=arguments.samples, horizon=arguments.horizon, seed=arguments.seed)
+        candidates, scene = arrays["action_candidates"], scene_of(arrays)
+        options = {"objective": arguments.objective, "model": model.spec.name}
+        served = client.score(**vars(scene), action_candidates=candidates, **options)
+    local = _score_here(model, scene, candidates, arguments.objective)
+    return Parity(served.scores, local.scores, same_best=served.best_index == local.best_index)
+
+
+def _check_same_weights(served: ModelSpec, local: ModelSpec) -> None:
+    if served.checkpoint_digest != local.checkpoint_digest:
+        raise FailedPreconditionError(
+            f"the server's {served.name} has weights {served.checkpoint_digest or 'of no digest'}, the model here "
+            f"{local.checkpoint_digest or 'none'}",
+            reason="OTHER_WEIGHTS",
+        )
+
+
+def _score_here(model: ServedModel, scene: Scene, candidates: NDArray[np.float32], objective: str | None) -> Step:
+    from worldforge_jepa_server.device.cache import Cache
+    from worldforge_jepa_server.device.encoding import Encoder
+    from worldforge_jepa_server.runtime.jobs import score_candidates
+    from worldforge_jepa_server.runtime.model_table import deploy
+    from worldforge_jepa_server.runtime.scenes import Scenes
+    from worldforge_jepa_server.scheduling.engine import run_here
+
+    scenes = Scenes(Encoder(Cache(max_bytes=0, ttl=0)), Cache(max_bytes=0, ttl=0))
+    call = build_score_call(scene, candidates, {"objective": objective})
+    job = score_candidates(deploy(model, None, ServerConfig()), scenes.whole(scene, model), call)
+    return run_here(job)
+
+
+def _ranks(scores: NDArray[np.float32]) -> NDArray[np.int64]:
+    return scores.argsort(kind="stable").argsort()
+
+
+def _at_least_two(text: str) -> int:
+    if int(text) < 2:
+        raise argparse.ArgumentTypeError(f"{text} candidates cannot be ranked; expected at least 2")
+    return int(text)

@@ -1,0 +1,167 @@
+"""Candidate tensors to WorldForge `Action` sequences and back. Pure numpy; WorldForge need not be installed.
+
+A packed action becomes `frameskip` actions, one for each raw step of the environment, whose kind is the task family and
+whose parameters are its fields, in raw units. Packing, splitting and JSON lose nothing. Between normalized candidates
+and raw actions stand a multiplication and an addition, carried out in float64: back in float32, candidates have the
+same bits, save entries below 1e-6 of |mean / std|, which come back within 1e-15 of |mean / std|. Starting from actions,
+candidates round their values to float32.
+
+Letters: S samples (candidates), H horizon, A packed action dim, a raw action dim.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from worldforge_jepa_client.actions.task_families import FAMILIES, TaskFamily
+from worldforge_jepa_client.contract.spec import ModelSpec
+from worldforge_jepa_client.contract.validate import check_normalizable
+from worldforge_jepa_client.errors import FailedPreconditionError, invalid
+from worldforge_jepa_client.inputs.arrays import as_array
+from worldforge_jepa_client.inputs.scalars import as_number
+
+_Action = TypeVar("_Action")
+
+
+def plain_action(kind: str, parameters: dict[str, float]) -> dict[str, Any]:
+    """The JSON that WorldForge's `Action.to_dict` gives and its `Action.from_dict` takes."""
+    return {"type": kind, "parameters": parameters}
+
+
+class ActionMapping:
+    """Translates between one model's candidates and actions.
+
+    Args:
+        spec: publishes the environment, the frameskip and the statistics.
+
+    Raises:
+        FailedPreconditionError: it publishes no environment of `FAMILIES`, or other actions than that has.
+    """
+
+    def __init__(self, spec: ModelSpec) -> None:
+        self.family = _family(spec)
+        self._spec = spec
+        self._names = [field.name for field in self.family.fields]
+
+    def actions(
+        self,
+        candidates: object,
+        *,
+        normalized: bool = True,
+        make: Callable[[str, dict[str, float]], _Action] = plain_action,  # type: ignore[assignment]
+    ) -> list[list[_Action]]:
+        """Return the S plans that candidates stand for, each of H * frameskip actions in raw units.
+
+        Args:
+            candidates: (1, S, H, A), or (S, H, A).
+            normalized: whether they are in the model's normalized units, or raw.
+            make: gives an action of kind and parameters: WorldForge's `Action`, or by default its JSON.
+
+        Raises:
+            InvalidArgumentError: not such an array, or not finite.
+            FailedPreconditionError: the model publishes no statistics.
+        """
+        steps = self._steps(candidates)
+        if normalized:
+            mean, std = self._statistics()
+            steps = steps * std + mean
+        kind, names = self.family.name, self._names
+        return [[make(kind, dict(zip(names, step, strict=True))) for step in plan] for plan in steps.tolist()]
+
+    def candidates(self, plans: Sequence[Sequence[object]], *, normalized: bool = True) -> NDArray[np.float32]:
+        """Return the candidates float32 (1, S, H, A) that plans of raw actions stand for.
+
+        Args:
+            plans: S plans of equal length, a multiple of the frameskip; each action is WorldForge's `Action` or JSON.
+            normalized: whether to return the model's normalized units, or raw.
+
+        Raises:
+            InvalidArgumentError: other actions than the family's, plans that do not pack, or numbers beyond float32.
+            FailedPreconditionError: the model publishes no statistics.
+        """
+        length = self._common_length(plans)
+        steps = np.array(
+            [
+                [self._values(action, f"plans[{s}][{h}]") for h, action in enumerate(plan)]
+                for s, plan in enumerate(plans)
+            ]
+        )
+        if normalized:
+            mean, std = self._statistics()
+            steps = (steps - mean) / std
+        with np.errstate(over="ignore"):
+            packed = steps.astype(np.float32).reshape(1, len(plans), length // self._spec.frameskip, -1)
+        if not np.isfinite(packed).all():
+            raise invalid("plans", "hold numbers beyond float32", "NON_FINITE")
+        return packed
+
+    def _steps(self, candidates: object) -> NDArray[np.float64]:
+        """Candidates as raw steps, [S, H * frameskip, a], whatever their units."""
+        array = as_array(candidates, "candidates", rank=4)
+        expected = self._spec.action_dim
+        if array.shape[0] != 1 or array.shape[-1] != expected:
+            raise invalid("candidates", f"has shape {array.shape}; expected (1, S, H, {expected})", "INVALID_SHAPE")
+        if not np.isfinite(array).all():
+            raise invalid("candidates", "holds NaN or infinite values; expected finite numbers", "NON_FINITE")
+        return array.astype(np.float64).reshape(array.shape[1], -1, self._spec.raw_action_dim)
+
+    def _statistics(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        check_normalizable(False, self._spec)
+        assert self._spec.normalization is not None
+        return np.array(self._spec.normalization.action_mean), np.array(self._spec.normalization.action_std)
+
+    def _common_length(self, plans: Sequence[Sequence[object]]) -> int:
+        lengths = {len(plan) for plan in plans}
+        length = lengths.pop() if len(lengths) == 1 else 0
+        if not length or length % self._spec.frameskip:
+            got = ", ".join(str(len(plan)) for plan in plans[:8]) or "no"
+            expected = f"equally many in each, a multiple of {self._spec.frameskip}"
+            raise invalid("plans", f"have {got} actions; expected {expected}", "INVALID_SHAPE")
+        return length
+
+    def _values(self, action: object, where: str) -> list[float]:
+        kind, parameters = _parts(action, where)
+        if kind != self.family.name:
+            raise invalid(where, f"is of kind {kind!r}; expected {self.family.name!r}", "INVALID_VALUE")
+        if set(parameters) != set(self._names):
+            got = ", ".join(map(str, parameters)) or "no parameters"
+            raise invalid(where, f"has {got}; expected {', '.join(self._names)}", "UNKNOWN_FIELD")
+        return [_number(parameters[name], f"{where}.{name}") for name in self._names]
+
+
+def _family(spec: ModelSpec) -> TaskFamily:
+    family = FAMILIES.get(spec.environment)
+    if family is None:
+        raise FailedPreconditionError(
+            f"model {spec.name} publishes the environment {spec.environment!r}; known: {', '.join(FAMILIES)}",
+            reason="UNKNOWN_ENVIRONMENT",
+        )
+    if len(family.fields) != spec.raw_action_dim:
+        raise FailedPreconditionError(
+            f"model {spec.name} takes {spec.raw_action_dim} numbers an action; {family.name} has {len(family.fields)}",
+            reason="OTHER_ACTIONS",
+        )
+    return family
+
+
+def _parts(action: object, where: str) -> tuple[object, Mapping[str, Any]]:
+    """Kind and parameters of WorldForge's `Action`, known by these two attributes, or of its JSON."""
+    if isinstance(action, Mapping):
+        kind, parameters = action.get("type"), action.get("parameters")
+    else:
+        kind, parameters = getattr(action, "kind", None), getattr(action, "parameters", None)
+    if not isinstance(parameters, Mapping):
+        raise invalid(where, f"is {action!r}; expected an Action or its JSON", "INVALID_TYPE")
+    return kind, parameters
+
+
+def _number(value: object, where: str) -> float:
+    number = as_number(value, where)
+    if not math.isfinite(number):
+        raise invalid(where, f"is {value!r}; expected a finite number", "INVALID_VALUE")
+    return number

@@ -1,0 +1,154 @@
+"""What a call says and what it answers: pure data on numpy arrays, the same for client and server.
+
+Letters: S samples (candidates), H horizon, A packed action dim, T context frames, P proprio dim.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from worldforge_jepa_client.contract.spec import Objective
+from worldforge_jepa_client.planning import Method, PlannerOptions
+
+
+@dataclass(frozen=True)
+class Observation:
+    """Frames of one scene: `visual` (1, T, 3, height, width) in 0..255, `proprio` (1, T, P) raw or None."""
+
+    visual: NDArray[Any]
+    proprio: NDArray[Any] | None = None
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What a planner holds fixed while it tries candidates; `action_history` is (1, T-1, A) or None.
+
+    In an update of a scene, None leaves a part as it was.
+    """
+
+    observation: Observation | None = None
+    goal: Observation | None = None
+    action_history: NDArray[Any] | None = None
+
+    def updated(self, changes: Scene) -> Scene:
+        """This scene with the parts that `changes` has; a new observation brings its own history, or none."""
+        if changes.observation is None:
+            history = self.action_history if changes.action_history is None else changes.action_history
+        else:
+            history = changes.action_history
+        return Scene(changes.observation or self.observation, changes.goal or self.goal, history)
+
+
+@dataclass(frozen=True)
+class ScoreOptions:
+    """How to score; None means the model's default."""
+
+    objective: Objective | None = None
+    proprio_weight: float | None = None
+    actions_are_normalized: bool = True
+
+
+@dataclass(frozen=True)
+class ScoreCall:
+    """One request for scores of `action_candidates` (1, S, H, A).
+
+    The scene comes whole or as the id of a context; an empty `model` is the server's default one.
+    """
+
+    scene: Scene | str
+    action_candidates: NDArray[Any]
+    model: str = ""
+    options: ScoreOptions = ScoreOptions()
+    extra_info: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Where the server's time went, in microseconds."""
+
+    queue_us: int = 0
+    decode_us: int = 0
+    encode_us: int = 0
+    unroll_us: int = 0
+    distance_us: int = 0
+    total_us: int = 0
+
+
+@dataclass(frozen=True)
+class ScoreResult:
+    """Costs float32[S] in the candidates' order; `best_index` is the first of the best."""
+
+    scores: NDArray[np.float32]
+    best_index: int
+    lower_is_better: bool
+    metadata: Mapping[str, Any]
+    timing: Timing
+
+
+@dataclass(frozen=True)
+class Context:
+    """A scene that the server keeps encoded; expires at `expires_at`, in seconds since the epoch, if not used."""
+
+    id: str
+    expires_at: float
+
+
+@dataclass(frozen=True)
+class LatentFrames:
+    """Frames in latent space: `visual` (S, T, N, D), `proprio` (S, T, N, D_proprio) or None."""
+
+    visual: NDArray[Any]
+    proprio: NDArray[Any] | None
+
+
+@dataclass(frozen=True)
+class UnrollCall:
+    """One request for predicted latents of `action_candidates` (1, S, H, A).
+
+    `steps` are those to return, from 1 to H, `samples` the candidates to unroll, from 0 to S - 1; empty means all.
+    """
+
+    scene: Scene | str
+    action_candidates: NDArray[Any]
+    model: str = ""
+    actions_are_normalized: bool = True
+    steps: tuple[int, ...] = ()
+    samples: tuple[int, ...] = ()
+    dtype: str = "float32"
+
+
+@dataclass(frozen=True)
+class PlanCall:
+    """One request for a plan; `initial_mean` is float32 (H, A) or None for zeros."""
+
+    scene: Scene | str
+    method: Method = "cem"
+    planner: PlannerOptions = field(default_factory=PlannerOptions)
+    initial_mean: NDArray[Any] | None = None
+    seed: int = 0
+    on_device: bool = False
+    model: str = ""
+    options: ScoreOptions = ScoreOptions()
+
+
+@dataclass(frozen=True)
+class PlanProgress:
+    """A plan after one of its iterations; every array is float32 (H, A), in the model's normalized actions.
+
+    `mean` is the centre of the planner's distribution, `best_actions` the best candidate so far with its
+    `best_score`; `mean_score` is that of this iteration's candidates, `spread` the mean std.
+    """
+
+    iteration: int
+    iterations: int
+    mean: NDArray[np.float32]
+    best_actions: NDArray[np.float32]
+    best_score: float
+    mean_score: float
+    spread: float
+    timing: Timing

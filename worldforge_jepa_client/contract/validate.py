@@ -1,0 +1,261 @@
+"""Whether a call fits a model: one set of rules, asked by the client before sending and by the server at its door."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from worldforge_jepa_client.contract.dtypes import dtype_name
+from worldforge_jepa_client.contract.spec import FREE, ModelSpec, TensorSpec
+from worldforge_jepa_client.contract.types import Observation, PlanCall, Scene, ScoreCall, ScoreOptions, UnrollCall
+from worldforge_jepa_client.errors import FailedPreconditionError, InvalidArgumentError, OutOfRangeError, invalid
+from worldforge_jepa_client.planning import Arrays, HostArrays, Planner, make_planner
+
+
+def check_score_call(call: ScoreCall, spec: ModelSpec) -> None:
+    """Check every tensor and option of a call; of a context named by id only the server knows more.
+
+    Raises:
+        InvalidArgumentError: a shape, dtype or value that the spec does not allow; `field` names it.
+        OutOfRangeError: more samples, steps or frames than the model's limits.
+        FailedPreconditionError: raw actions for a model without action statistics.
+    """
+    check_options(call.options, spec)
+    if isinstance(call.scene, Scene):
+        check_scene(call.scene, spec)
+        check_goal_proprio(call.scene.goal, call.options, spec)
+    check_candidates(call.action_candidates, spec)
+
+
+def check_unroll_call(call: UnrollCall, spec: ModelSpec) -> None:
+    """Check every tensor and option of a call; raises as `check_score_call` does."""
+    check_candidates(call.action_candidates, spec)
+    check_normalizable(call.actions_are_normalized, spec)
+    check_selection(call)
+    if isinstance(call.scene, Scene):
+        check_scene(call.scene, spec, needs_goal=False)
+
+
+def check_plan_call(call: PlanCall, spec: ModelSpec) -> None:
+    """Check every tensor and option of a call; raises as `check_score_call` does."""
+    check_options(call.options, spec)
+    planner_for(call, spec)
+    if isinstance(call.scene, Scene):
+        check_scene(call.scene, spec)
+        check_goal_proprio(call.scene.goal, call.options, spec)
+
+
+def planner_for(call: PlanCall, spec: ModelSpec, arrays: Callable[..., Arrays] = HostArrays) -> Planner:
+    """Return the planner that a call describes.
+
+    Raises:
+        InvalidArgumentError: there is no such planner; the message names the option at fault.
+        OutOfRangeError: it would ask for more than the model's limits.
+        FailedPreconditionError: the model does not say what actions it takes.
+    """
+    told = call.planner
+    if spec.action_dim == FREE:
+        raise FailedPreconditionError(
+            f"{spec.name} does not say how many entries an action has; score candidates of your own",
+            reason="NO_ACTION_DIM",
+            field="model",
+        )
+    try:
+        # Before the planner, because it allocates what it is told to.
+        _check_plan_limits(told.samples or 0, told.horizon, spec)
+        planner = make_planner(
+            call.method,
+            call.planner,
+            action_dim=spec.action_dim,
+            rng=call.seed,
+            initial_mean=call.initial_mean,
+            arrays=arrays,
+        )
+    except (TypeError, ValueError) as error:
+        raise invalid("planner", str(error), "INVALID_PLANNER") from error
+    _check_plan_limits(planner.samples, planner.horizon, spec)
+    return planner
+
+
+def check_scene(scene: Scene, spec: ModelSpec, *, needs_goal: bool = True) -> None:
+    """Check a scene; the goal's proprio may be missing, whether it is needed depends on the options."""
+    if scene.observation is None:
+        raise invalid("context.observation", "is missing", "MISSING_FIELD")
+    check_observation(scene.observation, spec, "context.observation")
+    if scene.goal is not None:
+        check_observation(scene.goal, spec, "context.goal", needs_proprio=False)
+    elif needs_goal:
+        raise invalid("context.goal", "is missing", "MISSING_FIELD")
+    _check_history(scene.action_history, scene.observation.visual.shape[1], spec)
+
+
+def check_options(options: ScoreOptions, spec: ModelSpec) -> None:
+    """Check how a model is asked to score."""
+    weight = proprio_weight(options, spec)
+    if not (math.isfinite(weight) and weight >= 0):
+        raise invalid("options.proprio_weight", f"is {weight}; expected a finite number >= 0", "INVALID_VALUE")
+    if weight > 0 and spec.proprio is None:
+        raise invalid("options.proprio_weight", f"is {weight}; model {spec.name} has no proprio", "INVALID_VALUE")
+    check_normalizable(options.actions_are_normalized, spec)
+
+
+def check_normalizable(actions_are_normalized: bool, spec: ModelSpec) -> None:
+    """Refuse raw actions where the model has no statistics to normalize them with."""
+    if not actions_are_normalized and spec.normalization is None:
+        raise FailedPreconditionError(
+            f"model {spec.name} has no action statistics to normalize raw actions with",
+            reason="NO_ACTION_NORMALIZATION",
+            field="options.actions_are_normalized",
+        )
+
+
+def check_extra_info(extra_info: object) -> None:
+    """Check what models with a scoring method of their own are told: a JSON object whose keys say something."""
+    if not isinstance(extra_info, Mapping):
+        raise invalid("extra_info", f"is a {type(extra_info).__name__}; expected an object", "INVALID_TYPE")
+    for key, value in extra_info.items():
+        if not isinstance(key, str) or not key.strip():
+            raise invalid("extra_info", f"has the key {key!r}; expected non-empty strings", "INVALID_KEY")
+        try:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise invalid(f"extra_info.{key}", f"is not JSON: {error}", "NOT_JSON") from error
+
+
+def check_candidates(candidates: NDArray[Any], spec: ModelSpec) -> None:
+    """Check candidates (1, S, H, A) and the limits on S and H."""
+    _check_tensor(candidates, spec.action_candidates, "action_candidates")
+    _, samples, horizon, _ = candidates.shape
+    _check_limit("action_candidates", "samples", samples, spec.limits.max_samples)
+    _check_limit("action_candidates", "steps of horizon", horizon, spec.limits.max_horizon)
+    _check_product("action_candidates", samples, horizon, spec)
+
+
+def _check_plan_limits(samples: int, horizon: int, spec: ModelSpec) -> None:
+    _check_limit("planner.samples", "samples", samples, spec.limits.max_samples)
+    _check_limit("planner.horizon", "steps of horizon", horizon, spec.limits.max_horizon)
+    _check_product("planner.samples", samples, horizon, spec)
+
+
+def _check_product(field: str, samples: int, horizon: int, spec: ModelSpec) -> None:
+    most = spec.limits.max_candidate_steps
+    if most:
+        _check_limit(field, "samples x horizon", samples * horizon, most)
+
+
+def check_selection(call: UnrollCall) -> None:
+    """Check the steps and candidates that an unroll is asked for."""
+    _, samples, horizon, _ = call.action_candidates.shape
+    if list(call.steps) != sorted(set(call.steps)) or not all(1 <= step <= horizon for step in call.steps):
+        raise invalid("steps", f"is {list(call.steps)}; expected rising steps from 1 to {horizon}", "INVALID_VALUE")
+    if not all(0 <= sample < samples for sample in call.samples):
+        raise invalid(
+            "samples", f"is {list(call.samples)}; expected candidates from 0 to {samples - 1}", "INVALID_VALUE"
+        )
+
+
+def check_goal_proprio(goal: object, options: ScoreOptions, spec: ModelSpec) -> None:
+    """Refuse a goal, given or encoded, without the proprio that the options weigh."""
+    if getattr(goal, "proprio", None) is None and proprio_weight(options, spec) > 0:
+        raise _missing_proprio("context.goal", spec)
+
+
+def proprio_weight(options: ScoreOptions, spec: ModelSpec) -> float:
+    """The weight that is asked for, or the model's default."""
+    return spec.proprio_weight if options.proprio_weight is None else options.proprio_weight
+
+
+def check_observation(observation: Observation, spec: ModelSpec, field: str, *, needs_proprio: bool = True) -> None:
+    """Check the frames of an observation or goal."""
+    visual, proprio = observation.visual, observation.proprio
+    _check_tensor(visual, spec.visual, f"{field}.visual")
+    _check_pixel_range(visual, f"{field}.visual")
+    frames = visual.shape[1]
+    _check_limit(f"{field}.visual", "frames", frames, spec.limits.max_context_frames)
+    if spec.proprio is None:
+        if proprio is not None:
+            raise invalid(f"{field}.proprio", f"is set; model {spec.name} takes none", "UNEXPECTED_FIELD")
+    elif proprio is not None:
+        _check_tensor(proprio, spec.proprio, f"{field}.proprio")
+        if proprio.shape[1] != frames:
+            raise invalid(f"{field}.proprio", f"has {proprio.shape[1]} frames; visual has {frames}", "SHAPE_MISMATCH")
+    elif needs_proprio:
+        raise _missing_proprio(field, spec)
+
+
+def _missing_proprio(field: str, spec: ModelSpec) -> InvalidArgumentError:
+    expected = _shape_text(spec.proprio.shape) if spec.proprio else "none"
+    return invalid(f"{field}.proprio", f"is missing; model {spec.name} needs raw proprio {expected}", "MISSING_FIELD")
+
+
+def _check_history(history: NDArray[Any] | None, frames: int, spec: ModelSpec) -> None:
+    field = "context.action_history"
+    if history is None:
+        if frames > 1:
+            raise invalid(
+                field,
+                f"is missing; {frames} observation frames need the {frames - 1} actions between them",
+                "MISSING_FIELD",
+            )
+        return
+    if frames == 1:
+        raise invalid(field, "is set; one observation frame has no action before it", "UNEXPECTED_FIELD")
+    _check_tensor(history, spec.action_history, field)
+    if history.shape[1] != frames - 1:
+        raise invalid(
+            field,
+            f"has {history.shape[1]} actions; {frames} observation frames need {frames - 1}",
+            "SHAPE_MISMATCH",
+        )
+
+
+def _check_tensor(array: NDArray[Any], spec: TensorSpec, field: str) -> None:
+    name = dtype_name(array.dtype)
+    if name not in spec.dtypes:
+        raise invalid(field, f"has dtype {name}; expected {' or '.join(spec.dtypes)}", "INVALID_DTYPE")
+    fits = len(array.shape) == len(spec.shape) and all(
+        got > 0 if expected == FREE else got == expected for got, expected in zip(array.shape, spec.shape, strict=True)
+    )
+    if not fits:
+        raise invalid(field, f"has shape {array.shape}; expected {_shape_text(spec.shape)}", "INVALID_SHAPE")
+    if array.dtype.kind != "f":
+        return
+    if name == "float64":
+        with np.errstate(over="ignore"):
+            array = array.astype(np.float32)  # as models compute, to whom more than that is infinite
+    low, high = float(array.min()), float(array.max())  # NaN if any value is
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise invalid(field, "holds NaN or infinite values; expected finite numbers", "NON_FINITE")
+    if spec.value_range is None:
+        return
+    least, most = spec.value_range
+    if low < least or high > most:
+        raise invalid(field, f"has values from {low:g} to {high:g}; expected {least:g} to {most:g}", "INVALID_VALUE")
+
+
+def _check_pixel_range(visual: NDArray[Any], field: str) -> None:
+    """Refuse frames scaled to 0..1: the model divides by 255 itself and would score a black scene."""
+    if visual.dtype.kind != "f":
+        return
+    for most in visual.max(axis=(0, 2, 3, 4)).tolist():
+        if 0 < most <= 1:
+            raise invalid(
+                field,
+                f"has a frame with no value above {most:g}; expected 0 to 255, this looks scaled to 0..1",
+                "INVALID_VALUE",
+            )
+
+
+def _check_limit(field: str, what: str, got: int, most: int) -> None:
+    """Refuse more than a published limit."""
+    if got > most:
+        raise OutOfRangeError(f"has {got} {what}; the limit is {most}", reason="LIMIT_EXCEEDED", field=field)
+
+
+def _shape_text(shape: tuple[int, ...]) -> str:
+    return f"({', '.join('any' if size == FREE else str(size) for size in shape)})"

@@ -1,0 +1,1 @@
+"""What callers pass (arrays, scalars, keywords) to the contract's types."""

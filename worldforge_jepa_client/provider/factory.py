@@ -1,0 +1,67 @@
+"""WorldForge's JEPA-WMS provider on top of `Client`; everything but `make_provider` works without WorldForge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from worldforge_jepa_client.provider.runtime import GrpcRuntime
+from worldforge_jepa_client.rpc.channel import TARGET_VARIABLE, environment
+
+if TYPE_CHECKING:
+    from worldforge_jepa_client.provider.jepa_wms import GrpcJEPAWMSProvider
+
+
+def make_provider(
+    *,
+    target: str | None = None,
+    model: str | None = None,
+    model_path: str | None = None,
+    timeout: float = 10.0,
+    health_timeout: float = 2.0,
+    event_handler: Callable[[Any], None] | None = None,
+    name: str = "jepa-wms",
+    required_env_vars: Sequence[str] = (),
+) -> GrpcJEPAWMSProvider:
+    """Return a WorldForge provider that scores on a worldforge-jepa server; the server need not run yet.
+
+    Args:
+        target: see `GrpcRuntime`.
+        model: see `GrpcRuntime`.
+        model_path: the label in WorldForge's results and events; by default the environment's JEPA_WMS_MODEL_PATH,
+            then the model's name, or "default".
+        timeout: seconds one `score_actions` may take.
+        health_timeout: seconds `health` may take.
+        event_handler: called with the `ProviderEvent` of every operation.
+        name: the provider's, in WorldForge's registry, results and events.
+        required_env_vars: without these in the environment the provider is not configured.
+
+    Raises:
+        ImportError: WorldForge is not installed.
+    """
+    try:
+        from worldforge_jepa_client.provider.jepa_wms import GrpcJEPAWMSProvider
+    except ImportError as error:
+        raise ImportError(
+            f"the provider needs WorldForge: pip install 'worldforge-jepa[worldforge]', on Python 3.13 ({error})"
+        ) from error
+
+    runtime = GrpcRuntime(target, model=model, timeout=timeout)
+    label = model_path or environment("JEPA_WMS_MODEL_PATH") or runtime.model or "default"
+    return GrpcJEPAWMSProvider(
+        runtime,
+        name=name,
+        model_path=label,
+        health_timeout=health_timeout,
+        event_handler=event_handler,
+        required_env_vars=required_env_vars,
+    )
+
+
+def entry_point(event_handler: Callable[[Any], None] | None = None) -> GrpcJEPAWMSProvider:
+    """The provider that WorldForge finds by itself as `jepa-wms-grpc`, in its entry point group `worldforge.providers`.
+
+    It is configured, and so registered, only where the environment's WORLDFORGE_JEPA_TARGET names a server. Raises as
+    `make_provider` does.
+    """
+    return make_provider(name="jepa-wms-grpc", required_env_vars=[TARGET_VARIABLE], event_handler=event_handler)

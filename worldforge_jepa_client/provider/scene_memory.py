@@ -1,0 +1,57 @@
+"""Which scenes a caller has scored in lately, known by their content."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import OrderedDict
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from worldforge_jepa_client.contract.types import Observation, Scene
+
+UNSEEN = None
+SEEN = ""  # but without a context
+
+
+class SceneMemory:
+    """The context of each of the last `size` scenes, or that there is none yet. Thread-safe.
+
+    Scenes are told apart by a digest of their arrays, so one that was changed in place is another scene.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._contexts: OrderedDict[bytes, str] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def context(self, key: bytes) -> str | None:
+        """Return a scene's context id, SEEN or UNSEEN."""
+        with self._lock:
+            if key in self._contexts:
+                self._contexts.move_to_end(key)
+            return self._contexts.get(key, UNSEEN)
+
+    def remember(self, key: bytes, context_id: str = SEEN) -> None:
+        """Keep a scene's context id, forgetting the scene that was asked for longest ago."""
+        with self._lock:
+            self._contexts[key] = context_id
+            self._contexts.move_to_end(key)
+            if len(self._contexts) > self._size:
+                self._contexts.popitem(last=False)
+
+
+def scene_digest(scene: Scene) -> bytes:
+    """Return a digest of a scene's content: which parts there are, their dtypes, shapes and values."""
+    digest = hashlib.blake2b(digest_size=16)
+    for array in (*_arrays(scene.observation), *_arrays(scene.goal), scene.action_history):
+        digest.update(b"-" if array is None else f"{array.dtype.str}{array.shape}".encode())
+        if array is not None:
+            digest.update(np.ascontiguousarray(array).data)
+    return digest.digest()
+
+
+def _arrays(observation: Observation | None) -> tuple[NDArray[Any] | None, NDArray[Any] | None]:
+    return (observation.visual, observation.proprio) if observation else (None, None)

@@ -1,0 +1,1 @@
+"""The clients: calls, sessions and plans over gRPC."""

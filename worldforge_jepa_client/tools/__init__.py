@@ -1,0 +1,1 @@
+"""The `worldforge-jepa` command."""

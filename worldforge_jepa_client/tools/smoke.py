@@ -1,0 +1,176 @@
+"""Score synthetic candidates through the real path, WorldForge's provider where that is installed, and keep evidence.
+
+Nothing is downloaded. A run that fails leaves its evidence too, and exits with 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import itertools
+import json
+import sys
+import time
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from worldforge_jepa_client.contract.spec import ModelSpec
+from worldforge_jepa_client.errors import JepaError
+from worldforge_jepa_client.inputs.synthetic import digest, synthetic_arrays
+from worldforge_jepa_client.provider import make_provider
+from worldforge_jepa_client.provider.runtime import GrpcRuntime
+from worldforge_jepa_client.rpc.channel import TARGET_VARIABLE, environment
+from worldforge_jepa_client.tools.local_server import running_server
+from worldforge_jepa_client.tools.run_manifest import run_manifest
+
+Summary = dict[str, Any]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags."""
+    parser.add_argument(
+        "--target", help="a running server (default: WORLDFORGE_JEPA_TARGET; where that is unset, one is started)"
+    )
+    parser.add_argument(
+        "--model", help="a served model's name; of a server to start NAME or NAME=SOURCE[,key=value...] (default: tiny)"
+    )
+    parser.add_argument("--samples", type=int, default=8, help="candidates (default: 8)")
+    parser.add_argument("--horizon", type=int, default=4, help="actions of a candidate (default: 4)")
+    parser.add_argument("--seed", type=int, default=0, help="of the synthetic inputs (default: 0)")
+    parser.add_argument("--timeout", type=float, default=60.0, help="seconds that one call may take (default: 60)")
+    parser.add_argument("--json-output", type=Path, help="where to write the summary")
+    parser.add_argument("--run-manifest", type=Path, help="where to write WorldForge's run manifest")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run, write what was asked for, and return 0 if scores came back."""
+    started = time.perf_counter()
+    summary: Summary = {"provider": "jepa-wms", "capability": "score", "provider_events": []}
+    try:
+        with _runtime(arguments) as runtime:
+            _smoke(runtime, arguments, summary)
+    except Exception as error:  # whatever went wrong is what the evidence is to say
+        kind = error.reason if isinstance(error, JepaError) else type(error).__name__
+        summary["error"] = {"type": kind.lower(), "message": str(error)}
+    summary["total_ms"] = (time.perf_counter() - started) * 1000
+    _write(summary, arguments)
+    return _report(summary)
+
+
+@contextlib.contextmanager
+def _runtime(arguments: argparse.Namespace) -> Iterator[GrpcRuntime]:
+    with contextlib.ExitStack() as stack:
+        target, model = arguments.target or environment(TARGET_VARIABLE), arguments.model
+        if not target:
+            target = stack.enter_context(running_server("--model", model or "tiny"))
+            model = (model or "tiny").partition("=")[0]
+        yield stack.enter_context(GrpcRuntime(target, model=model, timeout=arguments.timeout))
+
+
+def _smoke(runtime: GrpcRuntime, arguments: argparse.Namespace, summary: Summary) -> None:
+    """Score once, noting each thing in the summary as soon as it is known."""
+    runtime.client.wait_ready(arguments.timeout)
+    spec = runtime.client.model(runtime.model)
+    summary["runtime_version"] = _versions(spec)
+    arrays = synthetic_arrays(spec, samples=arguments.samples, horizon=arguments.horizon, seed=arguments.seed)
+    shapes = {name: list(array.shape) for name, array in arrays.items()}
+    summary["inputs"] = {"seed": arguments.seed, "shapes": shapes, "digest": digest(arrays)}
+    candidates = arrays.pop("action_candidates")
+    result = summary["result"] = _score(runtime, arrays, candidates, summary)
+    summary["runtime_version"] |= {name: result["metadata"].get(name) for name in ("torch", "model_class")}
+    summary["score_summary"] = {
+        "candidate_count": len(result["scores"]),
+        "lower_is_better": result["lower_is_better"],
+        "best_index": result["best_index"],
+        "best_score": result["scores"][result["best_index"]],
+    }
+
+
+def _score(runtime: GrpcRuntime, info: Summary, candidates: object, summary: Summary) -> Summary:
+    """Score through WorldForge's provider; where that is not installed, with the runtime that it would call."""
+    try:
+        provider = make_provider(
+            target=runtime.client.target,
+            model=runtime.model,
+            timeout=runtime.client.timeout,
+            event_handler=lambda event: summary["provider_events"].append(event.to_dict()),
+        )
+    except ImportError:
+        summary["path"] = "GrpcRuntime, as WorldForge is not installed here"
+        return _score_without_worldforge(runtime, info, candidates)
+    with contextlib.closing(provider):
+        summary |= {"path": "WorldForge's provider", "profile": provider.profile().to_dict()}
+        summary["health"] = provider.health().to_dict()
+        result: Summary = provider.score_actions(info=info, action_candidates=candidates).to_dict()
+        return result
+
+
+def _score_without_worldforge(runtime: GrpcRuntime, info: Summary, candidates: object) -> Summary:
+    result = runtime.score_actions(model_path="default", info=info, action_candidates=candidates)
+    if "error" in result:
+        raise JepaError(result["error"]["message"], reason=result["error"]["type"])
+    return result
+
+
+def _versions(spec: ModelSpec) -> Summary:
+    """What ran, of which the server's part is what it publishes."""
+    return {
+        "worldforge_jepa": version("worldforge-jepa"),
+        "worldforge": _version_or_none("worldforge-ai"),
+        "model": spec.name,
+        "source": spec.source,
+        "checkpoint_digest": spec.checkpoint_digest or None,
+        "device": spec.device,
+        "dtype": spec.dtype,
+    }
+
+
+def _version_or_none(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _write(summary: Summary, arguments: argparse.Namespace) -> None:
+    text = json.dumps(summary, indent=2, sort_keys=True, allow_nan=False) + "\n"
+    artifacts = {"summary_json": arguments.json_output} if arguments.json_output else {}
+    if arguments.json_output:
+        _write_text(arguments.json_output, text)
+    if arguments.run_manifest:
+        manifest = run_manifest(
+            command=_command(arguments),
+            passed="error" not in summary,
+            input_summary={key: summary.get(key, {}) for key in ("inputs", "runtime_version", "score_summary")},
+            input_digest=summary.get("inputs", {}).get("digest"),
+            result_digest=f"sha256:{hashlib.sha256(text.encode()).hexdigest()}",
+            event_count=len(summary["provider_events"]),
+            artifacts=artifacts,
+        )
+        _write_text(arguments.run_manifest, json.dumps(manifest, indent=2, sort_keys=True) + "\n")
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+def _command(arguments: argparse.Namespace) -> list[str]:
+    """The command with its defaults, but without what the environment said."""
+    flags = {f"--{name.replace('_', '-')}": str(value) for name, value in vars(arguments).items() if value is not None}
+    return ["worldforge-jepa", "smoke", *itertools.chain.from_iterable(flags.items())]
+
+
+def _report(summary: Summary) -> int:
+    if "error" in summary:
+        print(f"smoke failed: {summary['error']['type']}: {summary['error']['message']}", file=sys.stderr)
+        return 1
+    scores, versions = summary["score_summary"], summary["runtime_version"]
+    print(f"smoke passed through {summary['path']}")
+    print(f"  model       {versions['model']} on {versions['device']}, torch {versions['torch']}")
+    print(f"  best        {scores['best_index']} of {scores['candidate_count']}, score {scores['best_score']:.6g}")
+    print(f"  took        {summary['result']['metadata']['timing']['total_us'] / 1000:.1f} ms on the server")
+    return 0

@@ -1,0 +1,164 @@
+"""numpy arrays to Tensor messages and back: the only file that knows bytes.
+
+On the wire every array is row-major and little-endian. numpy has no bfloat16: it is decoded to the float32 of the
+same value, and encoded from float32 (rounded to nearest even) or from an array whose dtype is named `bfloat16`.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from google.protobuf.message import Message
+from google.protobuf.wrappers_pb2 import BytesValue
+from numpy.typing import NDArray
+
+from worldforge_jepa_client.contract import dtypes
+from worldforge_jepa_client.errors import FailedPreconditionError, invalid
+from worldforge_jepa_client.v1 import jepa_pb2
+
+_NUMPY_DTYPES: dict[str, np.dtype[Any]] = {
+    name: np.dtype(name).newbyteorder("<")
+    for name in ("uint8", "int32", "int64", "bool", "float16", "float32", "float64")
+}
+_WIRE_DTYPES = _NUMPY_DTYPES | {"bfloat16": np.dtype("<u2")}
+_CODES: dict[str, Any] = {name: jepa_pb2.DataType.Value(f"DATA_TYPE_{name.upper()}") for name in _WIRE_DTYPES}
+_NAMES = {code: name for name, code in _CODES.items()}
+_MAX_RANK = 8
+_MAX_DIM = 2**31 - 1
+
+
+def dtype_code(name: str) -> jepa_pb2.DataType:
+    """Return the DataType of a dtype's name."""
+    code: jepa_pb2.DataType = _CODES[name]
+    return code
+
+
+def dtype_name(code: int) -> str:
+    """Return a DataType's name, or "unknown (<code>)"."""
+    return _NAMES.get(code, f"unknown ({code})")
+
+
+def encode(array: NDArray[Any], message: jepa_pb2.Tensor, *, field: str = "tensor", dtype: str = "") -> None:
+    """Fill `message` in place (a message handed over whole would be copied).
+
+    Args:
+        array: any shape and byte order, contiguous or not.
+        message: the empty Tensor to fill.
+        field: the name used in errors.
+        dtype: send as this dtype instead of the array's own.
+
+    Raises:
+        InvalidArgumentError: the array's dtype has no counterpart on the wire.
+    """
+    name = dtype or dtypes.dtype_name(array.dtype)
+    if name not in _CODES:
+        raise invalid(field, f"dtype {name} cannot be sent; expected one of {', '.join(_CODES)}", "UNSUPPORTED_DTYPE")
+    message.dtype = _CODES[name]
+    message.shape.extend(array.shape)
+    wire = _to_bfloat16(array) if name == "bfloat16" else array.astype(_WIRE_DTYPES[name], copy=False)
+    message.data = wire.tobytes()
+
+
+def decode(message: jepa_pb2.Tensor, *, field: str = "tensor") -> NDArray[Any]:
+    """Return a read-only view of `message`'s bytes in native byte order (bfloat16 as float32).
+
+    Everything is checked before anything is allocated.
+
+    Raises:
+        InvalidArgumentError: unknown dtype, impossible shape, or a byte length other than shape and dtype say.
+        FailedPreconditionError: the bytes are in shared memory, and nobody has fetched them.
+    """
+    if message.HasField("shared"):
+        raise FailedPreconditionError(
+            "is in shared memory, which this server does not read (--shared-memory is off); send it as data",
+            reason="SHARED_MEMORY_OFF",
+            field=field,
+        )
+    data = message.data
+    name, shape = checked_layout(message, len(data), field=field)
+    wire = np.frombuffer(data, dtype=_WIRE_DTYPES[name]).reshape(shape)
+    if name == "bfloat16":
+        return _from_bfloat16(wire)
+    if name == "bool" and wire.size and wire.view(np.uint8).max() > 1:
+        raise invalid(field, "bool data holds bytes other than 0 and 1", "INVALID_VALUE")
+    return wire if sys.byteorder == "little" else wire.astype(wire.dtype.newbyteorder("="))
+
+
+def checked_layout(message: jepa_pb2.Tensor, length: int, *, field: str) -> tuple[str, tuple[int, ...]]:
+    """Return `message`'s dtype and shape, if they are possible and need exactly `length` bytes.
+
+    Raises:
+        InvalidArgumentError: they are not, or do not.
+    """
+    name = _NAMES.get(message.dtype)
+    if name is None:
+        raise invalid(
+            field,
+            f"dtype is {'unset' if not message.dtype else message.dtype}; expected one of {', '.join(_CODES)}",
+            "UNSUPPORTED_DTYPE",
+        )
+    shape, expected = _checked_shape(message, field), byte_length(message)
+    if length != expected:
+        raise invalid(
+            field, f"data has {length} bytes; shape {shape} of {name} needs {expected}", "DATA_LENGTH_MISMATCH"
+        )
+    return name, shape
+
+
+def byte_length(message: jepa_pb2.Tensor) -> int:
+    """How many bytes `message`'s data has, if it is well-formed; protobuf would copy them to count them."""
+    return math.prod(message.shape) * _WIRE_DTYPES[_NAMES[message.dtype]].itemsize
+
+
+def tensors_in(message: Any, prefix: str = "") -> Iterator[tuple[str, jepa_pb2.Tensor]]:
+    """Yield the tensors that a request has, each behind its field's dotted name."""
+    for descriptor, value in message.ListFields():
+        if isinstance(value, jepa_pb2.Tensor):
+            yield f"{prefix}{descriptor.name}", value
+        elif isinstance(value, (jepa_pb2.PlanningContext, jepa_pb2.Observation)):
+            yield from tensors_in(value, f"{prefix}{descriptor.name}.")
+
+
+def _checked_shape(message: jepa_pb2.Tensor, field: str) -> tuple[int, ...]:
+    rank = len(message.shape)
+    shape = tuple(message.shape[:_MAX_RANK])
+    if rank > _MAX_RANK:
+        problem = f"has {rank} dimensions; expected at most {_MAX_RANK}"
+    elif not all(0 <= size <= _MAX_DIM for size in shape):
+        problem = f"is {list(shape)}; every dimension must be from 0 to {_MAX_DIM}"
+    else:
+        return shape
+    raise invalid(field, f"shape {problem}", "INVALID_SHAPE")
+
+
+def _to_bfloat16(array: NDArray[Any]) -> NDArray[np.uint16]:
+    if array.dtype.name == "bfloat16":
+        return array.view(np.uint16).astype("<u2", copy=False)
+    bits = np.ascontiguousarray(array, dtype=np.float32).view(np.uint32).reshape(array.shape)
+    rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
+    quiet_nan = (bits >> 16) | 0x40
+    return np.where(np.isnan(array), quiet_nan, rounded).astype("<u2")
+
+
+def _from_bfloat16(wire: NDArray[Any]) -> NDArray[np.float32]:
+    widened = np.asarray(wire.astype(np.uint32) << 16).view(np.float32)  # of a scalar the shift makes no array
+    widened.flags.writeable = False
+    return widened
+
+
+def encode_floats(values: NDArray[np.float32], message: Message) -> None:
+    """Fill field 1 of `message`, a `repeated float`, with [S] values at once; protobuf takes them one by one.
+
+    On the wire such a field is bytes with a tag and a length, as the only field of a BytesValue is.
+    """
+    message.MergeFromString(BytesValue(value=values.astype("<f4", copy=False).tobytes()).SerializeToString())
+
+
+def decode_floats(message: Message) -> NDArray[np.float32]:
+    """Read what `encode_floats` filled: [S]."""
+    data = BytesValue.FromString(message.SerializeToString()).value
+    return np.frombuffer(data, "<f4").astype(np.float32)
