@@ -90,7 +90,7 @@ def test_loading_leaves_the_process_as_it_was(repo, name, capfd, monkeypatch):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA is here")
 def test_cuda_that_is_not_there_is_an_error_and_no_silent_cpu():
-    with pytest.raises(ModelLoadError, match="CUDA"):
+    with pytest.raises(ModelLoadError, match="device cuda cannot be used"):
         load("jepa_wm_pusht", device="cuda")
 
 

@@ -48,7 +48,7 @@ def load_model(source: ModelSource, device: str) -> ServedModel:
     """
     try:
         load, target = _choose(source)
-        torch.empty(0, device=device)
+        _check_device(device)
         options = {key: value for key, value in source.options.items() if key not in EXECUTION_OPTIONS}
         execution = Execution.parse(source.options, device)
         return load(*target, device=device, name=source.name, execution=execution, **options)
@@ -56,6 +56,13 @@ def load_model(source: ModelSource, device: str) -> ServedModel:
         raise ModelLoadError(f"model {source.name}: {error}") from error
     except Exception as error:  # an object of foreign code fails in ways of its own
         raise ModelLoadError(f"model {source.name}: {type(error).__name__}: {error}") from error
+
+
+def _check_device(device: str) -> None:
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # a build without CUDA asserts, one without a driver raises
+        raise ModelLoadError(f"device {device} cannot be used: {error}") from error
 
 
 def _choose(source: ModelSource) -> tuple[Callable[..., ServedModel], tuple[str, ...]]:

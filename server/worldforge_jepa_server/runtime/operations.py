@@ -6,7 +6,6 @@ import logging
 import time
 from collections.abc import AsyncGenerator
 from functools import partial
-from importlib.metadata import version
 
 from worldforge_jepa_client.contract.spec import ModelSpec
 from worldforge_jepa_client.contract.types import (
@@ -33,6 +32,7 @@ from worldforge_jepa_client.contract.validate import (
 from worldforge_jepa_client.planning import Planner
 from worldforge_jepa_server.config import ServerConfig
 from worldforge_jepa_server.device.cache import Cache
+from worldforge_jepa_server.device.clock import TORCH_VERSION
 from worldforge_jepa_server.device.encoding import EncodedScene, Encoder
 from worldforge_jepa_server.device.planner_arrays import DeviceArrays
 from worldforge_jepa_server.models.contract import Latents
@@ -43,8 +43,6 @@ from worldforge_jepa_server.runtime.score_job import Step
 from worldforge_jepa_server.scheduling.engine import Call, Caller, Engine
 
 _log = logging.getLogger(__name__)
-
-_TORCH = version("torch")
 
 
 class Runtime:
@@ -99,7 +97,7 @@ class Runtime:
             "actions_are_normalized": call.options.actions_are_normalized,
             "device": spec.device,
             "model_class": type(deployed.model).__name__,
-            "torch": _TORCH,
+            "torch": TORCH_VERSION,
         }
         timing = _timing(step, caller.arrived, decoded, waited)
         return ScoreResult(step.scores, step.best_index, step.scored.lower_is_better, metadata, timing)
