@@ -9,7 +9,7 @@ STUBS := worldforge_jepa_client/v1
 # Mapping the proto's folder onto the package's gives the stubs imports that work, with nothing to rewrite.
 PROTOC = $(BIN)/python -m grpc_tools.protoc -I$(STUBS)=$(PROTO) $(PROTO)/jepa.proto
 
-.PHONY: help setup proto lint type test demo serve bench load train evaluate clean
+.PHONY: help setup generate lint test demo serve bench load train evaluate clean
 
 help:
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -28,10 +28,11 @@ setup: .venv/ready ## create .venv with everything for development
 	  .venv-worldforge/bin/pip install --quiet --editable '.[worldforge]' pytest && touch $@; \
 	else echo "no Python 3.13 here: the WorldForge tests will be skipped"; fi
 
-proto: .venv/ready ## regenerate the stubs from the proto
+generate: .venv/ready ## regenerate what is made from other files: the stubs, docs/errors.md
 	$(PROTOC) --python_out=. --pyi_out=. --grpc_python_out=.
+	$(BIN)/python scripts/errors_page.py
 
-lint: .venv/ready ## ruff, mypy, import rules, buf, and stubs that match the proto
+lint: .venv/ready ## ruff, mypy, import rules, buf, and generated files that are up to date
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
@@ -40,6 +41,7 @@ lint: .venv/ready ## ruff, mypy, import rules, buf, and stubs that match the pro
 	@rm -rf build/stubs && mkdir -p build/stubs
 	$(PROTOC) --python_out=build/stubs --pyi_out=build/stubs --grpc_python_out=build/stubs
 	diff -r -x __init__.py -x __pycache__ build/stubs/$(STUBS) $(STUBS)
+	$(BIN)/python scripts/errors_page.py --check
 
 test: lint .venv-worldforge/ready ## everything CI runs
 	$(BIN)/pytest

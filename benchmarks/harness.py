@@ -11,27 +11,27 @@ import numpy as np
 import numpy.typing as npt
 
 Seconds = npt.NDArray[np.float64]
-Way = Callable[[int], list[float]]
+Variant = Callable[[int], list[float]]
 """Does a thing so many times, one after the other; returns the seconds that each took."""
 
 _T = TypeVar("_T")
 
 
-def calling(call: Callable[[], object]) -> Way:
+def calling(call: Callable[[], object]) -> Variant:
     """Time a function."""
 
-    def way(times: int) -> list[float]:
+    def variant(times: int) -> list[float]:
         return [_timed(call) for _ in range(times)]
 
-    return way
+    return variant
 
 
-def keeping(results: list[_T], call: Callable[[], _T]) -> Way:
+def keeping(results: list[_T], call: Callable[[], _T]) -> Variant:
     """Time a function, and keep what it returns."""
     return calling(lambda: results.append(call()))
 
 
-def awaiting(loop: asyncio.AbstractEventLoop, call: Callable[[], Awaitable[object]]) -> Way:
+def awaiting(loop: asyncio.AbstractEventLoop, call: Callable[[], Awaitable[object]]) -> Variant:
     """Time what a coroutine function does, without the cost of entering the loop."""
 
     async def repeat(times: int) -> list[float]:
@@ -45,16 +45,21 @@ def awaiting(loop: asyncio.AbstractEventLoop, call: Callable[[], Awaitable[objec
     return lambda times: loop.run_until_complete(repeat(times))
 
 
-def interleave(ways: Mapping[str, Way], seconds: float, *, calls: int = 1, warm_up: bool = True) -> dict[str, Seconds]:
-    """Go round all ways, `calls` at a time, for so long and at least twice, after a round that only warms them up."""
+def interleave(
+    variants: Mapping[str, Variant], seconds: float, *, calls: int = 1, warm_up: bool = True
+) -> dict[str, Seconds]:
+    """Time the variants in turn, `calls` at a time, for `seconds` and at least two rounds.
+
+    A first round that is not counted warms them up.
+    """
     if warm_up:
-        for way in ways.values():
-            way(calls)
-    taken: dict[str, list[float]] = {name: [] for name in ways}
+        for variant in variants.values():
+            variant(calls)
+    taken: dict[str, list[float]] = {name: [] for name in variants}
     deadline, rounds = time.perf_counter() + seconds, 0
     while rounds < 2 or time.perf_counter() < deadline:
-        for name, way in ways.items():
-            taken[name] += way(calls)
+        for name, variant in variants.items():
+            taken[name] += variant(calls)
         rounds += 1
     return {name: np.array(values) for name, values in taken.items()}
 

@@ -1,8 +1,8 @@
 """(b) What the wire costs a planner.
 
-One CEM plan on the embedded model, five ways: in this process without any server (the reference), and through a server
-process by unary calls, a context, a session, and the server's own planner. All plans must be equal bit by bit. This
-process has the server's threads and malloc.
+One CEM plan on the embedded model, five variants: in this process without any server (the reference), and through a
+server process by unary calls, a context, a session, and the server's own planner. All plans must be equal bit by bit.
+This process has the server's threads and malloc.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ def measure(effort: float) -> Table:
     tune_malloc()
     timings: list[Timing] = []
     with serving("--threads", str(THREADS)) as server, Client(server.target, timeout=120) as client:
-        ways = {REFERENCE: _in_process(scene), **_by_server(client, scene, timings)}
-        plans: dict[str, list[Plan]] = {name: [] for name in ways}
+        variants = {REFERENCE: _in_process(scene), **_by_server(client, scene, timings)}
+        plans: dict[str, list[Plan]] = {name: [] for name in variants}
         # A round takes most of a minute, and a plan makes 30 calls of which one is the first: all rounds count.
-        kept = {name: keeping(plans[name], way) for name, way in ways.items()}
+        kept = {name: keeping(plans[name], variant) for name, variant in variants.items()}
         taken = interleave(kept, SECONDS * effort, warm_up=False)
     reference = plans[REFERENCE][0]
     equal = {name: all(np.array_equal(each, reference) for each in made) for name, made in plans.items()}
@@ -62,7 +62,7 @@ def _by(score_candidates: ScoreCandidates) -> Plan:
 def _in_process(scene: dict[str, Any]) -> Callable[[], Plan]:
     model = tiny.load("cpu", "tiny")
 
-    def way() -> Plan:
+    def variant() -> Plan:
         encoded = Encoder(Cache(2**20, 60.0)).encode_scene(model, build_scene(**scene))
 
         def score_here(candidates: Plan) -> Plan:
@@ -72,11 +72,11 @@ def _in_process(scene: dict[str, Any]) -> Callable[[], Plan]:
 
         return _by(score_here)
 
-    return way
+    return variant
 
 
 def _by_server(client: Client, scene: dict[str, Any], timings: list[Timing]) -> dict[str, Callable[[], Plan]]:
-    """The ways through a server; `timings` collects what it says of each of the session's calls."""
+    """The variants through a server; `timings` collects what it says of each of the session's calls."""
 
     def unary() -> Plan:
         return _by(lambda it: client.score(**scene, action_candidates=it).scores)
@@ -116,7 +116,7 @@ def _table(taken: dict[str, Seconds], equal: dict[str, bool], timings: list[Timi
     return Table(
         "planning",
         f"A CEM plan on the embedded model: {ITERATIONS} iterations of {SAMPLES} candidates, horizon {HORIZON}",
-        ("way", "p50 ms", "p99 ms", "x in process", "plan equal"),
+        ("variant", "p50 ms", "p99 ms", "x in process", "plan equal"),
         rows,
         draw,
         [

@@ -24,11 +24,11 @@ from benchmarks.harness import Seconds, interleave, keeping, median
 from benchmarks.limits import random_model
 from benchmarks.report import Cell, Table, Target, text
 from tests import reference
-from worldforge_jepa_client.contract.spec import FREE
+from worldforge_jepa_client.contract.spec import DYNAMIC
 from worldforge_jepa_server.config import ModelSource
 from worldforge_jepa_server.device.clock import use_threads
 from worldforge_jepa_server.device.scoring import distance
-from worldforge_jepa_server.models.contract import Latents, Observation, SelfScoringModel, WorldModel
+from worldforge_jepa_server.models.contract import Latents, Observation, ScoringModel, WorldModel
 from worldforge_jepa_server.models.native.model import NativeModel
 from worldforge_jepa_server.models.precision import Execution
 from worldforge_jepa_server.models.registry import load_model
@@ -67,25 +67,25 @@ def measure(effort: float) -> Table:
 
 def _measured(setting: Setting, precisions: Sequence[str], seconds: float) -> Table:
     use_threads(setting.threads)
-    ways = _ways(setting, precisions)
-    scores: dict[str, list[Scores]] = {name: [] for name in ways}
-    kept = {name: keeping(scores[name], way) for name, way in ways.items()}
+    variants = _variants(setting, precisions)
+    scores: dict[str, list[Scores]] = {name: [] for name in variants}
+    kept = {name: keeping(scores[name], variant) for name, variant in variants.items()}
     # A round takes a minute: what has nothing to compile counts from the first.
     taken = interleave(kept, seconds, warm_up=setting.compile)
     return _table(taken, {name: each[0] for name, each in scores.items()}, setting)
 
 
-def _ways(setting: Setting, precisions: Sequence[str]) -> dict[str, Callable[[], Scores]]:
-    variants = [{"precision": precision, "compile": "false"} for precision in precisions]
+def _variants(setting: Setting, precisions: Sequence[str]) -> dict[str, Callable[[], Scores]]:
+    settings = [{"precision": precision, "compile": "false"} for precision in precisions]
     if setting.compile:
-        variants += [variant | {"compile": "true"} for variant in variants]
-    ways = {_name(options): _scoring(_load(setting, options), setting) for options in variants}
+        settings += [options | {"compile": "true"} for options in settings]
+    variants = {_name(options): _scoring(_load(setting, options), setting) for options in settings}
     if setting.model is None:
-        ways[EQUATIONS] = _scoring_by_equations(_synthetic({}), setting)
+        variants[EQUATIONS] = _scoring_by_equations(_synthetic({}), setting)
         if repo := os.environ.get("JEPA_WMS_HUB_REPO"):
             source = ModelSource("upstream", f"hub:{PUSHT}", {"repo": repo, "pretrained": "false"})
-            ways[UPSTREAM_CODE] = _scoring(_load(replace(setting, model=source), {}), setting)
-    return ways
+            variants[UPSTREAM_CODE] = _scoring(_load(replace(setting, model=source), {}), setting)
+    return variants
 
 
 def _name(options: dict[str, str]) -> str:
@@ -97,7 +97,7 @@ def _load(setting: Setting, options: dict[str, str]) -> WorldModel:
     if source is None:
         return _synthetic(options)
     model = load_model(replace(source, options=source.options | options), setting.device)
-    if isinstance(model, SelfScoringModel):
+    if isinstance(model, ScoringModel):
         raise SystemExit(f"{source.name} scores by itself: it chooses its own precision")
     return model
 
@@ -129,7 +129,7 @@ def _distance(model: WorldModel, last: Latents, goal: Latents) -> Scores:
 
 def _inputs(model: WorldModel, setting: Setting) -> tuple[Latents, Latents, Tensor]:
     spec, generator = model.spec, torch.Generator().manual_seed(0)
-    sizes = [224 if size == FREE else size for size in spec.visual.shape[3:]]
+    sizes = [224 if size == DYNAMIC else size for size in spec.visual.shape[3:]]
     frames = torch.randint(0, 256, (2, 1, 1, 3, *sizes), dtype=torch.uint8, generator=generator)
     proprio = torch.randn(2, 1, 1, spec.proprio_dim, generator=generator)
     if spec.normalization is not None:
@@ -146,8 +146,8 @@ def _table(seconds: dict[str, Seconds], scores: dict[str, Scores], setting: Sett
     exact, base = scores["float32"], seconds["float32"]
     name = setting.model.name if setting.model else f"{PUSHT} with random weights"
     rows = [
-        (way, median(taken), median(base / taken), *_compared(way, scores[way], exact))
-        for way, taken in seconds.items()
+        (variant, median(taken), median(base / taken), *_compared(variant, scores[variant], exact))
+        for variant, taken in seconds.items()
     ]
 
     def draw(axes: Axes) -> None:
@@ -166,17 +166,17 @@ def _table(seconds: dict[str, Seconds], scores: dict[str, Scores], setting: Sett
     )
 
 
-def _compared(way: str, scores: Scores, exact: Scores) -> tuple[Cell, Cell, Cell]:
+def _compared(variant: str, scores: Scores, exact: Scores) -> tuple[Cell, Cell, Cell]:
     """Scores beside float32's; upstream's code has other weights."""
-    if way == UPSTREAM_CODE:
+    if variant == UPSTREAM_CODE:
         return "-", "-", "-"
     same = scores.argmin() == exact.argmin()
     return f"{np.abs(scores - exact).max():.2e}", f"{_rank_correlation(scores, exact):.4f}", "yes" if same else "NO"
 
 
 def _targets(seconds: dict[str, Seconds], scores: dict[str, Scores]) -> list[Target]:
-    def speed(way: str) -> float:
-        return median(seconds[EQUATIONS] / seconds[way])
+    def speed(variant: str) -> float:
+        return median(seconds[EQUATIONS] / seconds[variant])
 
     correlation = _rank_correlation(scores["bfloat16"], scores["float32"])
     return [

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 
-from benchmarks.floors import SHAPE
-from benchmarks.harness import Seconds, Way, calling, interleave, median
+from benchmarks.baselines import SHAPE
+from benchmarks.harness import Seconds, Variant, calling, interleave, median
 from benchmarks.report import Table, Target, grouped_bars, p50_p99
 from benchmarks.servers import serving
 from worldforge_jepa_client import Client
@@ -24,7 +24,7 @@ Array = npt.NDArray[Any]
 
 
 def measure(effort: float) -> Table:
-    """Score in each scene both ways, in turns, each way on a server of its own."""
+    """Score in each scene both variants, in turns, each variant on a server of its own."""
     flags = ("--model", "trivial", "--threads", "1")
     with (
         serving(*flags, module="benchmarks.trivial") as plain,
@@ -32,12 +32,12 @@ def measure(effort: float) -> Table:
         Client(plain.target, timeout=60) as inline,
         Client(reading.target, timeout=60, shared_memory=True) as sharing,
     ):
-        ways = {
-            f"{way}, {scene}": _scoring(client, frame)
+        variants = {
+            f"{variant}, {scene}": _scoring(client, frame)
             for scene, frame in _frames().items()
-            for way, client in ((INLINE, inline), (SHARED, sharing))
+            for variant, client in ((INLINE, inline), (SHARED, sharing))
         }
-        return _table(interleave(ways, SECONDS * effort, calls=CALLS))
+        return _table(interleave(variants, SECONDS * effort, calls=CALLS))
 
 
 def _frames() -> dict[str, Array]:
@@ -47,7 +47,7 @@ def _frames() -> dict[str, Array]:
     return {f"{frame.shape[-2]} x {frame.shape[-1]}, {frame.dtype}": frame for frame in frames}
 
 
-def _scoring(client: Client, frame: Array) -> Way:
+def _scoring(client: Client, frame: Array) -> Variant:
     candidates = np.random.default_rng(0).standard_normal(SHAPE, np.float32)
     return calling(lambda: client.score(observation=frame, goal=frame, action_candidates=candidates))
 
@@ -68,7 +68,7 @@ def _table(taken: dict[str, Seconds]) -> Table:
 
     def draw(axes: Axes) -> None:
         times: dict[str, Sequence[float]] = {
-            way: [1e3 * median(taken[f"{way}, {scene}"]) for scene in frames] for way in (INLINE, SHARED)
+            variant: [1e3 * median(taken[f"{variant}, {scene}"]) for scene in frames] for variant in (INLINE, SHARED)
         }
         grouped_bars(axes, list(frames), times)
         axes.set_xlabel("median time of a call, ms")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from worldforge_jepa_client.contract.spec import FREE, Limits, ModelSpec, Objective, TensorSpec
+from worldforge_jepa_client.contract.spec import DYNAMIC, Limits, ModelSpec, Objective, TensorSpec
 from worldforge_jepa_server.cli import main
 from worldforge_jepa_server.models import registry
 from worldforge_jepa_server.models.contract import Latents, Observation
@@ -16,7 +16,7 @@ from worldforge_jepa_server.models.contract import Latents, Observation
 SPEC = ModelSpec(
     name="trivial",
     source="benchmarks",
-    visual=TensorSpec((1, FREE, 3, FREE, FREE), ("uint8", "float32"), (0, 255)),
+    visual=TensorSpec((1, DYNAMIC, 3, DYNAMIC, DYNAMIC), ("uint8", "float32"), (0, 255)),
     proprio=None,
     raw_action_dim=10,
     frameskip=1,

@@ -21,8 +21,8 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 
-from benchmarks.floors import LENGTH, SERVICE, SHAPE, receive
-from benchmarks.harness import Seconds, Way, awaiting, calling, interleave, median
+from benchmarks.baselines import LENGTH, SERVICE, SHAPE, receive
+from benchmarks.harness import Seconds, Variant, awaiting, calling, interleave, median
 from benchmarks.report import Table, Target, grouped_bars, p50_p99
 from benchmarks.servers import serving, started
 from worldforge_jepa_client import AsyncClient, Client
@@ -51,12 +51,12 @@ class Payload:
 
 
 def measure(effort: float) -> Table:
-    """Call each way with each payload, in turns."""
+    """Call each variant with each payload, in turns."""
     loop = asyncio.new_event_loop()
     with contextlib.ExitStack() as stack:
-        ways: dict[str, Way] = {}
+        variants: dict[str, Variant] = {}
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        floor = stack.enter_context(started("benchmarks.floors", str(directory / "socket")))
+        floor = stack.enter_context(started("benchmarks.baselines", str(directory / "socket")))
         server = stack.enter_context(serving("--model", "trivial", "--threads", "1", module="benchmarks.trivial"))
         raw = stack.enter_context(contextlib.closing(_connect(directory / "socket")))
         client = stack.enter_context(Client(server.target, timeout=60))
@@ -68,8 +68,8 @@ def measure(effort: float) -> Table:
                 **_blocking(stack, client, payload),
                 "stream, asyncio": _async_stream(loop, opened.client, payload),
             }
-            ways |= {f"{name} {payload.name}": way for name, way in every.items()}
-        taken = interleave(ways, SECONDS * effort, calls=CALLS)
+            variants |= {f"{name} {payload.name}": variant for name, variant in every.items()}
+        taken = interleave(variants, SECONDS * effort, calls=CALLS)
         loop.run_until_complete(opened.close())
     return _table(taken)
 
@@ -103,7 +103,7 @@ async def _open(target: str, floor: str) -> _Opened:
     return _Opened(AsyncClient(target, timeout=60), channel)
 
 
-def _raw(connection: socket.socket, payload: Payload) -> Way:
+def _raw(connection: socket.socket, payload: Payload) -> Variant:
     def call() -> None:
         frames = payload.frame.tobytes() * 2 if payload.has_scene else b""
         content = payload.candidates.tobytes() + frames
@@ -116,7 +116,7 @@ def _raw(connection: socket.socket, payload: Payload) -> Way:
     return calling(call)
 
 
-def _plain(loop: asyncio.AbstractEventLoop, channel: grpc.aio.Channel, payload: Payload) -> dict[str, Way]:
+def _plain(loop: asyncio.AbstractEventLoop, channel: grpc.aio.Channel, payload: Payload) -> dict[str, Variant]:
     """The same messages and codec as the service's, on gRPC alone."""
     codec = (jepa_pb2.ScoreRequest.SerializeToString, jepa_pb2.ScoreResponse.FromString)
     unary = channel.unary_unary(f"/{SERVICE}/Unary", *codec)
@@ -147,7 +147,7 @@ def _request(payload: Payload) -> jepa_pb2.ScoreRequest:
     return request
 
 
-def _blocking(stack: contextlib.ExitStack, client: Client, payload: Payload) -> dict[str, Way]:
+def _blocking(stack: contextlib.ExitStack, client: Client, payload: Payload) -> dict[str, Variant]:
     scene: dict[str, Any] = {"observation": payload.frame, "goal": payload.frame}
     candidates = payload.candidates
     context = client.create_context(**scene)
@@ -166,7 +166,7 @@ def _blocking(stack: contextlib.ExitStack, client: Client, payload: Payload) -> 
     }
 
 
-def _async_stream(loop: asyncio.AbstractEventLoop, client: AsyncClient, payload: Payload) -> Way:
+def _async_stream(loop: asyncio.AbstractEventLoop, client: AsyncClient, payload: Payload) -> Variant:
     session = client.session(observation=payload.frame, goal=payload.frame)
     return awaiting(loop, lambda: session.score(payload.candidates))
 

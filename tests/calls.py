@@ -5,7 +5,15 @@ import dataclasses
 import numpy as np
 from hypothesis import strategies as st
 
-from worldforge_jepa_client.contract.spec import FLOATS, FREE, Limits, ModelSpec, Normalization, Objective, TensorSpec
+from worldforge_jepa_client.contract.spec import (
+    DYNAMIC,
+    FLOATS,
+    Limits,
+    ModelSpec,
+    Normalization,
+    Objective,
+    TensorSpec,
+)
 from worldforge_jepa_client.contract.types import Observation, Scene, ScoreCall
 
 S, H, A, P = 3, 2, 4, 2
@@ -13,8 +21,8 @@ S, H, A, P = 3, 2, 4, 2
 SPEC = ModelSpec(
     name="m",
     source="test",
-    visual=TensorSpec((1, FREE, 3, FREE, FREE), ("uint8", "float32"), (0.0, 255.0)),
-    proprio=TensorSpec((1, FREE, P), FLOATS),
+    visual=TensorSpec((1, DYNAMIC, 3, DYNAMIC, DYNAMIC), ("uint8", "float32"), (0.0, 255.0)),
+    proprio=TensorSpec((1, DYNAMIC, P), FLOATS),
     raw_action_dim=2,
     frameskip=2,
     context_window=2,

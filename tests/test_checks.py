@@ -79,9 +79,9 @@ def test_one_frame_scaled_to_one_is_refused_among_others():
 @pytest.mark.parametrize(
     ("value", "reason"),
     [
-        ([[1, 2], [3]], "INVALID_ARRAY"),
+        ([[1, 2], [3]], "INVALID_TYPE"),
         ([["a"]], "INVALID_DTYPE"),
-        (object(), "INVALID_ARRAY"),
+        (object(), "INVALID_TYPE"),
         (None, "MISSING_FIELD"),
         ([], "INVALID_SHAPE"),
         ([[], []], "INVALID_SHAPE"),

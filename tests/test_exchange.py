@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.calls import call, observation
-from tests.paper import FIRST, FULL, GONE, PaperServer, Streams, marked
+from tests.fake_streams import FIRST, FULL, GONE, PaperServer, Streams, marked
 from worldforge_jepa_client.contract.types import Scene
 from worldforge_jepa_client.errors import (
     CallCancelledError,

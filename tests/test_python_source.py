@@ -9,7 +9,7 @@ import torch
 from tests import python_models
 from tests.in_process import running
 from worldforge_jepa_client import AsyncClient, Client
-from worldforge_jepa_client.contract.spec import FREE
+from worldforge_jepa_client.contract.spec import DYNAMIC
 from worldforge_jepa_client.contract.types import Observation, Scene, ScoreCall, ScoreOptions
 from worldforge_jepa_client.contract.validate import check_score_call
 from worldforge_jepa_client.errors import FailedPreconditionError, InternalError, InvalidArgumentError, OutOfRangeError
@@ -149,7 +149,7 @@ def test_raw_actions_are_normalized_with_the_preprocessors_statistics(factory):
 
 def test_what_an_unknown_action_dim_means():
     model = served(python_models.Answering({"scores": [0.0]}))
-    assert model.spec.action_dim == FREE
+    assert model.spec.action_dim == DYNAMIC
     ask(model, call(np.zeros((1, 1, 2, 9), np.float32)))
     with pytest.raises(InvalidArgumentError, match="expected"):
         ask(load("ScoreActions"), call(np.zeros((1, 1, 2, 9), np.float32)))
@@ -192,14 +192,14 @@ async def test_its_answer_is_checked_in_every_way():
     async with a_client(python_models.Answering({"scores": [1.0]})) as client:
         context = await client.create_context(**FRAMES)
         async with client.session(**FRAMES) as session:
-            for question in (
+            for query in (
                 client.score(**FRAMES, action_candidates=CANDIDATES),
                 client.score(context=context, action_candidates=CANDIDATES),
                 session.score(CANDIDATES),
             ):
                 with pytest.raises(InternalError, match="1 scores for 3 candidates") as caught:
-                    await question
-                assert caught.value.reason == "WRONG_SCORE_COUNT"
+                    await query
+                assert caught.value.reason == "INVALID_SCORES"
 
 
 @pytest.mark.parametrize(("lower_is_better", "towards"), [(True, -1), (False, 1)])

@@ -7,7 +7,7 @@ import grpc
 import numpy as np
 import pytest
 
-from tests.peer import a_scene, score_request
+from tests.raw_stub import a_scene, score_request
 from tests.scenes import candidates, raw_candidates, scene
 from tests.segments import received, request
 from worldforge_jepa_client import Client, wire
@@ -80,7 +80,7 @@ def refused(message, parse=None):
 def test_only_a_segments_name_is_looked_up(shared, place, name, monkeypatch):
     place.name = name
     monkeypatch.delattr(os, "open")
-    assert refused(shared) == ("INVALID_ARGUMENT", "INVALID_SEGMENT_NAME", "shared.name")
+    assert refused(shared) == ("INVALID_ARGUMENT", "INVALID_VALUE", "shared.name")
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_a_segment_that_is_cut_while_it_is_read_is_an_error(shared, place, monke
 
 def test_a_tensor_comes_in_one_way(shared):
     shared.action_candidates.data = ARRAY.tobytes()
-    assert refused(shared) == ("INVALID_ARGUMENT", "DATA_AND_SHARED", "")
+    assert refused(shared) == ("INVALID_ARGUMENT", "CONFLICTING_FIELDS", "")
 
 
 def test_shared_memory_is_off_unless_the_server_was_told(shared):

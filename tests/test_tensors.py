@@ -101,8 +101,8 @@ def test_dtypes_without_a_counterpart_are_refused(array):
         (jepa_pb2.DATA_TYPE_UINT8, [0, 2**40], b"", "INVALID_SHAPE"),
         (jepa_pb2.DATA_TYPE_UINT8, [2**30] * 4, b"", "DATA_LENGTH_MISMATCH"),
         (jepa_pb2.DATA_TYPE_UINT8, [1] * 9, b"1", "INVALID_SHAPE"),
-        (jepa_pb2.DATA_TYPE_UNSPECIFIED, [1], b"1234", "UNSUPPORTED_DTYPE"),
-        (99, [1], b"1234", "UNSUPPORTED_DTYPE"),
+        (jepa_pb2.DATA_TYPE_UNSPECIFIED, [1], b"1234", "INVALID_DTYPE"),
+        (99, [1], b"1234", "INVALID_DTYPE"),
         (jepa_pb2.DATA_TYPE_BOOL, [2], b"\x00\x02", "INVALID_VALUE"),
     ],
 )

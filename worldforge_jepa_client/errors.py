@@ -10,6 +10,8 @@ from typing import ClassVar
 
 import grpc
 
+from worldforge_jepa_client.reasons import Reason
+
 
 class JepaError(Exception):
     """Any failure of a call.
@@ -24,7 +26,7 @@ class JepaError(Exception):
     code: ClassVar[grpc.StatusCode] = grpc.StatusCode.UNKNOWN
 
     def __init__(self, message: str, *, reason: str = "", field: str = "", retry_after: float | None = None) -> None:
-        self.reason = reason or self.code.name
+        self.reason = reason.value if isinstance(reason, Reason) else reason or self.code.name
         self.field = field
         self.retry_after = retry_after
         super().__init__(message if not field or message.startswith(field) else f"{field}: {message}")
@@ -90,6 +92,6 @@ class InternalError(JepaError):
     code = grpc.StatusCode.INTERNAL
 
 
-def invalid(field: str, problem: str, reason: str) -> InvalidArgumentError:
+def invalid(field: str, problem: str, reason: Reason) -> InvalidArgumentError:
     """Return the error of a field: what came, and what was expected."""
     return InvalidArgumentError(problem, reason=reason, field=field)

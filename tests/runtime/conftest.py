@@ -3,7 +3,7 @@
 import pytest
 
 from tests.in_process import DEADLINE, running
-from tests.peer import Peer
+from tests.raw_stub import RawStub
 from worldforge_jepa_client import AsyncClient
 
 
@@ -20,6 +20,6 @@ async def client(server):
 
 
 @pytest.fixture
-async def peer(server):
-    async with Peer(server) as peer:
-        yield peer
+async def raw_stub(server):
+    async with RawStub(server) as raw_stub:
+        yield raw_stub

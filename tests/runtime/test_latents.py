@@ -4,53 +4,53 @@ import numpy as np
 import pytest
 
 from tests.in_process import DEADLINE
-from tests.peer import a_scene
+from tests.raw_stub import a_scene
 from tests.scenes import candidates
 from worldforge_jepa_client import wire
 from worldforge_jepa_client.contract.types import Scene, UnrollCall
 from worldforge_jepa_client.v1 import jepa_pb2
 
 
-async def latents(peer, observation, dtype):
+async def latents(raw_stub, observation, dtype):
     request = wire.encode_request(observation, "", dtype)
-    return wire.latent_frames((await peer.stub.Encode(request, timeout=DEADLINE)).latents)
+    return wire.latent_frames((await raw_stub.stub.Encode(request, timeout=DEADLINE)).latents)
 
 
-async def unrolled(peer, where=None, **changes):
+async def unrolled(raw_stub, where=None, **changes):
     call = UnrollCall(where or a_scene(), candidates(5, 3), actions_are_normalized=False, **changes)
-    responses = peer.stub.Unroll(wire.unroll_request(call), timeout=DEADLINE)
+    responses = raw_stub.stub.Unroll(wire.unroll_request(call), timeout=DEADLINE)
     return {response.step: wire.latent_frames(response.latents) async for response in responses}
 
 
-async def test_encode_gives_latents_in_the_dtype_asked_for(peer):
+async def test_encode_gives_latents_in_the_dtype_asked_for(raw_stub):
     observation = a_scene().observation
-    exact = await latents(peer, observation, "float32")
+    exact = await latents(raw_stub, observation, "float32")
     assert exact.visual.shape == (1, 1, 16, 32)
     assert exact.proprio.shape[:3] == (1, 1, 16)
     for dtype, tolerance in (("float16", 1e-2), ("bfloat16", 1e-1)):
-        rounded = await latents(peer, observation, dtype)
+        rounded = await latents(raw_stub, observation, dtype)
         np.testing.assert_allclose(rounded.visual, exact.visual, atol=tolerance)
     request = wire.encode_request(observation, "", "float32")
     request.dtype = jepa_pb2.DATA_TYPE_INT32
-    assert (await peer.refused(peer.stub.Encode(request, timeout=DEADLINE))).field == "dtype"
+    assert (await raw_stub.refused(raw_stub.stub.Encode(request, timeout=DEADLINE))).field == "dtype"
 
 
-async def test_unroll_streams_every_step_or_those_chosen(server, peer):
-    every = await unrolled(peer)
+async def test_unroll_streams_every_step_or_those_chosen(server, raw_stub):
+    every = await unrolled(raw_stub)
     assert list(every) == [1, 2, 3]
     assert every[3].visual.shape == (5, 1, 16, 32)
     server.model.steps = 0
-    chosen = await unrolled(peer, steps=(2,), samples=(4, 1))
+    chosen = await unrolled(raw_stub, steps=(2,), samples=(4, 1))
     assert list(chosen) == [2]
     np.testing.assert_allclose(chosen[2].visual, every[2].visual[[4, 1]], atol=1e-4)
     assert server.model.steps == 2  # nothing beyond the last step that was asked for
 
 
-async def test_unroll_needs_no_goal_and_takes_a_context(peer):
-    every = await unrolled(peer)
+async def test_unroll_needs_no_goal_and_takes_a_context(raw_stub):
+    every = await unrolled(raw_stub)
     observation_only = Scene(observation=a_scene().observation)
-    for where in (observation_only, await peer.context(a_scene())):
-        np.testing.assert_array_equal((await unrolled(peer, where))[3].visual, every[3].visual)
+    for where in (observation_only, await raw_stub.context(a_scene())):
+        np.testing.assert_array_equal((await unrolled(raw_stub, where))[3].visual, every[3].visual)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ async def test_unroll_needs_no_goal_and_takes_a_context(peer):
         ({"samples": (5,)}, "samples"),
     ],
 )
-async def test_unroll_refuses_what_is_not_there(peer, changes, field):
+async def test_unroll_refuses_what_is_not_there(raw_stub, changes, field):
     call = UnrollCall(a_scene(), candidates(5, 3), **changes)
-    responses = peer.stub.Unroll(wire.unroll_request(call), timeout=DEADLINE)
-    assert (await peer.refused(responses.read())).field == field
+    responses = raw_stub.stub.Unroll(wire.unroll_request(call), timeout=DEADLINE)
+    assert (await raw_stub.refused(responses.read())).field == field

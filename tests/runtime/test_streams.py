@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.in_process import DEADLINE, Stop
-from tests.peer import RAW, Stream, a_scene
+from tests.raw_stub import RAW, Stream, a_scene
 from tests.scenes import candidates, scene
 from worldforge_jepa_client import wire
 from worldforge_jepa_client.contract.types import Scene
@@ -15,10 +15,10 @@ from worldforge_jepa_client.inputs.build import build_scene
 from worldforge_jepa_client.v1 import jepa_pb2
 
 
-async def test_a_stream_scores_as_unary_calls_do_and_encodes_its_scene_once(server, peer):
-    expected = [await peer.score(a_scene(), seed=seed) for seed in range(4)]
+async def test_a_stream_scores_as_unary_calls_do_and_encodes_its_scene_once(server, raw_stub):
+    expected = [await raw_stub.score(a_scene(), seed=seed) for seed in range(4)]
     server.model.encoded = 0
-    stream = Stream(peer)
+    stream = Stream(raw_stub)
     assert await stream.ask(a_scene(start=(15.0, 15.0))) is None
     assert server.model.encoded == 1
     await stream.ask(a_scene())
@@ -27,9 +27,9 @@ async def test_a_stream_scores_as_unary_calls_do_and_encodes_its_scene_once(serv
     assert server.model.encoded == 1
 
 
-async def test_answers_come_in_order_when_requests_run_ahead(peer):
-    expected = [await peer.score(a_scene(), seed=seed, samples=seed + 1) for seed in range(8)]
-    stream = Stream(peer)
+async def test_answers_come_in_order_when_requests_run_ahead(raw_stub):
+    expected = [await raw_stub.score(a_scene(), seed=seed, samples=seed + 1) for seed in range(8)]
+    stream = Stream(raw_stub)
     await stream.send(a_scene(), seed=0, samples=1)
     for seed in range(1, 8):
         await stream.send(seed=seed, samples=seed + 1)
@@ -37,8 +37,8 @@ async def test_answers_come_in_order_when_requests_run_ahead(peer):
         np.testing.assert_array_equal(await stream.receive(), scores)
 
 
-async def test_a_refused_message_changes_nothing_and_the_stream_goes_on(peer):
-    stream = Stream(peer)
+async def test_a_refused_message_changes_nothing_and_the_stream_goes_on(raw_stub):
+    stream = Stream(raw_stub)
     assert (await stream.ask(seed=0)).reason == "NO_SCENE"
     good = await stream.ask(a_scene(), seed=0)
     wrong_goal = build_scene(scene()["observation"], np.zeros((1, 1, 4, 8, 8), np.uint8), None)
@@ -50,8 +50,8 @@ async def test_a_refused_message_changes_nothing_and_the_stream_goes_on(peer):
     np.testing.assert_array_equal(await stream.ask(seed=0), good)
 
 
-async def test_bytes_that_are_no_message_get_an_error_in_the_stream(peer):
-    call = peer.channel.stream_stream("/worldforge.jepa.v1.WorldModelService/ScoreStream")(timeout=DEADLINE)
+async def test_bytes_that_are_no_message_get_an_error_in_the_stream(raw_stub):
+    call = raw_stub.channel.stream_stream("/worldforge.jepa.v1.WorldModelService/ScoreStream")(timeout=DEADLINE)
     await call.write(b"\xff\xff\xff")
     response = jepa_pb2.ScoreStreamResponse.FromString(await call.read())
     assert response.error.reason == "MALFORMED_MESSAGE"
@@ -59,28 +59,28 @@ async def test_bytes_that_are_no_message_get_an_error_in_the_stream(peer):
     assert len(jepa_pb2.ScoreStreamResponse.FromString(await call.read()).score.scores) == 4
 
 
-async def test_a_goal_or_observation_is_replaced_in_mid_stream(server, peer):
-    stream = Stream(peer)
+async def test_a_goal_or_observation_is_replaced_in_mid_stream(server, raw_stub):
+    stream = Stream(raw_stub)
     await stream.ask(a_scene(), seed=0)
     goal = a_scene(goal=(20.0, 40.0)).goal
     await stream.send(Scene(goal=goal), seed=1)
-    np.testing.assert_array_equal(await stream.receive(), await peer.score(a_scene(goal=(20.0, 40.0)), seed=1))
+    np.testing.assert_array_equal(await stream.receive(), await raw_stub.score(a_scene(goal=(20.0, 40.0)), seed=1))
     observation = a_scene(start=(10.0, 50.0)).observation
     await stream.send(Scene(observation=observation), seed=2)
-    expected = await peer.score(a_scene(start=(10.0, 50.0), goal=(20.0, 40.0)), seed=2)
+    expected = await raw_stub.score(a_scene(start=(10.0, 50.0), goal=(20.0, 40.0)), seed=2)
     np.testing.assert_array_equal(await stream.receive(), expected)
 
 
-async def test_a_draining_server_ends_idle_streams_with_a_status(server, peer):
-    stream = Stream(peer)
+async def test_a_draining_server_ends_idle_streams_with_a_status(server, raw_stub):
+    stream = Stream(raw_stub)
     await stream.ask(a_scene(), seed=0)
     server.servicer.drain()
     assert await stream._call.code() is grpc.StatusCode.UNAVAILABLE
 
 
-async def test_a_client_that_sends_faster_than_the_model_scores_is_slowed(server, peer):
+async def test_a_client_that_sends_faster_than_the_model_scores_is_slowed(server, raw_stub):
     count, stop = 600, Stop(server.model)
-    stream = Stream(peer)
+    stream = Stream(raw_stub)
 
     async def send_all():
         await stream.send(a_scene(), seed=0, samples=300, horizon=6)

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.addresses import dead_target, silent_target  # noqa: F401
 from tests.provider_calls import PATIENCE, info_of
-from tests.targets import dead_target, silent_target  # noqa: F401
 from worldforge_jepa_client.provider import make_provider
 
 try:

@@ -23,7 +23,8 @@ from worldforge_jepa_client.contract.spec import ModelSpec
 from worldforge_jepa_client.contract.validate import check_normalizable
 from worldforge_jepa_client.errors import FailedPreconditionError, invalid
 from worldforge_jepa_client.inputs.arrays import as_array
-from worldforge_jepa_client.inputs.scalars import as_number
+from worldforge_jepa_client.inputs.scalars import as_float
+from worldforge_jepa_client.reasons import Reason
 
 _Action = TypeVar("_Action")
 
@@ -97,7 +98,7 @@ class ActionMapping:
         with np.errstate(over="ignore"):
             packed = steps.astype(np.float32).reshape(1, len(plans), length // self._spec.frameskip, -1)
         if not np.isfinite(packed).all():
-            raise invalid("plans", "hold numbers beyond float32", "NON_FINITE")
+            raise invalid("plans", "hold numbers beyond float32", Reason.NON_FINITE)
         return packed
 
     def _steps(self, candidates: object) -> NDArray[np.float64]:
@@ -105,9 +106,11 @@ class ActionMapping:
         array = as_array(candidates, "candidates", rank=4)
         expected = self._spec.action_dim
         if array.shape[0] != 1 or array.shape[-1] != expected:
-            raise invalid("candidates", f"has shape {array.shape}; expected (1, S, H, {expected})", "INVALID_SHAPE")
+            raise invalid(
+                "candidates", f"has shape {array.shape}; expected (1, S, H, {expected})", Reason.INVALID_SHAPE
+            )
         if not np.isfinite(array).all():
-            raise invalid("candidates", "holds NaN or infinite values; expected finite numbers", "NON_FINITE")
+            raise invalid("candidates", "holds NaN or infinite values; expected finite numbers", Reason.NON_FINITE)
         return array.astype(np.float64).reshape(array.shape[1], -1, self._spec.raw_action_dim)
 
     def _statistics(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -121,16 +124,16 @@ class ActionMapping:
         if not length or length % self._spec.frameskip:
             got = ", ".join(str(len(plan)) for plan in plans[:8]) or "no"
             expected = f"equally many in each, a multiple of {self._spec.frameskip}"
-            raise invalid("plans", f"have {got} actions; expected {expected}", "INVALID_SHAPE")
+            raise invalid("plans", f"have {got} actions; expected {expected}", Reason.INVALID_SHAPE)
         return length
 
     def _values(self, action: object, where: str) -> list[float]:
         kind, parameters = _parts(action, where)
         if kind != self.family.name:
-            raise invalid(where, f"is of kind {kind!r}; expected {self.family.name!r}", "INVALID_VALUE")
+            raise invalid(where, f"is of kind {kind!r}; expected {self.family.name!r}", Reason.INVALID_VALUE)
         if set(parameters) != set(self._names):
             got = ", ".join(map(str, parameters)) or "no parameters"
-            raise invalid(where, f"has {got}; expected {', '.join(self._names)}", "UNKNOWN_FIELD")
+            raise invalid(where, f"has {got}; expected {', '.join(self._names)}", Reason.UNKNOWN_FIELD)
         return [_number(parameters[name], f"{where}.{name}") for name in self._names]
 
 
@@ -139,12 +142,12 @@ def _family(spec: ModelSpec) -> TaskFamily:
     if family is None:
         raise FailedPreconditionError(
             f"model {spec.name} publishes the environment {spec.environment!r}; known: {', '.join(FAMILIES)}",
-            reason="UNKNOWN_ENVIRONMENT",
+            reason=Reason.UNKNOWN_ENVIRONMENT,
         )
     if len(family.fields) != spec.raw_action_dim:
         raise FailedPreconditionError(
             f"model {spec.name} takes {spec.raw_action_dim} numbers an action; {family.name} has {len(family.fields)}",
-            reason="OTHER_ACTIONS",
+            reason=Reason.OTHER_ACTIONS,
         )
     return family
 
@@ -156,12 +159,12 @@ def _parts(action: object, where: str) -> tuple[object, Mapping[str, Any]]:
     else:
         kind, parameters = getattr(action, "kind", None), getattr(action, "parameters", None)
     if not isinstance(parameters, Mapping):
-        raise invalid(where, f"is {action!r}; expected an Action or its JSON", "INVALID_TYPE")
+        raise invalid(where, f"is {action!r}; expected an Action or its JSON", Reason.INVALID_TYPE)
     return kind, parameters
 
 
 def _number(value: object, where: str) -> float:
-    number = as_number(value, where)
+    number = as_float(value, where)
     if not math.isfinite(number):
-        raise invalid(where, f"is {value!r}; expected a finite number", "INVALID_VALUE")
+        raise invalid(where, f"is {value!r}; expected a finite number", Reason.INVALID_VALUE)
     return number

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-FREE = -1
+DYNAMIC = -1
 """A dimension of a `TensorSpec` shape that may take any positive size."""
 
 FLOATS = ("float32", "float64", "float16", "bfloat16")
@@ -26,7 +26,7 @@ class Objective(str, Enum):
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """The tensors a field accepts: a shape with `FREE` dimensions, dtypes, and a closed value range if any."""
+    """The tensors a field accepts: a shape with `DYNAMIC` dimensions, dtypes, and a closed value range if any."""
 
     shape: tuple[int, ...]
     dtypes: tuple[str, ...]
@@ -99,8 +99,8 @@ class ModelSpec:
 
     Tensors on the wire: visual (1, T, 3, height, width), proprio (1, T, P) raw, action_history (1, T-1, A),
     action_candidates (1, S, H, A). An action packs `frameskip` raw actions, frame-major:
-    A = `action_dim` = `frameskip` * `raw_action_dim`, `FREE` where the model does not say. `proprio` is None where the
-    model takes none. The central square of a frame is resized to `image_size` px. What is not known of a model is
+    A = `action_dim` = `frameskip` * `raw_action_dim`, `DYNAMIC` where the model does not say. `proprio` is None where
+    the model takes none. The central square of a frame is resized to `image_size` px. What is not known of a model is
     empty, 0 or None.
     """
 
@@ -140,9 +140,9 @@ class ModelSpec:
     @property
     def action_candidates(self) -> TensorSpec:
         """Candidates (1, S, H, A)."""
-        return TensorSpec((1, FREE, FREE, self.action_dim), FLOATS)
+        return TensorSpec((1, DYNAMIC, DYNAMIC, self.action_dim), FLOATS)
 
     @property
     def action_history(self) -> TensorSpec:
         """Past actions (1, T-1, A): entry i was taken at context frame i."""
-        return TensorSpec((1, FREE, self.action_dim), FLOATS)
+        return TensorSpec((1, DYNAMIC, self.action_dim), FLOATS)

@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worldforge_jepa_client.contract.dtypes import dtype_name
-from worldforge_jepa_client.contract.spec import FREE, ModelSpec, TensorSpec
+from worldforge_jepa_client.contract.spec import DYNAMIC, ModelSpec, TensorSpec
 from worldforge_jepa_client.contract.types import Observation, PlanCall, Scene, ScoreCall, ScoreOptions, UnrollCall
 from worldforge_jepa_client.errors import FailedPreconditionError, InvalidArgumentError, OutOfRangeError, invalid
 from worldforge_jepa_client.planning import Arrays, HostArrays, Planner, make_planner
+from worldforge_jepa_client.reasons import Reason
 
 
 def check_score_call(call: ScoreCall, spec: ModelSpec) -> None:
@@ -59,10 +60,10 @@ def planner_for(call: PlanCall, spec: ModelSpec, arrays: Callable[..., Arrays] =
         FailedPreconditionError: the model does not say what actions it takes.
     """
     told = call.planner
-    if spec.action_dim == FREE:
+    if spec.action_dim == DYNAMIC:
         raise FailedPreconditionError(
             f"{spec.name} does not say how many entries an action has; score candidates of your own",
-            reason="NO_ACTION_DIM",
+            reason=Reason.NO_ACTION_DIM,
             field="model",
         )
     try:
@@ -77,7 +78,7 @@ def planner_for(call: PlanCall, spec: ModelSpec, arrays: Callable[..., Arrays] =
             arrays=arrays,
         )
     except (TypeError, ValueError) as error:
-        raise invalid("planner", str(error), "INVALID_PLANNER") from error
+        raise invalid("planner", str(error), Reason.INVALID_PLANNER) from error
     _check_plan_limits(planner.samples, planner.horizon, spec)
     return planner
 
@@ -85,12 +86,12 @@ def planner_for(call: PlanCall, spec: ModelSpec, arrays: Callable[..., Arrays] =
 def check_scene(scene: Scene, spec: ModelSpec, *, needs_goal: bool = True) -> None:
     """Check a scene; the goal's proprio may be missing, whether it is needed depends on the options."""
     if scene.observation is None:
-        raise invalid("context.observation", "is missing", "MISSING_FIELD")
+        raise invalid("context.observation", "is missing", Reason.MISSING_FIELD)
     check_observation(scene.observation, spec, "context.observation")
     if scene.goal is not None:
         check_observation(scene.goal, spec, "context.goal", needs_proprio=False)
     elif needs_goal:
-        raise invalid("context.goal", "is missing", "MISSING_FIELD")
+        raise invalid("context.goal", "is missing", Reason.MISSING_FIELD)
     _check_history(scene.action_history, scene.observation.visual.shape[1], spec)
 
 
@@ -98,9 +99,9 @@ def check_options(options: ScoreOptions, spec: ModelSpec) -> None:
     """Check how a model is asked to score."""
     weight = proprio_weight(options, spec)
     if not (math.isfinite(weight) and weight >= 0):
-        raise invalid("options.proprio_weight", f"is {weight}; expected a finite number >= 0", "INVALID_VALUE")
+        raise invalid("options.proprio_weight", f"is {weight}; expected a finite number >= 0", Reason.INVALID_VALUE)
     if weight > 0 and spec.proprio is None:
-        raise invalid("options.proprio_weight", f"is {weight}; model {spec.name} has no proprio", "INVALID_VALUE")
+        raise invalid("options.proprio_weight", f"is {weight}; model {spec.name} has no proprio", Reason.INVALID_VALUE)
     check_normalizable(options.actions_are_normalized, spec)
 
 
@@ -109,7 +110,7 @@ def check_normalizable(actions_are_normalized: bool, spec: ModelSpec) -> None:
     if not actions_are_normalized and spec.normalization is None:
         raise FailedPreconditionError(
             f"model {spec.name} has no action statistics to normalize raw actions with",
-            reason="NO_ACTION_NORMALIZATION",
+            reason=Reason.NO_ACTION_NORMALIZATION,
             field="options.actions_are_normalized",
         )
 
@@ -117,14 +118,14 @@ def check_normalizable(actions_are_normalized: bool, spec: ModelSpec) -> None:
 def check_extra_info(extra_info: object) -> None:
     """Check what models with a scoring method of their own are told: a JSON object whose keys say something."""
     if not isinstance(extra_info, Mapping):
-        raise invalid("extra_info", f"is a {type(extra_info).__name__}; expected an object", "INVALID_TYPE")
+        raise invalid("extra_info", f"is a {type(extra_info).__name__}; expected an object", Reason.INVALID_TYPE)
     for key, value in extra_info.items():
         if not isinstance(key, str) or not key.strip():
-            raise invalid("extra_info", f"has the key {key!r}; expected non-empty strings", "INVALID_KEY")
+            raise invalid("extra_info", f"has the key {key!r}; expected non-empty strings", Reason.INVALID_TYPE)
         try:
             json.dumps(value, allow_nan=False)
         except (TypeError, ValueError, RecursionError) as error:
-            raise invalid(f"extra_info.{key}", f"is not JSON: {error}", "NOT_JSON") from error
+            raise invalid(f"extra_info.{key}", f"is not JSON: {error}", Reason.NOT_JSON) from error
 
 
 def check_candidates(candidates: NDArray[Any], spec: ModelSpec) -> None:
@@ -152,10 +153,12 @@ def check_selection(call: UnrollCall) -> None:
     """Check the steps and candidates that an unroll is asked for."""
     _, samples, horizon, _ = call.action_candidates.shape
     if list(call.steps) != sorted(set(call.steps)) or not all(1 <= step <= horizon for step in call.steps):
-        raise invalid("steps", f"is {list(call.steps)}; expected rising steps from 1 to {horizon}", "INVALID_VALUE")
+        raise invalid(
+            "steps", f"is {list(call.steps)}; expected rising steps from 1 to {horizon}", Reason.INVALID_VALUE
+        )
     if not all(0 <= sample < samples for sample in call.samples):
         raise invalid(
-            "samples", f"is {list(call.samples)}; expected candidates from 0 to {samples - 1}", "INVALID_VALUE"
+            "samples", f"is {list(call.samples)}; expected candidates from 0 to {samples - 1}", Reason.INVALID_VALUE
         )
 
 
@@ -179,18 +182,22 @@ def check_observation(observation: Observation, spec: ModelSpec, field: str, *, 
     _check_limit(f"{field}.visual", "frames", frames, spec.limits.max_context_frames)
     if spec.proprio is None:
         if proprio is not None:
-            raise invalid(f"{field}.proprio", f"is set; model {spec.name} takes none", "UNEXPECTED_FIELD")
+            raise invalid(f"{field}.proprio", f"is set; model {spec.name} takes none", Reason.UNEXPECTED_FIELD)
     elif proprio is not None:
         _check_tensor(proprio, spec.proprio, f"{field}.proprio")
         if proprio.shape[1] != frames:
-            raise invalid(f"{field}.proprio", f"has {proprio.shape[1]} frames; visual has {frames}", "SHAPE_MISMATCH")
+            raise invalid(
+                f"{field}.proprio", f"has {proprio.shape[1]} frames; visual has {frames}", Reason.INVALID_SHAPE
+            )
     elif needs_proprio:
         raise _missing_proprio(field, spec)
 
 
 def _missing_proprio(field: str, spec: ModelSpec) -> InvalidArgumentError:
     expected = _shape_text(spec.proprio.shape) if spec.proprio else "none"
-    return invalid(f"{field}.proprio", f"is missing; model {spec.name} needs raw proprio {expected}", "MISSING_FIELD")
+    return invalid(
+        f"{field}.proprio", f"is missing; model {spec.name} needs raw proprio {expected}", Reason.MISSING_FIELD
+    )
 
 
 def _check_history(history: NDArray[Any] | None, frames: int, spec: ModelSpec) -> None:
@@ -200,29 +207,30 @@ def _check_history(history: NDArray[Any] | None, frames: int, spec: ModelSpec) -
             raise invalid(
                 field,
                 f"is missing; {frames} observation frames need the {frames - 1} actions between them",
-                "MISSING_FIELD",
+                Reason.MISSING_FIELD,
             )
         return
     if frames == 1:
-        raise invalid(field, "is set; one observation frame has no action before it", "UNEXPECTED_FIELD")
+        raise invalid(field, "is set; one observation frame has no action before it", Reason.UNEXPECTED_FIELD)
     _check_tensor(history, spec.action_history, field)
     if history.shape[1] != frames - 1:
         raise invalid(
             field,
             f"has {history.shape[1]} actions; {frames} observation frames need {frames - 1}",
-            "SHAPE_MISMATCH",
+            Reason.INVALID_SHAPE,
         )
 
 
 def _check_tensor(array: NDArray[Any], spec: TensorSpec, field: str) -> None:
     name = dtype_name(array.dtype)
     if name not in spec.dtypes:
-        raise invalid(field, f"has dtype {name}; expected {' or '.join(spec.dtypes)}", "INVALID_DTYPE")
+        raise invalid(field, f"has dtype {name}; expected {' or '.join(spec.dtypes)}", Reason.INVALID_DTYPE)
     fits = len(array.shape) == len(spec.shape) and all(
-        got > 0 if expected == FREE else got == expected for got, expected in zip(array.shape, spec.shape, strict=True)
+        got > 0 if expected == DYNAMIC else got == expected
+        for got, expected in zip(array.shape, spec.shape, strict=True)
     )
     if not fits:
-        raise invalid(field, f"has shape {array.shape}; expected {_shape_text(spec.shape)}", "INVALID_SHAPE")
+        raise invalid(field, f"has shape {array.shape}; expected {_shape_text(spec.shape)}", Reason.INVALID_SHAPE)
     if array.dtype.kind != "f":
         return
     if name == "float64":
@@ -230,12 +238,14 @@ def _check_tensor(array: NDArray[Any], spec: TensorSpec, field: str) -> None:
             array = array.astype(np.float32)  # as models compute, to whom more than that is infinite
     low, high = float(array.min()), float(array.max())  # NaN if any value is
     if not (math.isfinite(low) and math.isfinite(high)):
-        raise invalid(field, "holds NaN or infinite values; expected finite numbers", "NON_FINITE")
+        raise invalid(field, "holds NaN or infinite values; expected finite numbers", Reason.NON_FINITE)
     if spec.value_range is None:
         return
     least, most = spec.value_range
     if low < least or high > most:
-        raise invalid(field, f"has values from {low:g} to {high:g}; expected {least:g} to {most:g}", "INVALID_VALUE")
+        raise invalid(
+            field, f"has values from {low:g} to {high:g}; expected {least:g} to {most:g}", Reason.INVALID_VALUE
+        )
 
 
 def _check_pixel_range(visual: NDArray[Any], field: str) -> None:
@@ -247,15 +257,15 @@ def _check_pixel_range(visual: NDArray[Any], field: str) -> None:
             raise invalid(
                 field,
                 f"has a frame with no value above {most:g}; expected 0 to 255, this looks scaled to 0..1",
-                "INVALID_VALUE",
+                Reason.INVALID_VALUE,
             )
 
 
 def _check_limit(field: str, what: str, got: int, most: int) -> None:
     """Refuse more than a published limit."""
     if got > most:
-        raise OutOfRangeError(f"has {got} {what}; the limit is {most}", reason="LIMIT_EXCEEDED", field=field)
+        raise OutOfRangeError(f"has {got} {what}; the limit is {most}", reason=Reason.LIMIT_EXCEEDED, field=field)
 
 
 def _shape_text(shape: tuple[int, ...]) -> str:
-    return f"({', '.join('any' if size == FREE else str(size) for size in shape)})"
+    return f"({', '.join('any' if size == DYNAMIC else str(size) for size in shape)})"

@@ -20,14 +20,15 @@ from worldforge_jepa_client.inputs.keywords import (
     UnrollKeywords,
     check_keywords,
 )
-from worldforge_jepa_client.inputs.scalars import as_boolean, as_name, as_number, as_whole, as_wholes
+from worldforge_jepa_client.inputs.scalars import as_bool, as_float, as_int, as_ints, as_str
 from worldforge_jepa_client.planning import Method, PlannerOptions
+from worldforge_jepa_client.reasons import Reason
 
 _PLANNER_TYPES: dict[str, Callable[[Any, str], Any]] = {
-    **dict.fromkeys(("horizon", "iterations", "samples", "elites"), as_whole),
+    **dict.fromkeys(("horizon", "iterations", "samples", "elites"), as_int),
     **dict.fromkeys(("initial_std", "min_std", "low", "high"), partial(as_array, rank=0)),
-    **dict.fromkeys(("momentum", "temperature", "prior_fraction"), as_number),
-    "keep_best": as_boolean,
+    **dict.fromkeys(("momentum", "temperature", "prior_fraction"), as_float),
+    "keep_best": as_bool,
 }
 """What converts each field of `PlannerOptions`."""
 
@@ -57,8 +58,8 @@ def build_unroll_call(scene: Scene | str, action_candidates: object, keywords: U
         action_candidates=as_array(action_candidates, "action_candidates", rank=4),
         model=keywords.get("model", ""),
         actions_are_normalized=_are_normalized(keywords),
-        steps=as_wholes(keywords.get("steps", ()), "steps"),
-        samples=as_wholes(keywords.get("samples", ()), "samples"),
+        steps=as_ints(keywords.get("steps", ()), "steps"),
+        samples=as_ints(keywords.get("samples", ()), "samples"),
         dtype=keywords.get("dtype", "float32"),
     )
 
@@ -69,11 +70,11 @@ def build_plan_call(scene: Scene | str, keywords: PlanKeywords) -> PlanCall:
     initial_mean = keywords.get("initial_mean")
     return PlanCall(
         scene=scene,
-        method=cast("Method", as_name(keywords.get("method", "cem"), "method")),
+        method=cast("Method", as_str(keywords.get("method", "cem"), "method")),
         planner=_planner_options(keywords),
         initial_mean=None if initial_mean is None else as_array(initial_mean, "initial_mean", rank=2),
-        seed=as_whole(keywords.get("seed", 0), "seed", least=0, most=2**64 - 1),
-        on_device=as_boolean(keywords.get("on_device", False), "on_device"),
+        seed=as_int(keywords.get("seed", 0), "seed", least=0, most=2**64 - 1),
+        on_device=as_bool(keywords.get("on_device", False), "on_device"),
         model=keywords.get("model", ""),
         options=build_options(keywords),
     )
@@ -102,14 +103,14 @@ def build_named_scene(
         raise invalid(
             "context",
             "is set, and so is observation, goal or action_history; expected one way to give the scene",
-            "AMBIGUOUS_SCENE",
+            Reason.CONFLICTING_FIELDS,
         )
     return context_id(context)
 
 
 def context_id(context: Context | str) -> str:
     """Return the id of a context, which may be given itself."""
-    return as_name(context.id if isinstance(context, Context) else context, "context")
+    return as_str(context.id if isinstance(context, Context) else context, "context")
 
 
 def build_options(keywords: OptionKeywords) -> ScoreOptions:
@@ -117,7 +118,7 @@ def build_options(keywords: OptionKeywords) -> ScoreOptions:
     weight = keywords.get("proprio_weight")
     return ScoreOptions(
         _objective(keywords.get("objective")),
-        None if weight is None else as_number(weight, "options.proprio_weight"),
+        None if weight is None else as_float(weight, "options.proprio_weight"),
         _are_normalized(keywords),
     )
 
@@ -138,7 +139,7 @@ def _planner_options(keywords: Mapping[str, Any]) -> PlannerOptions:
 
 
 def _are_normalized(keywords: Mapping[str, Any]) -> bool:
-    return as_boolean(keywords.get("actions_are_normalized", True), "options.actions_are_normalized")
+    return as_bool(keywords.get("actions_are_normalized", True), "options.actions_are_normalized")
 
 
 def _objective(value: object) -> Objective | None:
@@ -150,5 +151,5 @@ def _objective(value: object) -> Objective | None:
         raise invalid(
             "options.objective",
             f"is {value!r}; expected one of {', '.join(item.value for item in Objective)}",
-            "UNKNOWN_OBJECTIVE",
+            Reason.UNKNOWN_OBJECTIVE,
         ) from None

@@ -9,49 +9,50 @@ from typing import Any
 import numpy as np
 
 from worldforge_jepa_client.errors import invalid
+from worldforge_jepa_client.reasons import Reason
 
 
-def as_boolean(value: object, field: str) -> bool:
+def as_bool(value: object, field: str) -> bool:
     """Return True or False; InvalidArgumentError for anything else, which might mean the opposite of its truth."""
     if not isinstance(value, bool | np.bool_):
-        raise invalid(field, f"is {value!r}; expected true or false", "INVALID_TYPE")
+        raise invalid(field, f"is {value!r}; expected true or false", Reason.INVALID_TYPE)
     return bool(value)
 
 
-def as_name(value: object, field: str) -> str:
+def as_str(value: object, field: str) -> str:
     """Return a string, the empty one for None; InvalidArgumentError for anything else."""
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise invalid(field, f"is {value!r}; expected a string", "INVALID_TYPE")
+        raise invalid(field, f"is {value!r}; expected a string", Reason.INVALID_TYPE)
     return value
 
 
-def as_number(value: object, field: str) -> float:
+def as_float(value: object, field: str) -> float:
     """Return a float, infinite for an integer beyond float; InvalidArgumentError for what is no number."""
     if isinstance(value, bool) or not isinstance(value, Real):
-        raise invalid(field, f"is {value!r}; expected a number", "INVALID_TYPE")
+        raise invalid(field, f"is {value!r}; expected a number", Reason.INVALID_TYPE)
     try:
         return float(value)
     except OverflowError:
         return float("inf")
 
 
-def as_whole(value: Any, field: str, *, least: int = -(2**63), most: int = 2**63 - 1) -> int:
+def as_int(value: Any, field: str, *, least: int = -(2**63), most: int = 2**63 - 1) -> int:
     """Return an int, of any integer type; InvalidArgumentError for anything else, and beyond what the wire holds."""
     try:
         number = operator.index(value)
     except TypeError:
-        raise invalid(field, f"is {value!r}; expected a whole number", "INVALID_TYPE") from None
+        raise invalid(field, f"is {value!r}; expected a whole number", Reason.INVALID_TYPE) from None
     if not least <= number <= most:
-        raise invalid(field, f"is {number}; expected {least} to {most}", "INVALID_VALUE")
+        raise invalid(field, f"is {number}; expected {least} to {most}", Reason.INVALID_VALUE)
     return number
 
 
-def as_wholes(values: Any, field: str) -> tuple[int, ...]:
+def as_ints(values: Any, field: str) -> tuple[int, ...]:
     """Return the ints of any sequence of integers; InvalidArgumentError for anything else."""
     try:
         each = list(values)
     except TypeError:
-        raise invalid(field, f"is {values!r}; expected whole numbers", "INVALID_TYPE") from None
-    return tuple(as_whole(value, field) for value in each)
+        raise invalid(field, f"is {values!r}; expected whole numbers", Reason.INVALID_TYPE) from None
+    return tuple(as_int(value, field) for value in each)

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from worldforge_jepa_client.contract.spec import FREE, ModelSpec
+from worldforge_jepa_client.contract.spec import DYNAMIC, ModelSpec
 from worldforge_jepa_client.contract.types import Scene
 from worldforge_jepa_client.errors import FailedPreconditionError
 from worldforge_jepa_client.inputs.build import build_scene
-from worldforge_jepa_client.inputs.scalars import as_whole
+from worldforge_jepa_client.inputs.scalars import as_int
+from worldforge_jepa_client.reasons import Reason
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -36,10 +37,10 @@ def synthetic_arrays(spec: ModelSpec, *, samples: int, horizon: int, seed: int) 
         FailedPreconditionError: the model does not publish the size of its actions.
     """
     for name, value, least in (("samples", samples, 1), ("horizon", horizon, 1), ("seed", seed, 0)):
-        as_whole(value, name, least=least)
+        as_int(value, name, least=least)
     if spec.action_dim <= 0:
         raise FailedPreconditionError(
-            f"model {spec.name} does not publish the size of its actions", reason="UNKNOWN_ACTION_DIM"
+            f"model {spec.name} does not publish the size of its actions", reason=Reason.NO_ACTION_DIM
         )
     rng = np.random.default_rng(seed)
     frames = min(spec.context_window, spec.limits.max_context_frames)
@@ -69,7 +70,7 @@ def digest(arrays: Arrays) -> str:
 
 
 def _images(spec: ModelSpec, frames: int, rng: np.random.Generator) -> NDArray[np.uint8]:
-    size = [_SIDE if length == FREE else length for length in spec.visual.shape[2:]]
+    size = [_SIDE if length == DYNAMIC else length for length in spec.visual.shape[2:]]
     return rng.integers(0, 256, (1, frames, *size), np.uint8)
 
 

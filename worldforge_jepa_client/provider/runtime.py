@@ -11,6 +11,7 @@ from worldforge_jepa_client.contract.types import Scene, ScoreResult
 from worldforge_jepa_client.errors import JepaError, NotFoundError, invalid
 from worldforge_jepa_client.inputs.build import build_scene
 from worldforge_jepa_client.provider.scene_memory import UNSEEN, SceneMemory, scene_digest
+from worldforge_jepa_client.reasons import Reason
 from worldforge_jepa_client.rpc.channel import default_target, environment
 from worldforge_jepa_client.rpc.client import Client
 
@@ -97,7 +98,7 @@ class GrpcRuntime:
         try:
             return self.client.score(context=context or self._keep(key, scene), **call)
         except NotFoundError as error:
-            if error.reason != "CONTEXT_NOT_FOUND":
+            if error.reason != Reason.CONTEXT_NOT_FOUND:
                 raise
             return self.client.score(context=self._keep(key, scene), **call)
 
@@ -122,7 +123,7 @@ class GrpcRuntime:
 def _score_arguments(info: Mapping[str, Any]) -> tuple[Scene, dict[str, Any]]:
     if not isinstance(info, Mapping):
         raise invalid(
-            "info", f"is a {type(info).__name__}; expected an object with observation and goal", "INVALID_TYPE"
+            "info", f"is a {type(info).__name__}; expected an object with observation and goal", Reason.INVALID_TYPE
         )
     observation, goal = (
         {"visual": info.get(name), "proprio": info.get(f"{name}_proprio")} for name in ("observation", "goal")

@@ -26,7 +26,7 @@ from worldforge_jepa_client.contract.validate import (
     check_unroll_call,
 )
 from worldforge_jepa_client.errors import FailedPreconditionError, InvalidArgumentError, OutOfRangeError
-from worldforge_jepa_client.inputs.scalars import as_name
+from worldforge_jepa_client.inputs.scalars import as_str
 from worldforge_jepa_client.v1 import jepa_pb2
 
 _R = TypeVar("_R")
@@ -81,7 +81,7 @@ def plan_steps(call: PlanCall, specs: Specs) -> Steps[jepa_pb2.PlanRequest]:
 
 def model_steps(name: str) -> Steps[ModelSpec]:
     """Ask for one model's spec."""
-    response = yield "GetModel", jepa_pb2.GetModelRequest(model=as_name(name, "model"))
+    response = yield "GetModel", jepa_pb2.GetModelRequest(model=as_str(name, "model"))
     return wire.model_spec(response.model)
 
 
@@ -101,7 +101,7 @@ def _named_checked_steps(
 
 def checked_steps(model: str, check: Callable[[ModelSpec], None], specs: Specs) -> Steps[None]:
     """Check something against a model's spec; raises what `check` raises."""
-    name = as_name(model, "model")
+    name = as_str(model, "model")
     known = specs.get(name)
     if known is None or not _passes(check, known):
         # Unknown, or perhaps changed by a server restart: ask before refusing.

@@ -14,6 +14,7 @@ from typing import Any
 from worldforge_jepa_client import wire
 from worldforge_jepa_client.contract.types import Scene, ScoreCall, ScoreResult
 from worldforge_jepa_client.errors import CallCancelledError, InternalError, JepaError, UnavailableError
+from worldforge_jepa_client.reasons import Reason
 
 MAX_IN_FLIGHT = 32
 """Requests of one session that may await their answers; more have to wait before they are sent."""
@@ -126,7 +127,7 @@ class Exchange:
         """Send a request; or return the future to wait for first, where too many are in flight."""
         with self._lock:
             if self._closed:
-                raise CallCancelledError("the session is closed", reason="SESSION_CLOSED")
+                raise CallCancelledError("the session is closed", reason=Reason.SESSION_CLOSED)
             line = self._current()
             if len(line.owed) >= MAX_IN_FLIGHT:
                 return line.owed[0].future
@@ -162,7 +163,7 @@ class Exchange:
         with self._lock:
             self._closed = True
             for request in self._take(self._line) if self._line else ():
-                request.settle(CallCancelledError("the session was closed", reason="SESSION_CLOSED"))
+                request.settle(CallCancelledError("the session was closed", reason=Reason.SESSION_CLOSED))
 
     def _current(self) -> Line:
         if self._line is None:

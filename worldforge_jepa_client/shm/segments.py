@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from worldforge_jepa_client.errors import invalid
+from worldforge_jepa_client.reasons import Reason
 from worldforge_jepa_client.wire import tensors
 
 if sys.platform == "linux":
@@ -72,7 +73,7 @@ class Segments:
 
     def __init__(self) -> None:
         if sys.platform != "linux":
-            raise invalid("shared_memory", f"is for Linux; this is {sys.platform}", "SHARED_MEMORY_UNSUPPORTED")
+            raise invalid("shared_memory", f"is for Linux; this is {sys.platform}", Reason.SHARED_MEMORY_UNSUPPORTED)
         sweep()
         self._lock, self._closed = threading.Lock(), False
         self._free: list[Segment] = []

@@ -20,7 +20,7 @@ from google.protobuf.proto import parse_length_prefixed, serialize_length_prefix
 from worldforge_jepa_client import wire
 from worldforge_jepa_client.contract.spec import ModelSpec
 from worldforge_jepa_client.contract.types import PlanCall, Scene, ScoreCall, UnrollCall
-from worldforge_jepa_client.inputs.scalars import as_whole
+from worldforge_jepa_client.inputs.scalars import as_int
 from worldforge_jepa_client.inputs.synthetic import scene_of, synthetic_arrays
 from worldforge_jepa_client.planning import PlannerOptions
 from worldforge_jepa_client.rpc.channel import default_target
@@ -72,7 +72,7 @@ def calldata(spec: ModelSpec, *, samples: int, horizon: int, count: int, seed: i
         InvalidArgumentError: less than one sample, action or request, or a negative seed.
         FailedPreconditionError: the model does not publish the size of its actions.
     """
-    count = as_whole(count, "count", least=1)
+    count = as_int(count, "count", least=1)
     calls = [_score_call(spec, samples, horizon, seed + index) for index in range(count)]
     return {
         "ListModels": [jepa_pb2.ListModelsRequest()],

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 
 from worldforge_jepa_client.errors import UnavailableError
+from worldforge_jepa_client.reasons import Reason
 
 _NEEDS = ("worldforge_jepa_server", "torch", "safetensors", "grpc_health", "grpc_reflection")
 _STOP_SECONDS = 30.0
@@ -32,7 +33,7 @@ def running_server(*flags: str, start_seconds: float = 120.0) -> Iterator[str]:
         raise UnavailableError(
             f"there is no server to start here, {', '.join(missing)} missing: name the target of a running one, or "
             "pip install 'worldforge-jepa[server]'",
-            reason="SERVER_NOT_INSTALLED",
+            reason=Reason.SERVER_NOT_INSTALLED,
         )
     command = [sys.executable, "-m", "worldforge_jepa_server", "--listen", "127.0.0.1:0", "--log-level", "warning"]
     with subprocess.Popen([*command, *flags], stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
@@ -58,7 +59,7 @@ def ready_address(process: subprocess.Popen[str], start_seconds: float) -> str:
         what = (
             f"was not ready within {start_seconds:g} s" if code == -signal.SIGKILL else f"ended with exit code {code}"
         )
-        raise UnavailableError(f"the server {what}; its log says why", reason="SERVER_DID_NOT_START")
+        raise UnavailableError(f"the server {what}; its log says why", reason=Reason.SERVER_DID_NOT_START)
     return ready.removeprefix("serving on ").strip()
 
 

@@ -1,1 +1,1 @@
-"""Stubs generated from protos/worldforge/jepa/v1/jepa.proto by `make proto`."""
+"""Stubs generated from protos/worldforge/jepa/v1/jepa.proto by `make generate`."""

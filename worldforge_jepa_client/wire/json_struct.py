@@ -16,6 +16,7 @@ from google.protobuf.message import DecodeError
 from google.protobuf.struct_pb2 import Struct
 
 from worldforge_jepa_client.errors import invalid
+from worldforge_jepa_client.reasons import Reason
 
 _SMALL = 4096  # bytes; what is larger is not remembered
 
@@ -32,7 +33,7 @@ def fill_struct(struct: Struct, value: Mapping[str, Any], field: str) -> None:
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise _not_json(field, error) from error
     except DecodeError as error:
-        raise invalid(field, "is nested too deep", "NESTED_TOO_DEEP") from error
+        raise invalid(field, "is nested too deep", Reason.NESTED_TOO_DEEP) from error
 
 
 def struct_dict(struct: Struct, field: str) -> dict[str, Any]:
@@ -64,4 +65,4 @@ _remembered_text = lru_cache(maxsize=64)(_to_text)
 
 
 def _not_json(field: str, error: Exception) -> Exception:
-    return invalid(field, f"is not JSON: {error}", "NOT_JSON")
+    return invalid(field, f"is not JSON: {error}", Reason.NOT_JSON)

@@ -8,6 +8,7 @@ from worldforge_jepa_client.contract.types import (
     UnrollCall,
 )
 from worldforge_jepa_client.errors import invalid
+from worldforge_jepa_client.reasons import Reason
 from worldforge_jepa_client.v1 import jepa_pb2
 from worldforge_jepa_client.wire import tensors
 from worldforge_jepa_client.wire.scoring import (
@@ -52,7 +53,7 @@ def latent_dtype(code: int) -> str:
     """
     name = tensors.dtype_name(code) if code else LATENT_DTYPES[0]
     if name not in LATENT_DTYPES:
-        raise invalid("dtype", f"is {name}; expected one of {', '.join(LATENT_DTYPES)}", "INVALID_DTYPE")
+        raise invalid("dtype", f"is {name}; expected one of {', '.join(LATENT_DTYPES)}", Reason.INVALID_DTYPE)
     return name
 
 
@@ -83,5 +84,5 @@ def unroll_call(request: jepa_pb2.UnrollRequest) -> UnrollCall:
 
 def _latent_dtype_code(dtype: str) -> jepa_pb2.DataType:
     if dtype not in LATENT_DTYPES:
-        raise invalid("dtype", f"is {dtype!r}; expected one of {', '.join(LATENT_DTYPES)}", "INVALID_DTYPE")
+        raise invalid("dtype", f"is {dtype!r}; expected one of {', '.join(LATENT_DTYPES)}", Reason.INVALID_DTYPE)
     return tensors.dtype_code(dtype)

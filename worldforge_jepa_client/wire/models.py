@@ -15,6 +15,7 @@ from worldforge_jepa_client.contract.spec import (
     TensorSpec,
 )
 from worldforge_jepa_client.errors import FailedPreconditionError
+from worldforge_jepa_client.reasons import Reason
 from worldforge_jepa_client.v1 import jepa_pb2
 from worldforge_jepa_client.wire import tensors
 from worldforge_jepa_client.wire.scoring import OBJECTIVE_CODES, OBJECTIVES
@@ -90,7 +91,7 @@ def _objective(message: jepa_pb2.Model) -> Objective:
     if message.default_objective not in OBJECTIVES:
         raise FailedPreconditionError(
             f"is {message.default_objective}, which this client does not know: it is older than the server",
-            reason="UNKNOWN_OBJECTIVE",
+            reason=Reason.UNKNOWN_OBJECTIVE,
             field="default_objective",
         )
     return OBJECTIVES[message.default_objective]

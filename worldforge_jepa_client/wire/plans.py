@@ -12,6 +12,7 @@ from worldforge_jepa_client.contract.types import (
 )
 from worldforge_jepa_client.errors import invalid
 from worldforge_jepa_client.planning import Method, PlannerOptions
+from worldforge_jepa_client.reasons import Reason
 from worldforge_jepa_client.v1 import jepa_pb2
 from worldforge_jepa_client.wire import tensors
 from worldforge_jepa_client.wire.scoring import (
@@ -58,7 +59,7 @@ def plan_request(call: PlanCall) -> jepa_pb2.PlanRequest:
         InvalidArgumentError: an unknown method.
     """
     if call.method not in _METHODS:
-        raise invalid("method", f"is {call.method!r}; expected one of {', '.join(_METHODS)}", "UNKNOWN_METHOD")
+        raise invalid("method", f"is {call.method!r}; expected one of {', '.join(_METHODS)}", Reason.INVALID_PLANNER)
     request = jepa_pb2.PlanRequest(
         model=call.model, method=_METHODS[call.method], seed=call.seed, on_device=call.on_device
     )
@@ -84,7 +85,7 @@ def plan_call(request: jepa_pb2.PlanRequest) -> PlanCall:
         InvalidArgumentError: an unknown method, or a malformed tensor.
     """
     if request.method not in _METHOD_NAMES:
-        raise invalid("method", f"is {request.method}; expected one of {', '.join(_METHODS)}", "UNKNOWN_METHOD")
+        raise invalid("method", f"is {request.method}; expected one of {', '.join(_METHODS)}", Reason.INVALID_PLANNER)
     told = request.planner
     scalars: dict[str, Any] = {name: getattr(told, name) for name in _SCALARS if told.HasField(name)}
     per_dim = {name: np.array(getattr(told, name), np.float32) for name in _PER_DIM if getattr(told, name)}

@@ -23,6 +23,7 @@ from worldforge_jepa_client.contract.types import (
     Timing,
 )
 from worldforge_jepa_client.errors import invalid
+from worldforge_jepa_client.reasons import Reason
 from worldforge_jepa_client.v1 import jepa_pb2
 from worldforge_jepa_client.wire import tensors
 from worldforge_jepa_client.wire.json_struct import fill_struct, struct_dict
@@ -75,7 +76,7 @@ def decode_scene_field(request: Any) -> Scene | str:
     """Decode a request's `scene` oneof."""
     kind = request.WhichOneof("scene")
     if kind is None:
-        raise invalid("context", "is missing", "MISSING_FIELD")
+        raise invalid("context", "is missing", Reason.MISSING_FIELD)
     return decode_scene(request.context) if kind == "context" else str(request.context_id)
 
 
@@ -119,7 +120,7 @@ def decode_observation(message: jepa_pb2.Observation, field: str) -> Observation
 def decode_tensor(message: Any, name: str, prefix: str = "") -> NDArray[Any]:
     """Decode a required tensor field of any message; errors name it `prefix` + `name`."""
     if not message.HasField(name):
-        raise invalid(f"{prefix}{name}", "is missing", "MISSING_FIELD")
+        raise invalid(f"{prefix}{name}", "is missing", Reason.MISSING_FIELD)
     return tensors.decode(getattr(message, name), field=f"{prefix}{name}")
 
 
@@ -139,7 +140,7 @@ def decode_options(message: jepa_pb2.ScoreOptions) -> ScoreOptions:
         raise invalid(
             "options.objective",
             f"is {message.objective}; expected one of {', '.join(item.name for item in Objective)}",
-            "UNKNOWN_OBJECTIVE",
+            Reason.UNKNOWN_OBJECTIVE,
         )
     return ScoreOptions(
         objective=OBJECTIVES.get(message.objective),

@@ -11,6 +11,7 @@ from google.rpc.status_pb2 import Status
 from grpc_status import rpc_status
 
 from worldforge_jepa_client.errors import JepaError
+from worldforge_jepa_client.reasons import Reason
 from worldforge_jepa_client.v1 import jepa_pb2
 
 DOMAIN = "worldforge.jepa"
@@ -52,7 +53,7 @@ def from_rpc_error(error: grpc.RpcError, target: str) -> JepaError:
     message = error.details() or code.name
     if code is grpc.StatusCode.CANCELLED and not info.reason:
         code = grpc.StatusCode.UNAVAILABLE
-    by_grpc = "MESSAGE_TOO_LARGE" if code is grpc.StatusCode.RESOURCE_EXHAUSTED else code.name
+    by_grpc = Reason.MESSAGE_TOO_LARGE if code is grpc.StatusCode.RESOURCE_EXHAUSTED else code.name
     return _BY_CODE.get(code, JepaError)(
         message if info.reason else f"{target}: {message}",
         reason=info.reason or by_grpc,

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from worldforge_jepa_client.contract import dtypes
 from worldforge_jepa_client.errors import FailedPreconditionError, invalid
+from worldforge_jepa_client.reasons import Reason
 from worldforge_jepa_client.v1 import jepa_pb2
 
 _NUMPY_DTYPES: dict[str, np.dtype[Any]] = {
@@ -56,7 +57,7 @@ def encode(array: NDArray[Any], message: jepa_pb2.Tensor, *, field: str = "tenso
     """
     name = dtype or dtypes.dtype_name(array.dtype)
     if name not in _CODES:
-        raise invalid(field, f"dtype {name} cannot be sent; expected one of {', '.join(_CODES)}", "UNSUPPORTED_DTYPE")
+        raise invalid(field, f"dtype {name} cannot be sent; expected one of {', '.join(_CODES)}", Reason.INVALID_DTYPE)
     message.dtype = _CODES[name]
     message.shape.extend(array.shape)
     wire = _to_bfloat16(array) if name == "bfloat16" else array.astype(_WIRE_DTYPES[name], copy=False)
@@ -75,7 +76,7 @@ def decode(message: jepa_pb2.Tensor, *, field: str = "tensor") -> NDArray[Any]:
     if message.HasField("shared"):
         raise FailedPreconditionError(
             "is in shared memory, which this server does not read (--shared-memory is off); send it as data",
-            reason="SHARED_MEMORY_OFF",
+            reason=Reason.SHARED_MEMORY_OFF,
             field=field,
         )
     data = message.data
@@ -84,7 +85,7 @@ def decode(message: jepa_pb2.Tensor, *, field: str = "tensor") -> NDArray[Any]:
     if name == "bfloat16":
         return _from_bfloat16(wire)
     if name == "bool" and wire.size and wire.view(np.uint8).max() > 1:
-        raise invalid(field, "bool data holds bytes other than 0 and 1", "INVALID_VALUE")
+        raise invalid(field, "bool data holds bytes other than 0 and 1", Reason.INVALID_VALUE)
     return wire if sys.byteorder == "little" else wire.astype(wire.dtype.newbyteorder("="))
 
 
@@ -99,12 +100,12 @@ def checked_layout(message: jepa_pb2.Tensor, length: int, *, field: str) -> tupl
         raise invalid(
             field,
             f"dtype is {'unset' if not message.dtype else message.dtype}; expected one of {', '.join(_CODES)}",
-            "UNSUPPORTED_DTYPE",
+            Reason.INVALID_DTYPE,
         )
     shape, expected = _checked_shape(message, field), byte_length(message)
     if length != expected:
         raise invalid(
-            field, f"data has {length} bytes; shape {shape} of {name} needs {expected}", "DATA_LENGTH_MISMATCH"
+            field, f"data has {length} bytes; shape {shape} of {name} needs {expected}", Reason.DATA_LENGTH_MISMATCH
         )
     return name, shape
 
@@ -132,7 +133,7 @@ def _checked_shape(message: jepa_pb2.Tensor, field: str) -> tuple[int, ...]:
         problem = f"is {list(shape)}; every dimension must be from 0 to {_MAX_DIM}"
     else:
         return shape
-    raise invalid(field, f"shape {problem}", "INVALID_SHAPE")
+    raise invalid(field, f"shape {problem}", Reason.INVALID_SHAPE)
 
 
 def _to_bfloat16(array: NDArray[Any]) -> NDArray[np.uint16]:

@@ -14,7 +14,7 @@ from torch import Tensor
 from worldforge_jepa_client.contract.types import Observation as ObservationArrays
 from worldforge_jepa_client.contract.types import Scene
 from worldforge_jepa_server.device.cache import Cache
-from worldforge_jepa_server.models.contract import Latents, Observation, SelfScoringModel, ServedModel
+from worldforge_jepa_server.models.contract import Latents, Observation, ScoringModel, ServedModel
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def frames_kept(model: ServedModel, scene: Scene) -> int:
     """How many of a scene's frames count: those that the model looks back on, or may, if it scores by itself."""
     assert scene.observation is not None
     frames = len(scene.observation.visual[0])
-    return frames if isinstance(model, SelfScoringModel) else min(frames, model.spec.context_window)
+    return frames if isinstance(model, ScoringModel) else min(frames, model.spec.context_window)
 
 
 def _newest(frames: ObservationArrays, count: int) -> ObservationArrays:

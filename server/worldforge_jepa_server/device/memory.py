@@ -12,6 +12,7 @@ from torch import Tensor, UntypedStorage
 from torch.overrides import TorchFunctionMode
 
 from worldforge_jepa_client.errors import ResourceExhaustedError
+from worldforge_jepa_client.reasons import Reason
 
 # An allocator holds on to what it had to give out in other sizes. On the CPU, with glibc's: up to 2.3, measured.
 _HELD = 2.5
@@ -69,7 +70,9 @@ def device_memory() -> Iterator[None]:
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-        raise ResourceExhaustedError("the device has no memory left for this call", reason="OUT_OF_MEMORY") from error
+        raise ResourceExhaustedError(
+            "the device has no memory left for this call", reason=Reason.OUT_OF_MEMORY
+        ) from error
 
 
 def release(device: str) -> None:

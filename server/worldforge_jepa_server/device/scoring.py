@@ -17,11 +17,12 @@ from worldforge_jepa_client.contract.spec import Objective
 from worldforge_jepa_client.contract.types import ScoreOptions
 from worldforge_jepa_client.contract.validate import proprio_weight
 from worldforge_jepa_client.errors import CallCancelledError, InternalError
+from worldforge_jepa_client.reasons import Reason
 from worldforge_jepa_server.device.batching import Rollout, chunks, gather, split
 from worldforge_jepa_server.device.clock import Clock
 from worldforge_jepa_server.device.encoding import EncodedScene
 from worldforge_jepa_server.device.memory import device_memory
-from worldforge_jepa_server.models.contract import Latents, Question, SelfScoringModel, ServedModel, WorldModel
+from worldforge_jepa_server.models.contract import Latents, ScoreQuery, ScoringModel, ServedModel, WorldModel
 
 
 class Flag(Protocol):
@@ -120,12 +121,12 @@ def check_finite(scores: Tensor) -> None:
     broken = len(scores) - np.count_nonzero(np.isfinite(scores.numpy(force=True)))
     if broken:
         raise InternalError(
-            f"the model gave {broken} of {len(scores)} scores as NaN or infinite", reason="NON_FINITE_SCORES"
+            f"the model gave {broken} of {len(scores)} scores as NaN or infinite", reason=Reason.NON_FINITE_SCORES
         )
 
 
-def own_scores(
-    model: SelfScoringModel, scene: EncodedScene, actions: Tensor, options: ScoreOptions, extra_info: Mapping[str, Any]
+def model_scores(
+    model: ScoringModel, scene: EncodedScene, actions: Tensor, options: ScoreOptions, extra_info: Mapping[str, Any]
 ) -> Scored:
     """Ask a model for its own scores of normalized `actions` [S, H, A], all at once; the scene has its goal.
 
@@ -139,7 +140,7 @@ def own_scores(
     if scene.action_history is not None:
         history = to_actions(model, scene.action_history, options.actions_are_normalized)
     with device_memory():
-        own = model.score(Question(scene.start, scene.goal, history, actions.unsqueeze(0), options, extra_info))
+        own = model.score(ScoreQuery(scene.start, scene.goal, history, actions.unsqueeze(0), options, extra_info))
     metadata = {"score_units": "model_score", **own.metadata}
     return Scored(torch.from_numpy(own.scores), metadata, clock.lap(), 0.0, own.lower_is_better, own.best_index)
 
@@ -201,7 +202,8 @@ def distance(predicted: Latents, goal: Latents, objective: Objective, proprio_we
         return score
     if predicted.proprio is None or goal.proprio is None:
         raise InternalError(
-            f"proprio_weight is {proprio_weight}, but the model gave latents without proprio", reason="INVALID_LATENTS"
+            f"proprio_weight is {proprio_weight}, but the model gave latents without proprio",
+            reason=Reason.INVALID_LATENTS,
         )
     return score + proprio_weight * _feature_distance(predicted.proprio[:, -1], goal.proprio[:, -1], objective)
 
@@ -210,7 +212,8 @@ def _feature_distance(predicted: Tensor, goal: Tensor, objective: Objective) -> 
     predicted, goal = predicted.flatten(1).float(), goal.flatten(1).float()
     if predicted.shape[1] != goal.shape[1]:  # torch would repeat a single one
         raise InternalError(
-            f"the model predicted {predicted.shape[1]} features for a goal of {goal.shape[1]}", reason="INVALID_LATENTS"
+            f"the model predicted {predicted.shape[1]} features for a goal of {goal.shape[1]}",
+            reason=Reason.INVALID_LATENTS,
         )
     if objective is Objective.L2:
         return (predicted - goal).square().mean(1)

@@ -10,13 +10,13 @@ from threading import Event
 import numpy as np
 import torch
 
-from worldforge_jepa_client.contract.spec import FREE, MemoryUse
+from worldforge_jepa_client.contract.spec import DYNAMIC, MemoryUse
 from worldforge_jepa_client.contract.types import Observation, Scene, ScoreOptions
 from worldforge_jepa_server.device.cache import Cache
 from worldforge_jepa_server.device.encoding import EncodedScene, Encoder
 from worldforge_jepa_server.device.memory import peak_bytes
 from worldforge_jepa_server.device.scoring import rollout, score_together
-from worldforge_jepa_server.models.contract import Latents, ModelLoadError, SelfScoringModel, ServedModel, WorldModel
+from worldforge_jepa_server.models.contract import Latents, ModelLoadError, ScoringModel, ServedModel, WorldModel
 from worldforge_jepa_server.models.precision import end_compiling, uncompiled
 
 _PIXELS = 224  # also where an encoder takes no other size
@@ -34,7 +34,7 @@ def warm_up(model: ServedModel) -> MemoryUse | None:
     Raises:
         ModelLoadError: it failed.
     """
-    if isinstance(model, SelfScoringModel) or model.spec.action_dim == FREE:
+    if isinstance(model, ScoringModel) or model.spec.action_dim == DYNAMIC:
         return model.spec.memory
     try:
         return _measure(model)
@@ -60,7 +60,7 @@ def _measure(model: WorldModel) -> MemoryUse:
 def _zeros(model: WorldModel) -> EncodedScene:
     spec = model.spec
     frames = Observation(
-        np.zeros([_PIXELS if size == FREE else size for size in (1, 1, *spec.visual.shape[2:])], np.uint8),
+        np.zeros([_PIXELS if size == DYNAMIC else size for size in (1, 1, *spec.visual.shape[2:])], np.uint8),
         np.zeros((1, 1, spec.proprio_dim), np.float32) if spec.proprio else None,
     )
     return Encoder(Cache(max_bytes=0, ttl=0)).encode_scene(model, Scene(frames, frames))

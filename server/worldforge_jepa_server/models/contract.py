@@ -81,7 +81,7 @@ class WorldModel(Protocol):
 
 
 @dataclass(frozen=True)
-class Question:
+class ScoreQuery:
     """What a model that scores by itself is asked; tensors on its device, actions normalized.
 
     `observation` and `goal`, its last frame, are as `encode` kept them; `action_history` is [1, T-1, A] or None,
@@ -97,7 +97,7 @@ class Question:
 
 
 @dataclass(frozen=True)
-class OwnScores:
+class ModelScores:
     """What a model's own scoring method answered, checked: scores float32[S] and which way they point."""
 
     scores: NDArray[np.float32]
@@ -106,7 +106,7 @@ class OwnScores:
     metadata: Mapping[str, Any]
 
 
-class SelfScoringModel(ABC):
+class ScoringModel(ABC):
     """A model with a scoring method of its own: its latents, if it has any, are its own affair.
 
     A base class and no protocol, because every call asks which of the two its model is.
@@ -126,7 +126,7 @@ class SelfScoringModel(ABC):
         """Raw packed actions [..., A] to the units the model was trained with."""
 
     @abstractmethod
-    def score(self, question: Question) -> OwnScores:
+    def score(self, query: ScoreQuery) -> ModelScores:
         """Ask the model.
 
         Raises:
@@ -134,4 +134,4 @@ class SelfScoringModel(ABC):
         """
 
 
-ServedModel = WorldModel | SelfScoringModel
+ServedModel = WorldModel | ScoringModel

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from worldforge_jepa_client import wire
 from worldforge_jepa_client.contract.types import Scene, ScoreCall
 from worldforge_jepa_client.errors import FailedPreconditionError
+from worldforge_jepa_client.reasons import Reason
 from worldforge_jepa_client.v1 import jepa_pb2
 from worldforge_jepa_client.wire import tensors
 from worldforge_jepa_client.wire.json_struct import struct_dict
@@ -57,7 +58,7 @@ class ScoreStream:
             return _Held(scene, self._runtime.hold(scene, model))
         if self._held is None:
             raise FailedPreconditionError(
-                "is not set, and no earlier message of this stream set a scene", reason="NO_SCENE", field="context"
+                "is not set, and no earlier message of this stream set a scene", reason=Reason.NO_SCENE, field="context"
             )
         return self._held
 

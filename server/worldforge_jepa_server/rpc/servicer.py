@@ -13,6 +13,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 from worldforge_jepa_client import wire
 from worldforge_jepa_client.errors import UnavailableError
+from worldforge_jepa_client.reasons import Reason
 from worldforge_jepa_client.v1 import jepa_pb2
 from worldforge_jepa_server.rpc.score_stream import ScoreStream
 from worldforge_jepa_server.rpc.status import Parse, answering, parse, streaming
@@ -115,11 +116,11 @@ class WorldModelServicer:
         self._idle_streams.add(task)
         try:
             if self._draining:
-                raise UnavailableError("the server is draining", reason="DRAINING")
+                raise UnavailableError("the server is draining", reason=Reason.DRAINING)
             return await anext(requests, None)
         except asyncio.CancelledError:
             if self._draining:
-                raise UnavailableError("the server is draining", reason="DRAINING") from None
+                raise UnavailableError("the server is draining", reason=Reason.DRAINING) from None
             raise
         finally:
             self._idle_streams.discard(task)

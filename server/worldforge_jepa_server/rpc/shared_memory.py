@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 from worldforge_jepa_client.errors import FailedPreconditionError, ResourceExhaustedError, invalid
+from worldforge_jepa_client.reasons import Reason
 from worldforge_jepa_client.shm.segments import FOLDER, PREFIX, TOKEN_BYTES
 from worldforge_jepa_client.v1 import jepa_pb2
 from worldforge_jepa_client.wire import tensors
@@ -32,7 +33,8 @@ def _parse(max_bytes: int, data: bytes, message_class: type[Any]) -> Any:
     total = len(data) + sum(tensor.shared.length for _, tensor in shared)
     if shared and total > max_bytes:
         raise ResourceExhaustedError(
-            f"the request has {total} bytes with what it shares; the limit is {max_bytes}", reason="MESSAGE_TOO_LARGE"
+            f"the request has {total} bytes with what it shares; the limit is {max_bytes}",
+            reason=Reason.MESSAGE_TOO_LARGE,
         )
     for field, tensor in shared:
         _fetch(tensor, field)
@@ -47,7 +49,7 @@ def _fetch(tensor: jepa_pb2.Tensor, field: str) -> None:
         FailedPreconditionError: no segment of this server's user has the name.
     """
     if tensor.data:
-        raise invalid(field, "has both data and shared; expected one of them", "DATA_AND_SHARED")
+        raise invalid(field, "has both data and shared; expected one of them", Reason.CONFLICTING_FIELDS)
     tensors.checked_layout(tensor, tensor.shared.length, field=field)
     tensor.data = _read(tensor.shared, f"{field}.shared")
     tensor.ClearField("shared")
@@ -56,7 +58,7 @@ def _fetch(tensor: jepa_pb2.Tensor, field: str) -> None:
 def _read(place: jepa_pb2.SharedMemory, field: str) -> bytes:
     if not _NAME.fullmatch(place.name):
         expected = f"{PREFIX} and {2 * TOKEN_BYTES} hexadecimal digits"
-        raise invalid(f"{field}.name", f"is {place.name[:80]!r}; expected {expected}", "INVALID_SEGMENT_NAME")
+        raise invalid(f"{field}.name", f"is {place.name[:80]!r}; expected {expected}", Reason.INVALID_VALUE)
     descriptor = _open(place.name, f"{field}.name")
     try:
         size = os.fstat(descriptor).st_size
@@ -66,7 +68,7 @@ def _read(place: jepa_pb2.SharedMemory, field: str) -> bytes:
         os.close(descriptor)
     if len(data) < place.length:  # or it was cut meanwhile
         problem = f"names {place.length} bytes from {place.offset} of a segment that has {size}"
-        raise invalid(field, problem, "SEGMENT_TOO_SHORT")
+        raise invalid(field, problem, Reason.SEGMENT_TOO_SHORT)
     return data
 
 
@@ -86,6 +88,6 @@ def _open(name: str, field: str) -> int:
 def _missing(name: str, field: str) -> FailedPreconditionError:
     return FailedPreconditionError(
         f"{name} is no file of this server's user in its {FOLDER}; send the tensor as data",
-        reason="SEGMENT_NOT_FOUND",
+        reason=Reason.SEGMENT_NOT_FOUND,
         field=field,
     )

@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError, Message
 from grpc_status import rpc_status
 
 from worldforge_jepa_client.errors import InternalError, InvalidArgumentError, JepaError, ResourceExhaustedError
+from worldforge_jepa_client.reasons import Reason
 from worldforge_jepa_client.wire.status import to_status
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def parse(data: bytes, message_class: type[_M]) -> _M:
         return message_class.FromString(data)
     except DecodeError as error:
         raise InvalidArgumentError(
-            f"{len(data)} bytes are not a {message_class.DESCRIPTOR.name}", reason="MALFORMED_MESSAGE"
+            f"{len(data)} bytes are not a {message_class.DESCRIPTOR.name}", reason=Reason.MALFORMED_MESSAGE
         ) from error
 
 
@@ -79,7 +80,7 @@ def as_jepa_error(error: Exception) -> JepaError:
     if isinstance(error, JepaError):
         return error
     if isinstance(error, MemoryError):
-        return ResourceExhaustedError("out of memory; send fewer candidates at a time", reason="OUT_OF_MEMORY")
+        return ResourceExhaustedError("out of memory; send fewer candidates at a time", reason=Reason.OUT_OF_MEMORY)
     incident = uuid.uuid4().hex[:12]
     _log.error("incident %s", incident, exc_info=error)
     return InternalError(f"{type(error).__name__} in the server; its log has incident {incident}")

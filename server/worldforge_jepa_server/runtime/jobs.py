@@ -23,11 +23,12 @@ from worldforge_jepa_client.contract.types import (
 from worldforge_jepa_client.contract.validate import check_goal_proprio
 from worldforge_jepa_client.errors import OutOfRangeError
 from worldforge_jepa_client.planning import Planner
+from worldforge_jepa_client.reasons import Reason
 from worldforge_jepa_server.device.clock import Clock
 from worldforge_jepa_server.device.encoding import Encoder
 from worldforge_jepa_server.device.memory import device_memory
-from worldforge_jepa_server.device.scoring import own_scores, to_actions, unroll
-from worldforge_jepa_server.models.contract import Latents, SelfScoringModel, WorldModel
+from worldforge_jepa_server.device.scoring import model_scores, to_actions, unroll
+from worldforge_jepa_server.models.contract import Latents, ScoringModel, WorldModel
 from worldforge_jepa_server.runtime.model_table import Deployment
 from worldforge_jepa_server.runtime.scenes import OpenScene
 from worldforge_jepa_server.runtime.score_job import Scoring, Step
@@ -84,7 +85,7 @@ def _scoring(
 ) -> Job[_R]:
     """The job that `Scoring` describes; a model that scores by itself does it in one go, and alone."""
     model = deployment.model
-    if not isinstance(model, SelfScoringModel):
+    if not isinstance(model, ScoringModel):
         return Scoring(deployment, scene, options, shape, ask, tell)
 
     def score(_: Event) -> _R:
@@ -93,7 +94,7 @@ def _scoring(
             encoded = scene.encoded()
         encode_seconds = clock.lap()
         check_goal_proprio(encoded.goal, options, model.spec)
-        scored = own_scores(model, encoded, ask(), options, extra_info)
+        scored = model_scores(model, encoded, ask(), options, extra_info)
         return tell(Step(scored.scores.cpu().numpy(), scored, encode_seconds))
 
     return Call(score, shape[0] * shape[1])
@@ -138,7 +139,7 @@ def _check_size(samples: int, frame: Latents, max_bytes: int) -> None:
     if size > max_bytes:
         raise OutOfRangeError(
             f"one step of {samples} candidates is {size} bytes of latents; the limit is {max_bytes}",
-            reason="LIMIT_EXCEEDED",
+            reason=Reason.LIMIT_EXCEEDED,
             field="samples",
         )
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 
 from worldforge_jepa_client.contract.spec import MemoryUse, ModelSpec
 from worldforge_jepa_client.errors import FailedPreconditionError, JepaError, NotFoundError, UnavailableError
+from worldforge_jepa_client.reasons import Reason
 from worldforge_jepa_server.config import ServerConfig
-from worldforge_jepa_server.models.contract import ModelLoadError, SelfScoringModel, ServedModel, WorldModel
+from worldforge_jepa_server.models.contract import ModelLoadError, ScoringModel, ServedModel, WorldModel
 
 _log = logging.getLogger(__name__)
 
@@ -33,9 +34,11 @@ class Deployment:
         Raises:
             FailedPreconditionError: it scores by itself.
         """
-        if isinstance(self.model, SelfScoringModel):
+        if isinstance(self.model, ScoringModel):
             raise FailedPreconditionError(
-                f"{self.spec.name} scores by itself, and has no latents to give", reason="NO_LATENTS", field="model"
+                f"{self.spec.name} scores by itself, and has no latents to give",
+                reason=Reason.NO_LATENTS,
+                field="model",
             )
         return self.model
 
@@ -74,7 +77,7 @@ class Deployments:
         self._config = config
         self._by_name: dict[str, Deployment | JepaError] = {
             source.name: UnavailableError(
-                f"the server is loading {source.name}", reason="MODEL_LOADING", field="model", retry_after=1.0
+                f"the server is loading {source.name}", reason=Reason.MODEL_LOADING, field="model", retry_after=1.0
             )
             for source in config.model
         }
@@ -86,7 +89,7 @@ class Deployments:
     def refuse(self, name: str, error: ModelLoadError) -> None:
         """Tell a model's callers that it cannot be loaded."""
         self._by_name[name] = FailedPreconditionError(
-            f"{name} cannot be loaded: {error}", reason="MODEL_NOT_LOADED", field="model"
+            f"{name} cannot be loaded: {error}", reason=Reason.MODEL_NOT_LOADED, field="model"
         )
 
     def find(self, name: str) -> Deployment:
@@ -101,7 +104,9 @@ class Deployments:
             found = self._by_name[name or next(iter(self._by_name))]
         except KeyError:
             raise NotFoundError(
-                f"{name!r} is not served; served: {', '.join(self._by_name)}", reason="MODEL_NOT_FOUND", field="model"
+                f"{name!r} is not served; served: {', '.join(self._by_name)}",
+                reason=Reason.MODEL_NOT_FOUND,
+                field="model",
             ) from None
         if isinstance(found, JepaError):
             raise found.with_traceback(None)

@@ -12,6 +12,7 @@ from functools import partial
 from worldforge_jepa_client.contract.types import Context, Scene
 from worldforge_jepa_client.contract.validate import check_scene
 from worldforge_jepa_client.errors import FailedPreconditionError, NotFoundError
+from worldforge_jepa_client.reasons import Reason
 from worldforge_jepa_server.device.cache import Cache
 from worldforge_jepa_server.device.encoding import EncodedScene, Encoder, frames_kept
 from worldforge_jepa_server.models.contract import ServedModel
@@ -81,7 +82,7 @@ class Scenes:
         if model and model != stored.model:
             raise FailedPreconditionError(
                 f"is of model {stored.model}; the request names {model}",
-                reason="CONTEXT_OF_OTHER_MODEL",
+                reason=Reason.CONTEXT_OF_OTHER_MODEL,
                 field="context_id",
             )
         return stored.model
@@ -116,6 +117,6 @@ class Scenes:
 def _unknown(context_id: str) -> NotFoundError:
     return NotFoundError(
         f"{context_id!r} is unknown, expired or evicted; create it again",
-        reason="CONTEXT_NOT_FOUND",
+        reason=Reason.CONTEXT_NOT_FOUND,
         field="context_id",
     )

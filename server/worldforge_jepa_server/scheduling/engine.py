@@ -12,6 +12,7 @@ from queue import SimpleQueue
 from typing import Any, Generic, Protocol, TypeVar, cast
 
 from worldforge_jepa_client.errors import ResourceExhaustedError
+from worldforge_jepa_client.reasons import Reason
 from worldforge_jepa_server.scheduling.scheduler import Scheduler, Share, Task
 
 _R = TypeVar("_R")
@@ -112,7 +113,7 @@ class Engine:
         if self._accepted and excess > 0:
             raise ResourceExhaustedError(
                 f"the queue holds {self._accepted} candidates x horizon of {self._capacity}; this call has {cost}",
-                reason="QUEUE_FULL",
+                reason=Reason.QUEUE_FULL,
                 retry_after=max(0.001, excess * self._cost_seconds),
             )
         self._accepted += cost

@@ -18,6 +18,7 @@ from worldforge_jepa_client.contract.types import Scene
 from worldforge_jepa_client.errors import FailedPreconditionError
 from worldforge_jepa_client.inputs.build import build_score_call
 from worldforge_jepa_client.inputs.synthetic import scene_of, synthetic_arrays
+from worldforge_jepa_client.reasons import Reason
 from worldforge_jepa_client.rpc.channel import default_target
 from worldforge_jepa_client.rpc.client import Client
 from worldforge_jepa_server.config import ModelSource, ServerConfig
@@ -112,7 +113,7 @@ def _check_same_weights(served: ModelSpec, local: ModelSpec) -> None:
         raise FailedPreconditionError(
             f"the server's {served.name} has weights {served.checkpoint_digest or 'of no digest'}, the model here "
             f"{local.checkpoint_digest or 'none'}",
-            reason="OTHER_WEIGHTS",
+            reason=Reason.OTHER_WEIGHTS,
         )
 
 

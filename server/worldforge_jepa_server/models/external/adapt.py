@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from worldforge_jepa_client.contract.spec import (
+    DYNAMIC,
     FLOATS,
-    FREE,
     Limits,
     MemoryUse,
     ModelSpec,
@@ -20,8 +20,8 @@ from worldforge_jepa_client.contract.spec import (
 )
 from worldforge_jepa_server.models.catalog import CatalogEntry
 from worldforge_jepa_server.models.contract import ModelLoadError, ServedModel
-from worldforge_jepa_server.models.external.latent_model import UpstreamModel, can_step
-from worldforge_jepa_server.models.external.scoring_model import METHODS, OwnScoringModel, own_method
+from worldforge_jepa_server.models.external.latent_model import ExternalLatentModel, can_step
+from worldforge_jepa_server.models.external.scoring_model import METHODS, ExternalScoringModel, scoring_method
 from worldforge_jepa_server.models.precision import FLOAT32, Execution
 
 _MAX_SAMPLES, _MAX_HORIZON, _MAX_FRAMES = 4096, 64, 16
@@ -50,7 +50,7 @@ def adapt(
         ModelLoadError: it is no model, on another device, or not what the catalog says.
     """
     model, preprocessor = _pair(loaded)
-    method = own_method(model)
+    method = scoring_method(model)
     latent = callable(getattr(model, "encode", None)) and callable(getattr(model, "unroll", None))
     if method is None and not latent:
         raise ModelLoadError(
@@ -60,10 +60,10 @@ def adapt(
         model.eval().requires_grad_(False)
     spec = _spec(model, preprocessor, name, source, device, entry)
     if method is None:
-        return UpstreamModel(model, _executed(model, spec, execution), execution)
+        return ExternalLatentModel(model, _executed(model, spec, execution), execution)
     if execution != FLOAT32:
         raise ModelLoadError("precision and compile are not for a model that scores by itself")
-    return OwnScoringModel(method, spec)
+    return ExternalScoringModel(method, spec)
 
 
 def _executed(model: Any, spec: ModelSpec, execution: Execution) -> ModelSpec:
@@ -87,7 +87,7 @@ def _pair(loaded: Any) -> tuple[Any, Any]:
 
 def _spec(model: Any, preprocessor: Any, name: str, source: str, device: str, entry: CatalogEntry | None) -> ModelSpec:
     inner = getattr(model, "model", model)
-    action_dim = getattr(model, "action_dim", FREE)
+    action_dim = getattr(model, "action_dim", DYNAMIC)
     proprio_dim = (getattr(inner, "proprio_dim", 0) or 0) if getattr(inner, "use_proprio", True) else 0
     _check_against(entry, action_dim, proprio_dim)
     statistics = _statistics(preprocessor, proprio_dim)
@@ -97,15 +97,15 @@ def _spec(model: Any, preprocessor: Any, name: str, source: str, device: str, en
     return ModelSpec(
         name=name,
         source=source,
-        visual=TensorSpec((1, FREE, 3, FREE, FREE), ("uint8", *FLOATS), (0.0, 255.0)),
-        proprio=TensorSpec((1, FREE, proprio_dim), FLOATS) if proprio_dim else None,
+        visual=TensorSpec((1, DYNAMIC, 3, DYNAMIC, DYNAMIC), ("uint8", *FLOATS), (0.0, 255.0)),
+        proprio=TensorSpec((1, DYNAMIC, proprio_dim), FLOATS) if proprio_dim else None,
         raw_action_dim=raw_action_dim,
         frameskip=frameskip,
         context_window=getattr(model, "ctxt_window", 1),
         objective=entry.objective if entry else Objective.L2,
         proprio_weight=entry.proprio_weight if entry else 0.1 if proprio_dim else 0.0,
         normalization=statistics,
-        limits=Limits(_MAX_SAMPLES, _MAX_HORIZON, _MAX_FRAMES if own_method(model) or can_step(model) else 1),
+        limits=Limits(_MAX_SAMPLES, _MAX_HORIZON, _MAX_FRAMES if scoring_method(model) or can_step(model) else 1),
         device=device,
         dtype=str(parameters[0].dtype).removeprefix("torch.") if parameters else "float32",
         parameter_count=sum(parameter.numel() for parameter in parameters),
@@ -140,8 +140,8 @@ def _floats(values: Any) -> tuple[float, ...]:
 
 def _packing(action_dim: int, statistics: Normalization | None, inner: Any) -> tuple[int, int]:
     """The raw action dim and how many raw actions one action packs."""
-    if action_dim == FREE:
-        return FREE, 1
+    if action_dim == DYNAMIC:
+        return DYNAMIC, 1
     if statistics is None:
         frameskip = getattr(inner, "frameskip", 1) or 1
         return (action_dim // frameskip, frameskip) if action_dim % frameskip == 0 else (action_dim, 1)

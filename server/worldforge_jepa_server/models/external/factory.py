@@ -9,7 +9,7 @@ from typing import Any
 
 from worldforge_jepa_server.models.contract import ModelLoadError, ServedModel
 from worldforge_jepa_server.models.external.adapt import adapt
-from worldforge_jepa_server.models.external.isolation import contained
+from worldforge_jepa_server.models.external.isolation import isolated
 from worldforge_jepa_server.models.precision import FLOAT32, Execution
 
 
@@ -21,7 +21,7 @@ def load(target: str, *, device: str, name: str, execution: Execution = FLOAT32,
     Raises:
         ModelLoadError: it cannot be imported or called so, it failed, or it returned no model.
     """
-    with contained():
+    with isolated():
         factory = _import(target)
         arguments = _arguments(factory, target, device, options)
         try:

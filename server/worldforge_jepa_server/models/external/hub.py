@@ -12,7 +12,7 @@ import torch
 from worldforge_jepa_server.models.catalog import CATALOG
 from worldforge_jepa_server.models.contract import ModelLoadError, ServedModel
 from worldforge_jepa_server.models.external.adapt import adapt
-from worldforge_jepa_server.models.external.isolation import contained
+from worldforge_jepa_server.models.external.isolation import isolated
 from worldforge_jepa_server.models.options import flag
 from worldforge_jepa_server.models.precision import FLOAT32, Execution
 
@@ -54,7 +54,7 @@ def load(
     if source == "github" and not (repo.startswith("facebookresearch/") or flag("trust_repo", trust_repo)):
         raise ModelLoadError(f"repo={repo} runs code of its own from the network; add trust_repo=true if you trust it")
     arguments = {"source": source, "pretrained": flag("pretrained", pretrained), "device": device}
-    with contained():
+    with isolated():
         try:
             loaded = _from_hub(str(Path(repo).expanduser()) if source == "local" else repo, target, arguments)
         except (Exception, SystemExit) as error:
@@ -75,7 +75,7 @@ def load(
 def _from_hub(repo: str, target: str, arguments: dict[str, Any]) -> Any:
     if arguments["source"] == "local" and not (Path(repo) / "hubconf.py").is_file():
         raise ModelLoadError(f"repo={repo} has no hubconf.py; expected a checkout of the repository")
-    # Trust was decided above; torch's own question waits for an answer on stdin.
+    # Trust was decided above; torch's own query waits for an answer on stdin.
     trust: dict[str, Any] = {"trust_repo": True, "skip_validation": True} if arguments["source"] == "github" else {}
     return torch.hub.load(repo, target, **arguments, **trust)
 

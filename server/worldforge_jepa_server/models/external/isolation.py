@@ -15,7 +15,7 @@ import torch
 
 
 @contextlib.contextmanager
-def contained() -> Iterator[None]:
+def isolated() -> Iterator[None]:
     """Inside, whatever is printed goes to stderr; afterwards these are as before.
 
     The random states of Python, numpy and torch; CUDA_VISIBLE_DEVICES; the root logger; warning filters; cuDNN's

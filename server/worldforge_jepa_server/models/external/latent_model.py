@@ -21,13 +21,14 @@ from torch import Tensor
 
 from worldforge_jepa_client.contract.spec import ModelSpec
 from worldforge_jepa_client.errors import InternalError, InvalidArgumentError, JepaError
+from worldforge_jepa_client.reasons import Reason
 from worldforge_jepa_server.models.contract import Latents, Observation
 from worldforge_jepa_server.models.precision import FLOAT32, Execution
 
 _log = logging.getLogger(__name__)
 
 
-class UpstreamModel:
+class ExternalLatentModel:
     """A model object of upstream's surface, in inference mode.
 
     Args:
@@ -70,7 +71,7 @@ class UpstreamModel:
             raise InvalidArgumentError(
                 f"is missing; model {self._spec.name} predicts from visual and proprio, raw (1, T, "
                 f"{self._spec.proprio_dim})",
-                reason="MISSING_FIELD",
+                reason=Reason.MISSING_FIELD,
                 field="context.observation.proprio",
             )
         if can_step(self._model):
@@ -84,7 +85,7 @@ class UpstreamModel:
 
     @contextmanager
     def _running(self, what: str) -> Iterator[None]:
-        with blaming(f"{self._spec.name}.{what}"), self._execution.autocast(self._spec.device):
+        with wrap_model_errors(f"{self._spec.name}.{what}"), self._execution.autocast(self._spec.device):
             yield
 
     def _steps(self, latents: Latents, actions: Tensor, history: Tensor | None) -> Iterator[Latents]:
@@ -145,7 +146,7 @@ def can_step(model: Any) -> bool:
 
 
 @contextmanager
-def blaming(what: str) -> Iterator[None]:
+def wrap_model_errors(what: str) -> Iterator[None]:
     """Turn whatever foreign code raises, even to exit, into an error that names it; out of memory stays itself."""
     try:
         yield
@@ -153,7 +154,7 @@ def blaming(what: str) -> Iterator[None]:
         raise
     except BaseException as error:
         _log.exception("%s failed", what)
-        raise InternalError(f"{what} raised {type(error).__name__}: {error}", reason="MODEL_FAILED") from error
+        raise InternalError(f"{what} raised {type(error).__name__}: {error}", reason=Reason.MODEL_FAILED) from error
 
 
 def _takes(function: Any, name: str) -> bool:
@@ -190,7 +191,7 @@ def _latents(value: Any, what: str) -> Latents:
 
 
 def _malformed(what: str, got: str) -> InternalError:
-    return InternalError(f"{what} returned {got}", reason="INVALID_LATENTS")
+    return InternalError(f"{what} returned {got}", reason=Reason.INVALID_LATENTS)
 
 
 def _expand(latents: Latents, batch: int, window: int) -> Latents:

@@ -13,16 +13,17 @@ from torch import Tensor
 from worldforge_jepa_client.contract.spec import ModelSpec
 from worldforge_jepa_client.contract.validate import proprio_weight
 from worldforge_jepa_client.errors import InternalError
-from worldforge_jepa_server.models.contract import Latents, Observation, OwnScores, Question, SelfScoringModel
-from worldforge_jepa_server.models.external.latent_model import blaming, normalized
+from worldforge_jepa_client.reasons import Reason
+from worldforge_jepa_server.models.contract import Latents, ModelScores, Observation, ScoreQuery, ScoringModel
+from worldforge_jepa_server.models.external.latent_model import normalized, wrap_model_errors
 
 METHODS = ("score_actions", "score_action_candidates", "compute_scores", "get_cost")
 
-Scorer = Callable[[Question, ModelSpec], Any]
+Scorer = Callable[[ScoreQuery, ModelSpec], Any]
 """Asks a model; returns what it answered."""
 
 
-def own_method(model: Any) -> Scorer | None:
+def scoring_method(model: Any) -> Scorer | None:
     """The first of `METHODS` that a model has, called as its name demands."""
     for name in METHODS:
         method = getattr(model, name, None)
@@ -31,7 +32,7 @@ def own_method(model: Any) -> Scorer | None:
     return None
 
 
-class OwnScoringModel(SelfScoringModel):
+class ExternalScoringModel(ScoringModel):
     """A model that is asked for its scores.
 
     Args:
@@ -45,56 +46,56 @@ class OwnScoringModel(SelfScoringModel):
 
     @property
     def spec(self) -> ModelSpec:
-        """See `SelfScoringModel.spec`."""
+        """See `ScoringModel.spec`."""
         return self._spec
 
     def encode(self, observation: Observation) -> Latents:
-        """See `SelfScoringModel.encode`."""
+        """See `ScoringModel.encode`."""
         return Latents(observation.visual, observation.proprio)
 
     def normalize_actions(self, actions: Tensor) -> Tensor:
-        """See `SelfScoringModel.normalize_actions`."""
+        """See `ScoringModel.normalize_actions`."""
         return normalized(actions, self._spec)
 
-    def score(self, question: Question) -> OwnScores:
-        """See `SelfScoringModel.score`."""
-        with blaming(f"{self._spec.name}'s own scoring"), torch.inference_mode(False), torch.no_grad():
-            answer = self._scorer(question, self._spec)
-        return read_answer(answer, question.candidates.shape[1])
+    def score(self, query: ScoreQuery) -> ModelScores:
+        """See `ScoringModel.score`."""
+        with wrap_model_errors(f"{self._spec.name}'s own scoring"), torch.inference_mode(False), torch.no_grad():
+            answer = self._scorer(query, self._spec)
+        return read_answer(answer, query.candidates.shape[1])
 
 
 def _scores(method: Callable[..., Any]) -> Scorer:
-    def ask(question: Question, spec: ModelSpec) -> Any:
-        return method(model_path=spec.name, info=_info(question, spec), action_candidates=question.candidates.clone())
+    def ask(query: ScoreQuery, spec: ModelSpec) -> Any:
+        return method(model_path=spec.name, info=_info(query, spec), action_candidates=query.candidates.clone())
 
     return ask
 
 
 def _cost(method: Callable[..., Any]) -> Scorer:
-    def ask(question: Question, spec: ModelSpec) -> Any:
-        info, candidates = _info(question, spec), question.candidates.clone()
+    def ask(query: ScoreQuery, spec: ModelSpec) -> Any:
+        info, candidates = _info(query, spec), query.candidates.clone()
         none_taken = candidates.new_zeros(1, 1, candidates.shape[-1])
         named = {**info, "pixels": info["observation"], "action": info.get("action_history", none_taken)}
-        if question.action_history is not None:
+        if query.action_history is not None:
             # Such a model pairs the first T actions with the T frames it sees.
-            candidates = torch.cat([_per_sample(question.action_history, candidates), candidates], dim=2)
+            candidates = torch.cat([_per_sample(query.action_history, candidates), candidates], dim=2)
         return {"scores": method({key: _per_sample(value, candidates) for key, value in named.items()}, candidates)}
 
     return ask
 
 
-def _info(question: Question, spec: ModelSpec) -> dict[str, Any]:
+def _info(query: ScoreQuery, spec: ModelSpec) -> dict[str, Any]:
     """What the model is told besides the candidates: tensors, options, and the caller's own keys."""
-    options = question.options
+    options = query.options
     tensors = {
-        "observation": question.observation.visual,
-        "goal": question.goal.visual,
-        "observation_proprio": question.observation.proprio,
-        "goal_proprio": question.goal.proprio,
-        "action_history": question.action_history,
+        "observation": query.observation.visual,
+        "goal": query.goal.visual,
+        "observation_proprio": query.observation.proprio,
+        "goal_proprio": query.goal.proprio,
+        "action_history": query.action_history,
     }
     return {
-        **question.extra_info,
+        **query.extra_info,
         "objective": (options.objective or spec.objective).value,
         "proprio_weight": proprio_weight(options, spec),
         "actions_are_normalized": True,
@@ -110,31 +111,31 @@ def _per_sample(value: Any, candidates: Tensor) -> Any:
     return value.unsqueeze(1).expand(-1, candidates.shape[1], *value.shape[1:])
 
 
-def read_answer(answer: Any, samples: int) -> OwnScores:
+def read_answer(answer: Any, samples: int) -> ModelScores:
     """Check what a scoring method returned against what was asked.
 
     Raises:
         InternalError: what is wrong with it; the reason is stable. An error payload's reason is its type.
     """
     if not isinstance(answer, Mapping):
-        raise _refused(f"is a {type(answer).__name__}; expected an object", "RESPONSE_NOT_AN_OBJECT")
+        raise _refused(f"is a {type(answer).__name__}; expected an object", Reason.INVALID_RESPONSE)
     if answer.get("error") is not None:
         raise _failure(answer["error"])
     scores = _numbers(answer.get("scores"))
     if scores.size != samples:
-        raise _refused(f"has {scores.size} scores for {samples} candidates", "WRONG_SCORE_COUNT")
+        raise _refused(f"has {scores.size} scores for {samples} candidates", Reason.INVALID_SCORES)
     if not np.isfinite(scores).all():
-        raise _refused("has NaN or infinite scores", "NON_FINITE_SCORES")
+        raise _refused("has NaN or infinite scores", Reason.NON_FINITE_SCORES)
     lower_is_better = answer.get("lower_is_better", True)
     if not isinstance(lower_is_better, bool):
-        raise _refused(f"has lower_is_better {lower_is_better!r}; expected true or false", "INVALID_DIRECTION")
+        raise _refused(f"has lower_is_better {lower_is_better!r}; expected true or false", Reason.INVALID_RESPONSE)
     best = scores.argmin() if lower_is_better else scores.argmax()
-    return OwnScores(scores, _best_index(answer, int(best), samples), lower_is_better, _metadata(answer))
+    return ModelScores(scores, _best_index(answer, int(best), samples), lower_is_better, _metadata(answer))
 
 
 def _numbers(scores: Any) -> np.ndarray[Any, np.dtype[np.float32]]:
     if scores is None:
-        raise _refused("has no scores", "MISSING_SCORES")
+        raise _refused("has no scores", Reason.INVALID_SCORES)
     if isinstance(scores, Tensor):
         scores = scores.detach().cpu()
         scores = scores.float() if scores.is_floating_point() else scores
@@ -143,7 +144,7 @@ def _numbers(scores: Any) -> np.ndarray[Any, np.dtype[np.float32]]:
     except ValueError:  # ragged
         values = np.asarray(None)
     if values.dtype.kind not in "iuf":
-        raise _refused("has scores that are not numbers", "INVALID_SCORES")
+        raise _refused("has scores that are not numbers", Reason.INVALID_SCORES)
     with np.errstate(over="ignore"):  # to infinity, which is refused by its name
         return values.astype(np.float32).reshape(-1)
 
@@ -153,24 +154,24 @@ def _best_index(answer: Mapping[Any, Any], best: int, samples: int) -> int:
     if given is None:
         return best
     if isinstance(given, bool) or not isinstance(given, int) or not 0 <= given < samples:
-        raise _refused(f"has best_index {given!r} for {samples} candidates", "INVALID_BEST_INDEX")
+        raise _refused(f"has best_index {given!r} for {samples} candidates", Reason.INVALID_RESPONSE)
     return given
 
 
 def _metadata(answer: Mapping[Any, Any]) -> Mapping[str, Any]:
     metadata = answer.get("metadata", {})
     if not isinstance(metadata, Mapping):
-        raise _refused(f"has metadata of type {type(metadata).__name__}; expected an object", "INVALID_METADATA")
+        raise _refused(f"has metadata of type {type(metadata).__name__}; expected an object", Reason.INVALID_RESPONSE)
     try:
         decoded: Mapping[str, Any] = json.loads(json.dumps(dict(metadata), allow_nan=False))
     except (TypeError, ValueError) as error:
-        raise _refused(f"has metadata that is not JSON: {error}", "INVALID_METADATA") from error
+        raise _refused(f"has metadata that is not JSON: {error}", Reason.INVALID_RESPONSE) from error
     return decoded
 
 
 def _failure(error: Any) -> InternalError:
     if not isinstance(error, Mapping):
-        return _refused(f"has an error of type {type(error).__name__}; expected an object", "INVALID_ERROR")
+        return _refused(f"has an error of type {type(error).__name__}; expected an object", Reason.INVALID_RESPONSE)
     kind = str(error.get("type") or "model_failed")
     reason = "".join(letter if letter.isascii() and letter.isalnum() else "_" for letter in kind).upper()[:63]
     return InternalError(f"the model says {kind}: {error.get('message') or 'no message'}", reason=reason)

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from worldforge_jepa_client.contract.spec import (
+    DYNAMIC,
     FLOATS,
-    FREE,
     Limits,
     MemoryUse,
     ModelSpec,
@@ -213,11 +213,11 @@ class NativeModel:
 
 def _spec(module: Jepa, name: str, source: str, digest: str, device: str, limits: Limits) -> ModelSpec:
     config = module.config
-    proprio = TensorSpec((1, FREE, config.proprio_dim), FLOATS) if config.proprio_dim else None
+    proprio = TensorSpec((1, DYNAMIC, config.proprio_dim), FLOATS) if config.proprio_dim else None
     return ModelSpec(
         name=name,
         source=source,
-        visual=TensorSpec((1, FREE, 3, FREE, FREE), ("uint8", *FLOATS), (0.0, 255.0)),
+        visual=TensorSpec((1, DYNAMIC, 3, DYNAMIC, DYNAMIC), ("uint8", *FLOATS), (0.0, 255.0)),
         proprio=proprio,
         raw_action_dim=config.raw_action_dim,
         frameskip=config.frameskip,

@@ -24,7 +24,7 @@ def score_request(where, seed=0, **sizes):
     return wire.score_request(ScoreCall(where, candidates(seed=seed, **sizes), options=RAW))
 
 
-class Peer:
+class RawStub:
     """A stub on a running server, and the error of a call that must fail."""
 
     def __init__(self, server):
@@ -53,8 +53,8 @@ class Peer:
 class Stream:
     """A ScoreStream whose messages are written and read one by one."""
 
-    def __init__(self, peer):
-        self._call = peer.stub.ScoreStream(timeout=DEADLINE)
+    def __init__(self, raw_stub):
+        self._call = raw_stub.stub.ScoreStream(timeout=DEADLINE)
 
     async def send(self, changes=None, seed=None, **sizes):
         array = None if seed is None else candidates(seed=seed, **sizes)

@@ -1,4 +1,4 @@
-"""What a call costs without a service: `python -m benchmarks.floors SOCKET` echoes on a Unix socket and by grpc.aio.
+"""What a call costs without a service: `python -m benchmarks.baselines SOCKET` echoes on a Unix socket and by grpc.aio.
 
 It takes what the service takes and answers one float per candidate. The gRPC methods use the same messages and codec
 as the service, and nothing else of it; the raw socket is sent bare arrays behind their length.
