@@ -14,9 +14,9 @@ from hypothesis.extra import numpy as arrays
 
 from examples.two_room.env import MAX_STEP, Layout, roll_batch
 from worldforge_jepa_client.actions import ActionMapping
-from worldforge_jepa_client.actions.task_families import FAMILIES
 from worldforge_jepa_client.contract.spec import Normalization
 from worldforge_jepa_client.errors import FailedPreconditionError, InvalidArgumentError
+from worldforge_jepa_client.provider.task_families import FAMILIES
 from worldforge_jepa_server.models.catalog import CATALOG
 from worldforge_jepa_server.models.native import tiny
 

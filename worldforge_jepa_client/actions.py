@@ -1,6 +1,6 @@
 """Candidate tensors to WorldForge `Action` sequences and back, for the task families that models publish."""
 
-from worldforge_jepa_client.actions.mapping import ActionMapping, plain_action
-from worldforge_jepa_client.actions.task_families import FAMILIES, TaskFamily
+from worldforge_jepa_client.provider.actions import ActionMapping, plain_action
+from worldforge_jepa_client.provider.task_families import FAMILIES, TaskFamily
 
 __all__ = ["FAMILIES", "ActionMapping", "TaskFamily", "plain_action"]

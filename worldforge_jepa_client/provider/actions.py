@@ -18,12 +18,12 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from worldforge_jepa_client.actions.task_families import FAMILIES, TaskFamily
 from worldforge_jepa_client.contract.spec import ModelSpec
 from worldforge_jepa_client.contract.validate import check_normalizable
 from worldforge_jepa_client.errors import FailedPreconditionError, invalid
 from worldforge_jepa_client.inputs.arrays import as_array
 from worldforge_jepa_client.inputs.scalars import as_float
+from worldforge_jepa_client.provider.task_families import FAMILIES, TaskFamily
 from worldforge_jepa_client.reasons import Reason
 
 _Action = TypeVar("_Action")
