@@ -46,7 +46,7 @@ def row(deployment: Deployment) -> list[str]:
         _checkpoint(spec),
         f"{spec.memory.weights_bytes / MIB:.1f} MiB",
         f"{spec.memory.bytes_per_sample / MIB:.2f} MiB",
-        str(deployment.chunk),
+        str(deployment.runner.chunk),
         f"{limits.max_samples:,}",
         str(limits.max_horizon),
         f"{limits.max_candidate_steps:,}",

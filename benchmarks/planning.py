@@ -8,7 +8,6 @@ This process has the server's threads and malloc.
 from __future__ import annotations
 
 from collections.abc import Callable
-from threading import Event
 from typing import Any
 
 import numpy as np
@@ -20,18 +19,14 @@ from benchmarks.report import Table, Target, p50_p99
 from benchmarks.scene import two_rooms
 from benchmarks.servers import serving
 from worldforge_jepa_client import Client
-from worldforge_jepa_client.contract.types import ScoreOptions, Timing
-from worldforge_jepa_client.inputs.build import build_scene
+from worldforge_jepa_client.contract.types import Timing
 from worldforge_jepa_client.planning import CEM, plan
 from worldforge_jepa_server.app.malloc import tune_malloc
-from worldforge_jepa_server.device.cache import Cache
-from worldforge_jepa_server.device.clock import use_threads
-from worldforge_jepa_server.device.encoding import Encoder
-from worldforge_jepa_server.device.scoring import score, to_actions
-from worldforge_jepa_server.models.native import tiny
+from worldforge_jepa_server.config import ServerConfig
+from worldforge_jepa_server.local import LocalClient
 
 SECONDS, THREADS = 80, 2
-SAMPLES, ITERATIONS, HORIZON, ACTION_DIM, SEED, CHUNK = 300, 30, 6, 10, 0, 512
+SAMPLES, ITERATIONS, HORIZON, ACTION_DIM, SEED = 300, 30, 6, 10, 0
 REFERENCE, STREAM, PLAN = "in process", "stream", "Plan"
 
 Plan = npt.NDArray[np.float32]
@@ -41,11 +36,14 @@ ScoreCandidates = Callable[[Plan], Plan]
 def measure(effort: float) -> Table:
     """Plan in turns."""
     scene = two_rooms()
-    use_threads(THREADS)
     tune_malloc()
     timings: list[Timing] = []
-    with serving("--threads", str(THREADS)) as server, Client(server.target, timeout=120) as client:
-        variants = {REFERENCE: _in_process(scene), **_by_server(client, scene, timings)}
+    with (
+        serving("--threads", str(THREADS)) as server,
+        Client(server.target, timeout=120) as client,
+        LocalClient(config=ServerConfig(threads=THREADS)) as local,
+    ):
+        variants = {REFERENCE: _in_process(local, scene), **_by_server(client, scene, timings)}
         plans: dict[str, list[Plan]] = {name: [] for name in variants}
         # A round takes most of a minute, and a plan makes 30 calls of which one is the first: all rounds count.
         kept = {name: keeping(plans[name], variant) for name, variant in variants.items()}
@@ -59,18 +57,10 @@ def _by(score_candidates: ScoreCandidates) -> Plan:
     return plan(CEM(horizon=HORIZON, action_dim=ACTION_DIM, rng=SEED, samples=SAMPLES), score_candidates, ITERATIONS)
 
 
-def _in_process(scene: dict[str, Any]) -> Callable[[], Plan]:
-    model = tiny.load("cpu", "tiny")
-
+def _in_process(client: LocalClient, scene: dict[str, Any]) -> Callable[[], Plan]:
     def variant() -> Plan:
-        encoded = Encoder(Cache(2**20, 60.0)).encode_scene(model, build_scene(**scene))
-
-        def score_here(candidates: Plan) -> Plan:
-            actions = to_actions(model, candidates[0], True)
-            costs: Plan = score(model, encoded, actions, ScoreOptions(), CHUNK, Event()).scores.numpy()
-            return costs
-
-        return _by(score_here)
+        with client.session(**scene) as session:
+            return _by(lambda candidates: session.score(candidates).scores)
 
     return variant
 

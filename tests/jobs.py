@@ -3,6 +3,8 @@
 import asyncio
 import threading
 
+from worldforge_jepa_server.scheduling.engine import Job
+
 DEADLINE = 10
 CHUNK = 4
 
@@ -13,7 +15,7 @@ class Gate:
     def __init__(self):
         self.began, self.open = threading.Event(), threading.Event()
 
-    def __call__(self, abandoned):
+    def __call__(self, cancelled):
         self.began.set()
         assert self.open.wait(DEADLINE)
         return "done"
@@ -22,22 +24,25 @@ class Gate:
         assert await asyncio.to_thread(self.began.wait, DEADLINE)
 
 
-class Rows:
-    """A job of some rows that notes with whom each of its pieces ran, and fails at one row if told."""
-
-    unit, chunk = 1, CHUNK
+class Rows(Job):
+    """A job of some rows that notes with how many slices each of its own ran, and fails at one row if told."""
 
     def __init__(self, size, batch="rows", fails_at=None):
-        self.size, self.batch, self.fails_at = size, batch, fails_at
+        super().__init__(runner=ROWS, size=size, batch=batch, chunk=CHUNK)
+        self.fails_at = fails_at
         self.ran, self.company = [], []
 
-    def run(self, pieces):
-        return [piece.task.job.run_one(piece, len(pieces)) for piece in pieces]
-
-    def run_one(self, piece, company):
-        rows = range(piece.start, piece.stop)
-        self.ran += rows
+    def run(self, start, stop, company):
+        self.ran += range(start, stop)
         self.company.append(company)
-        if self.fails_at in rows:
+        if self.fails_at in range(start, stop):
             return ZeroDivisionError()
-        return sum(self.ran) if piece.last else None
+        return sum(self.ran) if stop == self.size else None
+
+
+class RowRunner:
+    def run(self, slices):
+        return [each.task.run(each.start, each.stop, len(slices)) for each in slices]
+
+
+ROWS = RowRunner()

@@ -1,4 +1,4 @@
-"""The device's thread: batches of what waits, in turns; bounded; and nothing computed that nobody waits for."""
+"""The engine: waiting jobs run in batches and in turns; the queue is bounded; cancelled jobs do not run."""
 
 import asyncio
 import threading
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.jobs import CHUNK, DEADLINE, Gate, Rows
 from worldforge_jepa_client.errors import ResourceExhaustedError
-from worldforge_jepa_server.scheduling.engine import LEAST_COST, Call, Caller, Engine, run_here
+from worldforge_jepa_server.scheduling.engine import LEAST_COST, Caller, Engine, FunctionJob
 
 
 @pytest.fixture
@@ -20,40 +20,40 @@ def engine():
     engine.close()
 
 
-async def test_results_and_waiting_times_come_back(engine):
-    result, waited = await engine.run(Call(lambda abandoned: 42))
+async def test_run_returns_the_result_and_the_wait(engine):
+    result, waited = await engine.run(FunctionJob(lambda cancelled: 42))
     assert result == 42
     assert 0 <= waited < DEADLINE
 
 
-async def test_exceptions_come_back_and_the_next_work_runs(engine):
+async def test_an_exception_comes_back_and_the_next_job_runs(engine):
     with pytest.raises(ZeroDivisionError):
-        await engine.run(Call(lambda abandoned: 1 / 0))
-    assert (await engine.run(Call(lambda abandoned: 42)))[0] == 42
+        await engine.run(FunctionJob(lambda cancelled: 1 / 0))
+    assert (await engine.run(FunctionJob(lambda cancelled: 42)))[0] == 42
 
 
 @pytest.mark.parametrize("error", [StopIteration, SystemExit, KeyboardInterrupt])
-async def test_what_no_future_takes_or_would_end_the_loop_comes_back_as_an_error(engine, error):
+async def test_an_exception_that_would_end_the_loop_comes_back_as_a_runtime_error(engine, error):
     def work(_):
         raise error
 
     with pytest.raises(RuntimeError, match=error.__name__):
-        await asyncio.wait_for(engine.run(Call(work)), DEADLINE)
-    assert (await engine.run(Call(lambda _: 42)))[0] == 42
+        await asyncio.wait_for(engine.run(FunctionJob(work)), DEADLINE)
+    assert (await engine.run(FunctionJob(lambda _: 42)))[0] == 42
 
 
-async def test_all_work_runs_in_one_thread_of_its_own(engine):
+async def test_all_jobs_run_on_one_thread_of_their_own(engine):
     names = []
-    note = Call(lambda _: names.append(threading.current_thread().name))
-    await asyncio.gather(*(engine.run(note) for _ in range(4)))
+    notes = [FunctionJob(lambda _: names.append(threading.current_thread().name)) for _ in range(4)]
+    await asyncio.gather(*map(engine.run, notes))
     assert len(names) == 4
     assert len(set(names)) == 1
     assert threading.current_thread().name not in names
 
 
-async def test_what_waits_for_the_device_goes_as_one_batch(engine):
+async def test_waiting_jobs_run_as_one_batch(engine):
     gate = Gate()
-    first = asyncio.create_task(engine.run(Call(gate)))
+    first = asyncio.create_task(engine.run(FunctionJob(gate)))
     await gate.wait_began()
     jobs = [Rows(1), Rows(2), Rows(1), Rows(1, batch=None)]
     rest = [asyncio.create_task(engine.run(job, caller=Caller(client))) for client, job in enumerate(jobs)]
@@ -63,16 +63,16 @@ async def test_what_waits_for_the_device_goes_as_one_batch(engine):
     assert [job.company for job in jobs] == [[3], [3], [3], [1]]
 
 
-async def test_a_large_job_runs_in_pieces_and_comes_back_whole(engine):
+async def test_a_large_job_runs_in_slices_and_returns_one_result(engine):
     job = Rows(10)
     assert (await engine.run(job))[0] == sum(range(10))
     assert job.ran == list(range(10))
     assert len(job.company) == 3
 
 
-async def test_a_piece_that_fails_ends_its_job_and_no_other(engine):
+async def test_a_failing_slice_ends_its_job_and_no_other(engine):
     gate, broken, good = Gate(), Rows(10, fails_at=5), Rows(2)
-    first = asyncio.create_task(engine.run(Call(gate)))
+    first = asyncio.create_task(engine.run(FunctionJob(gate)))
     await gate.wait_began()
     rest = [asyncio.create_task(engine.run(job)) for job in (broken, good)]
     await asyncio.sleep(0)
@@ -85,11 +85,11 @@ async def test_a_piece_that_fails_ends_its_job_and_no_other(engine):
     assert engine.pending == 0
 
 
-async def test_what_a_job_waited_is_all_but_its_own_pieces(engine):
+async def test_the_wait_of_a_job_excludes_its_own_slices(engine):
     gate = Gate()
-    first = asyncio.create_task(engine.run(Call(gate)))
+    first = asyncio.create_task(engine.run(FunctionJob(gate)))
     await gate.wait_began()
-    second = asyncio.create_task(engine.run(Call(lambda _: None)))
+    second = asyncio.create_task(engine.run(FunctionJob(lambda _: None)))
     began = asyncio.get_running_loop().time()
     await asyncio.sleep(0.3)  # far longer than a busy machine takes to start what is first
     gate.open.set()
@@ -99,65 +99,65 @@ async def test_what_a_job_waited_is_all_but_its_own_pieces(engine):
 
 
 async def test_a_full_queue_refuses_with_a_delay_and_recovers(engine):
-    with engine.accepted(2 * LEAST_COST):
-        with engine.accepted(1):  # counts as the least
-            with pytest.raises(ResourceExhaustedError) as caught, engine.accepted(1):
+    with engine.admit(2 * LEAST_COST):
+        with engine.admit(1):  # counts as the least
+            with pytest.raises(ResourceExhaustedError) as caught, engine.admit(1):
                 pass
             assert caught.value.reason == "QUEUE_FULL"
             assert caught.value.retry_after > 0
-        with engine.accepted(LEAST_COST):
+        with engine.admit(LEAST_COST):
             pass
 
 
-async def test_the_delay_grows_with_what_is_too_much(engine):
+async def test_the_retry_delay_grows_with_the_excess(engine):
     def delay(cost):
-        with pytest.raises(ResourceExhaustedError) as caught, engine.accepted(cost):
+        with pytest.raises(ResourceExhaustedError) as caught, engine.admit(cost):
             pass
         return caught.value.retry_after
 
-    slow = Call(lambda _: threading.Event().wait(0.02), cost=10)
+    slow = FunctionJob(lambda _: threading.Event().wait(0.02), cost=10)
     await engine.run(slow)
-    with engine.accepted(3 * LEAST_COST):
+    with engine.admit(3 * LEAST_COST):
         assert delay(2 * LEAST_COST) == pytest.approx(2 * delay(LEAST_COST))
 
 
-async def test_an_idle_engine_accepts_any_call(engine):
-    with engine.accepted(100 * LEAST_COST):
+async def test_an_idle_engine_admits_any_call(engine):
+    with engine.admit(100 * LEAST_COST):
         pass
 
 
-async def test_cancelled_work_that_waits_never_runs(engine):
+async def test_a_waiting_job_that_is_cancelled_never_runs(engine):
     gate, ran = Gate(), []
-    first = asyncio.create_task(engine.run(Call(gate)))
+    first = asyncio.create_task(engine.run(FunctionJob(gate)))
     await gate.wait_began()
-    waiting = asyncio.create_task(engine.run(Call(lambda _: ran.append(1))))
+    waiting = asyncio.create_task(engine.run(FunctionJob(lambda _: ran.append(1))))
     await asyncio.sleep(0)
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
     gate.open.set()
     await asyncio.wait_for(first, DEADLINE)
-    await engine.run(Call(lambda _: None))
+    await engine.run(FunctionJob(lambda _: None))
     assert ran == []
 
 
-async def test_cancelled_work_that_runs_is_told(engine):
+async def test_a_running_job_that_is_cancelled_sees_its_token_set(engine):
     began, told = threading.Event(), threading.Event()
 
-    def work(abandoned):
+    def work(cancelled):
         began.set()
-        assert abandoned.wait(DEADLINE)
+        assert cancelled.wait(DEADLINE)
         told.set()
 
-    task = asyncio.create_task(engine.run(Call(work)))
+    task = asyncio.create_task(engine.run(FunctionJob(work)))
     assert await asyncio.to_thread(began.wait, DEADLINE)
     task.cancel()
     assert await asyncio.to_thread(told.wait, DEADLINE)
 
 
-async def test_closing_drops_what_waits():
+async def test_closing_cancels_waiting_jobs():
     engine, gate = Engine(LEAST_COST), Gate()
-    running = asyncio.create_task(engine.run(Call(gate)))
+    running = asyncio.create_task(engine.run(FunctionJob(gate)))
     await gate.wait_began()
     waiting = asyncio.create_task(engine.run(Rows(1)))
     await asyncio.sleep(0)
@@ -196,7 +196,7 @@ def test_every_future_is_resolved_exactly_once_and_cancelled_jobs_never_run(desc
 
     async def all_of_them():
         engine, gate = Engine(1), Gate()
-        first = asyncio.create_task(engine.run(Call(gate)))
+        first = asyncio.create_task(engine.run(FunctionJob(gate)))
         await gate.wait_began()
         jobs = [Rows(told["size"], told["batch"], told["fails_at"]) for told in described]
         tasks = [asyncio.create_task(one(engine, *pair)) for pair in zip(jobs, described, strict=True)]
@@ -215,9 +215,3 @@ def test_every_future_is_resolved_exactly_once_and_cancelled_jobs_never_run(desc
         assert outcomes.total() == sum(not told["cancelled"] for told in described)
 
     asyncio.run(all_of_them())
-
-
-def test_without_an_engine_a_job_runs_here():
-    assert run_here(Rows(10)) == sum(range(10))
-    with pytest.raises(ZeroDivisionError):
-        run_here(Rows(10, fails_at=5))

@@ -1,4 +1,4 @@
-"""The laws of the device's queue: everything exactly once and in order, nobody starves, equal shares by cost."""
+"""The laws of the scheduler: each candidate once and in order, no starvation, equal shares by cost."""
 
 from collections import defaultdict
 from itertools import islice
@@ -13,8 +13,8 @@ CHUNK = 8
 QUEUES, FLOWS, BATCHES = ("a", "b"), ("p", "q", "r"), (None, 2, 3)
 
 
-def task(size=1, *, queue="a", flow="p", unit=1, deadline=0.0, batch=None):
-    return Task(queue, flow, size, unit, deadline, batch, CHUNK)
+def task(size=1, *, queue="a", flow="p", cost=1, deadline=0.0, batch=None):
+    return Task(queue=queue, flow=flow, size=size, cost_per_candidate=cost, deadline=deadline, batch=batch, chunk=CHUNK)
 
 
 def take_all(scheduler):
@@ -24,8 +24,8 @@ def take_all(scheduler):
 def served(scheduler, takes):
     """What each flow got of the next batches, in cost."""
     costs = defaultdict(int)
-    for share in (share for _ in range(takes) for share in scheduler.take()):
-        costs[share.task.flow] += share.task.unit * (share.stop - share.start)
+    for part in (part for _ in range(takes) for part in scheduler.take()):
+        costs[part.task.flow] += part.task.cost_per_candidate * (part.stop - part.start)
     return costs
 
 
@@ -42,7 +42,7 @@ class AnyUse(RuleBasedStateMachine):
         size=st.integers(1, 3 * CHUNK),
         queue=st.sampled_from(QUEUES),
         flow=st.sampled_from(FLOWS),
-        unit=st.integers(1, 4),
+        cost=st.integers(1, 4),
         deadline=st.sampled_from([1.0, 2.0, float("inf")]),
         batch=st.sampled_from(BATCHES),
     )
@@ -61,29 +61,29 @@ class AnyUse(RuleBasedStateMachine):
     def take(self, seconds):
         batch = self.scheduler.take()
         assert bool(batch) == bool(self.waiting)
-        assert len({share.task.queue for share in batch}) <= 1
+        assert len({part.task.queue for part in batch}) <= 1
         if len(batch) > 1:
-            assert len({share.task.batch for share in batch}) == 1
+            assert len({part.task.batch for part in batch}) == 1
             assert batch[0].task.batch is not None
-        assert sum(share.stop - share.start for share in batch) <= CHUNK
-        for share in batch:
-            self.check_share(share)
+        assert sum(part.stop - part.start for part in batch) <= CHUNK
+        for part in batch:
+            self.check_slice(part)
         if batch:
             self.scheduler.charge(batch[0].task.queue, seconds)
 
-    def check_share(self, share):
-        line = [each for each in self.waiting if (each.queue, each.flow) == (share.task.queue, share.task.flow)]
-        assert min(line, key=lambda each: each.deadline) is share.task  # the first that came, of equal deadlines
-        assert share.start == self.given[share.task]  # nothing twice, nothing left out
-        assert share.start < share.stop <= share.task.size
-        self.given[share.task] = share.stop
-        if share.last:
-            self.waiting.remove(share.task)
+    def check_slice(self, part):
+        line = [each for each in self.waiting if (each.queue, each.flow) == (part.task.queue, part.task.flow)]
+        assert min(line, key=lambda each: each.deadline) is part.task  # the first that came, of equal deadlines
+        assert part.start == self.given[part.task]  # nothing twice, nothing left out
+        assert part.start < part.stop <= part.task.size
+        self.given[part.task] = part.stop
+        if part.last:
+            self.waiting.remove(part.task)
 
     def teardown(self):
         for batch in take_all(self.scheduler):
-            for share in batch:
-                self.check_share(share)
+            for part in batch:
+                self.check_slice(part)
         assert not self.waiting
         assert not self.scheduler.take()
 
@@ -96,32 +96,32 @@ TestAnyUse.settings = settings(max_examples=80, stateful_step_count=30, deadline
 def test_flows_that_always_have_work_get_equal_shares_by_cost(kinds, flows):
     scheduler = Scheduler()
     for flow in range(flows):
-        for size, unit in kinds[flow:] + kinds[:flow]:
-            scheduler.add(task(size, flow=flow, unit=unit))
-    largest = max(size * unit for size, unit in kinds)
+        for size, cost in kinds[flow:] + kinds[:flow]:
+            scheduler.add(task(size, flow=flow, cost=cost))
+    largest = max(size * cost for size, cost in kinds)
     costs = served(scheduler, takes=len(kinds))
     assert max(costs.values()) - min(costs[flow] for flow in range(flows)) <= 2 * largest
 
 
 @given(st.data())
-def test_a_newcomer_waits_for_at_most_one_piece_of_each_of_the_others(data):
+def test_a_new_flow_waits_for_at_most_one_slice_of_each_other_flow(data):
     scheduler = Scheduler()
     others = data.draw(st.integers(1, 6))
     for flow in range(others):
         for _ in range(3):
             batch = data.draw(st.sampled_from(BATCHES))
             scheduler.add(
-                task(data.draw(st.integers(1, 200)), flow=flow, unit=data.draw(st.integers(1, 9)), batch=batch)
+                task(data.draw(st.integers(1, 200)), flow=flow, cost=data.draw(st.integers(1, 9)), batch=batch)
             )
     for _ in range(data.draw(st.integers(0, 20))):
         scheduler.take()
     newcomer = task(1, flow="newcomer")
     scheduler.add(newcomer)
-    soon = [share.task for _ in range(others + 1) for share in scheduler.take()]
+    soon = [part.task for _ in range(others + 1) for part in scheduler.take()]
     assert newcomer in soon
 
 
-def test_who_was_away_has_not_saved_up_and_who_leaves_does_not_lose_his_debt():
+def test_an_idle_flow_gains_no_credit_and_keeps_its_debt():
     scheduler = Scheduler()
     for _ in range(20):
         scheduler.add(task(CHUNK, flow="busy"))
@@ -133,45 +133,45 @@ def test_who_was_away_has_not_saved_up_and_who_leaves_does_not_lose_his_debt():
     scheduler = Scheduler()
     scheduler.add(task(CHUNK, flow="large"))
     scheduler.add(task(1, flow="small"))
-    assert [share.task.flow for share in scheduler.take()] == ["large"]
+    assert [part.task.flow for part in scheduler.take()] == ["large"]
     scheduler.add(task(CHUNK, flow="large"))
-    assert [share.task.flow for share in scheduler.take()] == ["small"]
+    assert [part.task.flow for part in scheduler.take()] == ["small"]
 
 
 @given(st.integers(1, 5), st.floats(0.1, 10), st.floats(0.1, 10))
-def test_models_share_the_time_of_the_device(count, slow, fast):
+def test_models_share_device_time(count, slow, fast):
     scheduler, seconds = Scheduler(), {"a": slow, "b": fast}
     used = dict.fromkeys(seconds, 0.0)
     for queue in seconds:
         for _ in range(200):
             scheduler.add(task(count, queue=queue))
     for _ in range(60):
-        (share,) = scheduler.take()
-        used[share.task.queue] += seconds[share.task.queue]
-        scheduler.charge(share.task.queue, seconds[share.task.queue])
+        (part,) = scheduler.take()
+        used[part.task.queue] += seconds[part.task.queue]
+        scheduler.charge(part.task.queue, seconds[part.task.queue])
         assert abs(used["a"] - used["b"]) <= slow + fast
 
 
-def test_a_huge_task_is_cut_and_others_go_between():
+def test_a_huge_task_is_cut_and_others_run_between_its_slices():
     scheduler = Scheduler()
     huge, small = task(10 * CHUNK, flow="p", batch=2), task(1, flow="q", batch=2)
     scheduler.add(huge)
-    assert [(share.task, share.start, share.stop) for share in scheduler.take()] == [(huge, 0, CHUNK)]
+    assert [(part.task, part.start, part.stop) for part in scheduler.take()] == [(huge, 0, CHUNK)]
     scheduler.add(small)
-    assert [share.task for share in scheduler.take()] == [small]
-    assert [(share.start, share.stop) for share in scheduler.take()] == [(CHUNK, 2 * CHUNK)]
+    assert [part.task for part in scheduler.take()] == [small]
+    assert [(part.start, part.stop) for part in scheduler.take()] == [(CHUNK, 2 * CHUNK)]
 
 
-def test_what_fits_goes_together_in_the_order_of_turns():
+def test_tasks_that_fit_run_together_in_the_order_of_turns():
     scheduler = Scheduler()
     sizes = {"p": 3, "q": 6, "r": 2, "s": 3}
     for flow, size in sizes.items():
         scheduler.add(task(size, flow=flow, batch=2))
-    batches = [[share.task.flow for share in batch] for batch in islice(iter(scheduler.take, []), 2)]
+    batches = [[part.task.flow for part in batch] for batch in islice(iter(scheduler.take, []), 2)]
     assert batches == [["p", "r", "s"], ["q"]]
 
 
-def test_within_a_client_the_earliest_deadline_goes_first():
+def test_within_a_flow_the_earliest_deadline_goes_first():
     scheduler = Scheduler()
     for deadline in (3.0, 1.0, 2.0):
         scheduler.add(task(CHUNK, deadline=deadline))

@@ -23,7 +23,7 @@ LATENT_DTYPES = ("float32", "float16", "bfloat16")
 
 def encode_request(observation: Observation, model: str, dtype: str) -> jepa_pb2.EncodeRequest:
     """Encode a request for an observation's latents."""
-    request = jepa_pb2.EncodeRequest(model=model, dtype=_latent_dtype_code(dtype))
+    request = jepa_pb2.EncodeRequest(model=model, dtype=latent_dtype_code(dtype))
     encode_observation(observation, request.observation, "observation")
     return request
 
@@ -60,7 +60,7 @@ def latent_dtype(code: int) -> str:
 def unroll_request(call: UnrollCall) -> jepa_pb2.UnrollRequest:
     """Encode a request for predicted latents."""
     request = jepa_pb2.UnrollRequest(
-        model=call.model, steps=call.steps, samples=call.samples, dtype=_latent_dtype_code(call.dtype)
+        model=call.model, steps=call.steps, samples=call.samples, dtype=latent_dtype_code(call.dtype)
     )
     encode_scene_field(call.scene, request)
     tensors.encode(call.action_candidates, request.action_candidates, field="action_candidates")
@@ -82,7 +82,12 @@ def unroll_call(request: jepa_pb2.UnrollRequest) -> UnrollCall:
     )
 
 
-def _latent_dtype_code(dtype: str) -> jepa_pb2.DataType:
+def latent_dtype_code(dtype: str) -> jepa_pb2.DataType:
+    """Encode the dtype in which latents are asked for.
+
+    Raises:
+        InvalidArgumentError: not one of `LATENT_DTYPES`.
+    """
     if dtype not in LATENT_DTYPES:
         raise invalid("dtype", f"is {dtype!r}; expected one of {', '.join(LATENT_DTYPES)}", Reason.INVALID_DTYPE)
     return tensors.dtype_code(dtype)

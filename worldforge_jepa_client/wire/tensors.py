@@ -137,7 +137,7 @@ def _checked_shape(message: jepa_pb2.Tensor, field: str) -> tuple[int, ...]:
 
 
 def _to_bfloat16(array: NDArray[Any]) -> NDArray[np.uint16]:
-    if array.dtype.name == "bfloat16":
+    if array.dtype.name in ("bfloat16", "uint16"):  # the latter holds a bfloat16's bits
         return array.view(np.uint16).astype("<u2", copy=False)
     bits = np.ascontiguousarray(array, dtype=np.float32).view(np.uint32).reshape(array.shape)
     rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16

@@ -25,7 +25,7 @@ from worldforge_jepa_server.models.registry import load_model
 from worldforge_jepa_server.rpc import shared_memory
 from worldforge_jepa_server.rpc.servicer import SERVICE_NAME, WorldModelServicer, generic_handler
 from worldforge_jepa_server.runtime.operations import Runtime
-from worldforge_jepa_server.scheduling.engine import Call, Engine
+from worldforge_jepa_server.scheduling.engine import Engine, FunctionJob
 
 _log = logging.getLogger(__name__)
 
@@ -114,7 +114,7 @@ async def _load_all(config: ServerConfig, engine: Engine, runtime: Runtime, heal
     """Put one model after the other into service; healthy is a server that has one when all have been tried."""
     for source in config.model:
         try:
-            (model, memory), _ = await engine.run(Call(partial(_load, source, config)))
+            (model, memory), _ = await engine.run(FunctionJob(partial(_load, source, config)))
             runtime.models.put(model, memory)
         except ModelLoadError as error:
             if not config.lazy:

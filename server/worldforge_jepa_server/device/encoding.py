@@ -1,8 +1,9 @@
-"""Observations and goals to latents, each content once. Runs on the device thread."""
+"""Observations, goals and actions to the device. Frames are encoded once per content. Runs on the device thread."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,10 +20,12 @@ from worldforge_jepa_server.models.contract import Latents, Observation, Scoring
 
 @dataclass(frozen=True)
 class EncodedScene:
-    """A scene as its model keeps it.
+    """A scene in a model's latents.
 
-    `start` has the T frames that the model looks back on, `goal` one or is None, `action_history` is (1, T-1, A), in
-    the units it was sent in, or None where T is 1.
+    Attributes:
+        start: the T newest frames, as many as the model looks back on; batch 1.
+        goal: one frame, batch 1, or None.
+        action_history: (1, T-1, A), in the units of the request; None if T is 1.
     """
 
     start: Latents
@@ -32,17 +35,43 @@ class EncodedScene:
     @property
     def frames(self) -> int:
         """T."""
-        return len(self.start.visual[0])
+        return self.start.visual.shape[1]
 
     @property
     def size(self) -> int:
-        """Bytes."""
+        """Bytes that it holds."""
         history = 0 if self.action_history is None else self.action_history.nbytes
         return history + _size(self.start) + (_size(self.goal) if self.goal else 0)
 
 
+class SceneHandle:
+    """A scene that a call works in; encoded on first use.
+
+    Args:
+        frames: T of the encoded scene.
+        goal: the goal, encoded or not; only whether it has proprio matters.
+        encode: encodes the scene on the device thread.
+    """
+
+    def __init__(self, frames: int, goal: object, encode: Callable[[], EncodedScene]) -> None:
+        self.frames, self.goal = frames, goal
+        self._encode = encode
+        self._encoded: EncodedScene | None = None
+
+    @classmethod
+    def of(cls, scene: EncodedScene) -> SceneHandle:
+        """Return the handle of a scene that is encoded already."""
+        return cls(scene.frames, scene.goal, lambda: scene)
+
+    def encoded(self) -> EncodedScene:
+        """Encode the scene, or return it if it is encoded already. On the device thread."""
+        if self._encoded is None:
+            self._encoded = self._encode()
+        return self._encoded
+
+
 class Encoder:
-    """Encodes through a cache: frames whose content was seen lately are not encoded again.
+    """Encodes through a cache: content that was encoded lately is not encoded again.
 
     Args:
         cache: latents by model and content.
@@ -53,7 +82,7 @@ class Encoder:
 
     @torch.inference_mode()
     def encode_scene(self, model: ServedModel, scene: Scene) -> EncodedScene:
-        """Encode what counts of a checked scene: the frames of the model's window, and the goal's last."""
+        """Encode a checked scene: the frames of the model's window, and the goal's last frame."""
         assert scene.observation is not None
         frames = frames_kept(model, scene)
         start = self.encode(model, _newest(scene.observation, frames))
@@ -63,7 +92,7 @@ class Encoder:
 
     @torch.inference_mode()
     def encode(self, model: ServedModel, frames: ObservationArrays, is_goal: bool = False) -> Latents:
-        """Encode frames, or return what they were encoded to."""
+        """Return the latents of frames [1, T, N, D], from the cache if they are there."""
         key = (model.spec.name, is_goal, _digest(frames))
         latents = self._cache.get(key)
         if latents is None:
@@ -73,7 +102,7 @@ class Encoder:
 
 
 def frames_kept(model: ServedModel, scene: Scene) -> int:
-    """How many of a scene's frames count: those that the model looks back on, or may, if it scores by itself."""
+    """Return T of the encoded scene: at most the model's window; a model that scores by itself gets all frames."""
     assert scene.observation is not None
     frames = len(scene.observation.visual[0])
     return frames if isinstance(model, ScoringModel) else min(frames, model.spec.context_window)
@@ -105,3 +134,15 @@ def _to_device(frames: ObservationArrays, device: str, is_goal: bool) -> Observa
 
 def _floats(array: NDArray[Any], device: str) -> Tensor:
     return torch.tensor(array, device=device, dtype=torch.float32)
+
+
+def to_actions(model: ServedModel, actions: NDArray[Any], are_normalized: bool) -> Tensor:
+    """Return a request's actions [..., A] normalized, float32, on the model's device."""
+    tensor = torch.from_numpy(np.array(actions, np.float32)).to(model.spec.device)
+    return tensor if are_normalized else model.normalize_actions(tensor)
+
+
+def history_of(model: ServedModel, scene: EncodedScene, is_normalized: bool) -> Tensor | None:
+    """Return the normalized actions between a scene's frames, [1, T-1, A]; None if T is 1."""
+    history = scene.action_history
+    return None if history is None else to_actions(model, history, is_normalized)

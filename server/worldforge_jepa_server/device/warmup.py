@@ -1,23 +1,23 @@
-"""First scores of zeros: so that the first caller does not pay for allocations and kernel choices, and to measure."""
+"""Warm-up: scores zeros once, so that no caller pays for allocations and kernel choices, and measures memory."""
 
 from __future__ import annotations
 
 import contextlib
 from dataclasses import replace
 from functools import partial
-from threading import Event
 
 import numpy as np
-import torch
 
 from worldforge_jepa_client.contract.spec import DYNAMIC, MemoryUse
 from worldforge_jepa_client.contract.types import Observation, Scene, ScoreOptions
+from worldforge_jepa_server.device.batching import ScoreJob
 from worldforge_jepa_server.device.cache import Cache
-from worldforge_jepa_server.device.encoding import EncodedScene, Encoder
+from worldforge_jepa_server.device.encoding import EncodedScene, Encoder, SceneHandle
 from worldforge_jepa_server.device.memory import peak_bytes
-from worldforge_jepa_server.device.scoring import rollout, score_together
+from worldforge_jepa_server.device.runner import LatentScores
 from worldforge_jepa_server.models.contract import Latents, ModelLoadError, ScoringModel, ServedModel, WorldModel
 from worldforge_jepa_server.models.precision import end_compiling, uncompiled
+from worldforge_jepa_server.scheduling.scheduler import Slice
 
 _PIXELS = 224  # also where an encoder takes no other size
 _SAMPLES = 2  # not 1, for which torch compiles apart
@@ -25,14 +25,14 @@ _FEW, _MANY = 1, 3
 
 
 def warm_up(model: ServedModel) -> MemoryUse | None:
-    """Score zeros; return what the model needs of its device's memory.
+    """Score zeros; return the device memory that the model needs.
 
-    The window fills and slides: what is compiled has then met its shapes, and compiles no more. A model that cannot
-    score what its own spec allows fails here, before the server is ready. One that scores by itself, or does not say
-    what actions it takes, is left alone: zeros might be no scene to it.
+    The window fills and slides: compiled code has then met its shapes, and compiles no more. A model that cannot score
+    what its own spec allows fails here, before the server is ready. A model that scores by itself, or does not say what
+    actions it takes, is left alone: zeros might be no scene to it.
 
     Raises:
-        ModelLoadError: it failed.
+        ModelLoadError: the model failed.
     """
     if isinstance(model, ScoringModel) or model.spec.action_dim == DYNAMIC:
         return model.spec.memory
@@ -67,15 +67,22 @@ def _zeros(model: WorldModel) -> EncodedScene:
 
 
 def _score_apart(model: WorldModel, scene: EncodedScene, samples: int) -> None:
-    """Score as many candidates, each in a scene of its own: what takes the most memory."""
+    """Score candidates each in a scene of its own, which takes the most memory."""
     _score(model, [replace(scene, start=_copy(scene.start)) for _ in range(samples)], 1)
 
 
 def _score(model: WorldModel, scenes: list[EncodedScene], samples: int) -> None:
-    """Score candidates in each of the scenes together, until the window has slid."""
-    actions = torch.zeros(samples, model.spec.context_window + 1, model.spec.action_dim, device=model.spec.device)
-    rollouts = [rollout(model, scene, actions, ScoreOptions()) for scene in scenes]
-    score_together(model, rollouts, samples * len(scenes), Event())
+    """Score `samples` candidates in each of the scenes together, until the window has slid."""
+    spec = model.spec
+    runner = LatentScores(model, spec, chunk=samples * len(scenes))
+    zeros = np.zeros((samples, spec.context_window + 1, spec.action_dim), np.float32)
+    slices = []
+    for scene in scenes:
+        handle = SceneHandle.of(scene)
+        job = ScoreJob(runner, handle, ScoreOptions(), zeros.shape, zeros)
+        runner.begin(job)
+        slices.append(Slice(job, 0, samples, last=True))
+    runner.measure(slices)
 
 
 def _copy(latents: Latents) -> Latents:

@@ -1,4 +1,4 @@
-"""ScoreStream: one scene that lives as long as the stream, and one answer to every message."""
+"""ScoreStream: one scene that lives as long as the stream, and one answer to each message."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from worldforge_jepa_client.wire.json_struct import struct_dict
 from worldforge_jepa_client.wire.status import to_message
 from worldforge_jepa_server.rpc.status import Parse, as_jepa_error
 from worldforge_jepa_server.runtime.operations import Runtime
-from worldforge_jepa_server.runtime.scenes import OpenScene
+from worldforge_jepa_server.runtime.scenes import HeldScene
 from worldforge_jepa_server.scheduling.engine import Caller
 
 
 @dataclass(frozen=True)
 class _Held:
-    """The stream's scene: as it came, and open."""
+    """The stream's scene: as it was sent, and as it is held with its model."""
 
-    scene: Scene
-    open: OpenScene
+    sent: Scene
+    held: HeldScene
 
 
 class ScoreStream:
@@ -39,12 +39,14 @@ class ScoreStream:
 
     async def answer(self, data: bytes) -> jepa_pb2.ScoreStreamResponse:
         """Answer one message; one that is refused changes nothing."""
-        caller = Caller(self._client, time.perf_counter())  # of one call at a time: no deadline orders these
+        caller = Caller(
+            self._client, time.perf_counter()
+        )  # one call at a time: there is no order for a deadline to make
         try:
             request: jepa_pb2.ScoreStreamRequest = self._parse(data, jepa_pb2.ScoreStreamRequest)
             model = request.model if self._model is None else self._model
             held = self._hold(request, model)
-            response = await self._score(request, held, model, caller)
+            response = await self._score(request, held, caller)
         except asyncio.CancelledError:
             raise
         except Exception as error:
@@ -54,7 +56,7 @@ class ScoreStream:
 
     def _hold(self, request: jepa_pb2.ScoreStreamRequest, model: str) -> _Held:
         if request.HasField("context"):
-            scene = (self._held.scene if self._held else Scene()).updated(wire.decode_scene(request.context))
+            scene = (self._held.sent if self._held else Scene()).updated(wire.decode_scene(request.context))
             return _Held(scene, self._runtime.hold(scene, model))
         if self._held is None:
             raise FailedPreconditionError(
@@ -63,17 +65,16 @@ class ScoreStream:
         return self._held
 
     async def _score(
-        self, request: jepa_pb2.ScoreStreamRequest, held: _Held, model: str, caller: Caller
+        self, request: jepa_pb2.ScoreStreamRequest, held: _Held, caller: Caller
     ) -> jepa_pb2.ScoreStreamResponse:
         if not request.HasField("action_candidates"):
-            await self._runtime.encode_now(held.open, model, caller)
+            await self._runtime.encode_now(held.held, caller)
             return jepa_pb2.ScoreStreamResponse()
         call = ScoreCall(
-            scene=held.scene,
+            scene=held.sent,
             action_candidates=tensors.decode(request.action_candidates, field="action_candidates"),
-            model=model,
             options=wire.decode_options(request.options),
             extra_info=struct_dict(request.extra_info, "extra_info"),
         )
-        result = await self._runtime.score_in(held.open, call, caller)
+        result = await self._runtime.score_in(held.held, call, caller)
         return jepa_pb2.ScoreStreamResponse(score=wire.score_response(result))

@@ -1,4 +1,4 @@
-"""The RPCs: decode, await, encode."""
+"""The RPCs: decode the request, await the runtime, encode the response."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
 _SERVICE = jepa_pb2.DESCRIPTOR.services_by_name["WorldModelService"]
 SERVICE_NAME = _SERVICE.full_name
-_PATIENCE = 60.0  # a call without a deadline has its turn as if it had one in so many seconds
+_ASSUMED_DEADLINE = 60.0  # seconds: deadline assumed for scheduling when the client sets none
 
 
 class WorldModelServicer:
-    """The service of the proto, on a runtime; `parse` makes requests of bytes."""
+    """The service of the proto, on a runtime; `parse` turns bytes into requests."""
 
     def __init__(self, runtime: Runtime, parse: Parse = parse) -> None:
         self._runtime, self.parse = runtime, parse
@@ -39,7 +39,7 @@ class WorldModelServicer:
         self._draining = False
 
     def drain(self) -> None:
-        """End streams once they have answered what they were asked; calls of other methods are left to finish."""
+        """End each ScoreStream once it has answered what it was asked; other calls may finish."""
         self._draining = True
         for task in self._idle_streams:
             task.cancel()
@@ -84,7 +84,7 @@ class WorldModelServicer:
         """See the proto."""
         dtype = wire.latent_dtype(request.dtype)
         observation = wire.decode_observation(request.observation, "observation")
-        latents = await self._runtime.encode(observation, request.model, _caller(context))
+        latents = await self._runtime.encode(observation, request.model, dtype, _caller(context))
         return jepa_pb2.EncodeResponse(latents=wire.latents_message(latents, dtype))
 
     async def Unroll(
@@ -127,14 +127,14 @@ class WorldModelServicer:
 
 
 def _caller(context: _Context, stream: bool = False) -> Caller:
-    """Who calls: a stream is a client of its own, the other calls of a connection are one."""
+    """Return the caller: a stream is a client of its own, all unary calls of a connection are one client."""
     now = time.perf_counter()
     left = context.time_remaining()
-    return Caller(object() if stream else context.peer(), now, now + (_PATIENCE if left is None else left))
+    return Caller(object() if stream else context.peer(), now, now + (_ASSUMED_DEADLINE if left is None else left))
 
 
 def generic_handler(servicer: WorldModelServicer) -> grpc.GenericRpcHandler:
-    """Return what makes a grpc.aio server call the servicer: one handler for each method of the proto."""
+    """Return the handlers that a grpc.aio server needs, one for each method of the proto."""
     handlers = {method.name: _handler(servicer, method) for method in _SERVICE.methods}
     return grpc.method_handlers_generic_handler(SERVICE_NAME, handlers)
 

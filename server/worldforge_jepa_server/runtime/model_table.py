@@ -1,35 +1,41 @@
-"""Models in service: what is published of them, how much they take at a time, and why one is not."""
+"""Models in service: the published spec and the runner of each, or the error that its callers get."""
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, replace
 
 from worldforge_jepa_client.contract.spec import MemoryUse, ModelSpec
 from worldforge_jepa_client.errors import FailedPreconditionError, JepaError, NotFoundError, UnavailableError
 from worldforge_jepa_client.reasons import Reason
 from worldforge_jepa_server.config import ServerConfig
+from worldforge_jepa_server.device.batching import ScoreRunner
+from worldforge_jepa_server.device.clock import TORCH_VERSION
+from worldforge_jepa_server.device.runner import runner_for
 from worldforge_jepa_server.models.contract import ModelLoadError, ScoringModel, ServedModel, WorldModel
 
-_log = logging.getLogger(__name__)
-
-# Float32 copies of a call's candidates that are there at a time: on the wire, as an array, on the device, and what it
-# takes to normalize them there.
+# Float32 copies of a call's candidates that exist at a time: on the wire, as an array, on the device, and the
+# intermediate ones of normalizing them there.
 _COPIES = 8
 
 
 @dataclass
 class Deployment:
-    """A model, its published spec, how many candidates it takes at a time, and whether those of several requests."""
+    """A model in service.
+
+    Attributes:
+        model: computes.
+        spec: as published, with the server's limits; every check uses this one.
+        runner: scores candidates on the model.
+        metadata: facts that go with every score.
+    """
 
     model: ServedModel
     spec: ModelSpec
-    chunk: int
-    batching: bool
+    runner: ScoreRunner
+    metadata: dict[str, str]
 
-    @property
-    def world(self) -> WorldModel:
-        """The model, to be asked for latents.
+    def latent_model(self) -> WorldModel:
+        """Return the model, to be asked for latents.
 
         Raises:
             FailedPreconditionError: it scores by itself.
@@ -42,17 +48,12 @@ class Deployment:
             )
         return self.model
 
-    def halve(self, candidates: int) -> None:
-        """Take fewer from now on: `candidates` at a time were too many."""
-        self.chunk = max(1, min(self.chunk, candidates) // 2)
-        _log.warning("model %s: out of memory, from now on %d candidates at a time", self.spec.name, self.chunk)
-
 
 def deploy(model: ServedModel, memory: MemoryUse | None, config: ServerConfig) -> Deployment:
-    """Put a model into service within the server's limits; `memory` is what it was measured to need.
+    """Put a model into service: finish its published spec with the server's limits and the `memory` measured.
 
     Raises:
-        ModelLoadError: the budget does not do for a single candidate.
+        ModelLoadError: the memory budget is too small for one candidate.
     """
     spec = model.spec
     per_sample = memory.bytes_per_sample if memory else 0
@@ -67,11 +68,18 @@ def deploy(model: ServedModel, memory: MemoryUse | None, config: ServerConfig) -
         max_candidate_steps=min(config.queue_size, by_memory),
         max_message_bytes=config.max_message_bytes,
     )
-    return Deployment(model, replace(spec, limits=limits, memory=memory), chunk, config.batching)
+    published = replace(spec, limits=limits, memory=memory)
+    metadata = {
+        "model": spec.name,
+        "device": spec.device,
+        "model_class": type(model).__name__,
+        "torch": TORCH_VERSION,
+    }
+    return Deployment(model, published, runner_for(model, published, chunk, config.batching), metadata)
 
 
 class Deployments:
-    """A server's models by name, the first being the default: each in service, or the error that its callers get."""
+    """The models of a server by name, the first being the default."""
 
     def __init__(self, config: ServerConfig) -> None:
         self._config = config
@@ -87,18 +95,18 @@ class Deployments:
         self._by_name[model.spec.name] = deploy(model, memory, self._config)
 
     def refuse(self, name: str, error: ModelLoadError) -> None:
-        """Tell a model's callers that it cannot be loaded."""
+        """Answer calls of a model that cannot be loaded with this error."""
         self._by_name[name] = FailedPreconditionError(
             f"{name} cannot be loaded: {error}", reason=Reason.MODEL_NOT_LOADED, field="model"
         )
 
     def find(self, name: str) -> Deployment:
-        """A model in service; empty is the default.
+        """Return a model in service; an empty name is the default.
 
         Raises:
             UnavailableError: it is not loaded yet.
             FailedPreconditionError: it cannot be loaded.
-            NotFoundError: there is none of that name.
+            NotFoundError: no model has the name.
         """
         try:
             found = self._by_name[name or next(iter(self._by_name))]
@@ -113,7 +121,7 @@ class Deployments:
         return found
 
     def specs(self) -> list[ModelSpec]:
-        """What the models in service publish, once none is loading any more; raises as `find` does until then."""
+        """Return the published specs, once no model is loading any more; raises as `find` does until then."""
         for found in self._by_name.values():
             if isinstance(found, UnavailableError):
                 raise found.with_traceback(None)

@@ -1,4 +1,4 @@
-"""What the server can do, on arrays: each operation checks, waits for the device, and answers. Knows no protobuf."""
+"""Operations of the server, on arrays: each checks its call, waits for the device, and answers. Knows no protobuf."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from worldforge_jepa_client.contract.types import (
 from worldforge_jepa_client.contract.validate import (
     check_candidates,
     check_extra_info,
+    check_goal_proprio,
     check_normalizable,
     check_observation,
     check_options,
@@ -31,25 +32,24 @@ from worldforge_jepa_client.contract.validate import (
 )
 from worldforge_jepa_client.planning import Planner
 from worldforge_jepa_server.config import ServerConfig
+from worldforge_jepa_server.device.batching import DeviceScores, ScoreJob
 from worldforge_jepa_server.device.cache import Cache
-from worldforge_jepa_server.device.clock import TORCH_VERSION
-from worldforge_jepa_server.device.encoding import EncodedScene, Encoder
+from worldforge_jepa_server.device.encoding import EncodedScene, Encoder, SceneHandle
 from worldforge_jepa_server.device.planner_arrays import DeviceArrays
 from worldforge_jepa_server.models.contract import Latents
 from worldforge_jepa_server.runtime import jobs
 from worldforge_jepa_server.runtime.model_table import Deployment, Deployments
-from worldforge_jepa_server.runtime.scenes import OpenScene, Scenes, StoredScene
-from worldforge_jepa_server.runtime.score_job import Step
-from worldforge_jepa_server.scheduling.engine import Call, Caller, Engine
+from worldforge_jepa_server.runtime.scenes import HeldScene, Scenes, StoredScene
+from worldforge_jepa_server.scheduling.engine import Caller, Engine, FunctionJob
 
 _log = logging.getLogger(__name__)
 
 
 class Runtime:
-    """Runs models on one engine.
+    """Runs the calls of all clients on one engine.
 
     Attributes:
-        models: the models; an operation on one that is not in service raises what `Deployments.find` does.
+        models: the models; a call of one that is not in service raises as `Deployments.find` does.
     """
 
     def __init__(self, engine: Engine, config: ServerConfig) -> None:
@@ -59,70 +59,71 @@ class Runtime:
         self._latents: Cache[Latents] = Cache(config.cache_bytes, config.context_ttl)
         self._contexts: Cache[StoredScene] = Cache(config.cache_bytes, config.context_ttl)
         self._encoder = Encoder(self._latents)
-        self._scenes = Scenes(self._encoder, self._contexts)
+        self._scenes = Scenes(self.models, self._encoder, self._contexts)
 
     def specs(self) -> list[ModelSpec]:
-        """The contracts of all models in service, the default one first."""
+        """Return the specs of all models in service, the default one first."""
         return self.models.specs()
 
     def spec(self, name: str) -> ModelSpec:
-        """A model's contract."""
+        """Return a model's spec."""
         return self.models.find(name).spec
 
     async def score(self, call: ScoreCall, caller: Caller) -> ScoreResult:
         """Score candidates."""
-        deployed = self._model_for(call.scene, call.model)
-        with self._scenes.opened(call.scene, deployed.model) as scene:
-            _check(call, deployed.spec)
-            with self._engine.accepted(_cost(call)):
+        with self._scenes.resolve(call.scene, call.model) as (deployed, scene):
+            _check(call, deployed, scene)
+            _, samples, horizon, _ = call.action_candidates.shape
+            with self._engine.admit(samples * horizon):
                 return await self._score(deployed, scene, call, caller)
 
-    async def score_in(self, scene: OpenScene, call: ScoreCall, caller: Caller) -> ScoreResult:
-        """Score candidates in a scene that is held; `call.scene` is not looked at.
+    async def score_in(self, held: HeldScene, call: ScoreCall, caller: Caller) -> ScoreResult:
+        """Score candidates in a scene that is held, whatever scene and model `call` names.
 
-        Never refused for a full queue: who holds a scene waits for one call before he makes the next.
+        Never refused for a full queue: a caller that holds a scene waits for one call before it makes the next.
         """
-        deployed = self.models.find(call.model)
-        _check(call, deployed.spec)
+        deployed, scene = held
+        _check(call, deployed, scene)
         return await self._score(deployed, scene, call, caller)
 
-    async def _score(self, deployed: Deployment, scene: OpenScene, call: ScoreCall, caller: Caller) -> ScoreResult:
-        spec = deployed.spec
-        _log.debug("score on %s: %d candidates, horizon %d", spec.name, *call.action_candidates.shape[1:3])
+    async def _score(self, deployed: Deployment, scene: SceneHandle, call: ScoreCall, caller: Caller) -> ScoreResult:
+        candidates = call.action_candidates[0]
+        _log.debug("score on %s: %d candidates, horizon %d", deployed.spec.name, *candidates.shape[:2])
         decoded = time.perf_counter()
-        step, waited = await self._engine.run(jobs.score_candidates(deployed, scene, call), spec.name, caller)
+        job = ScoreJob(deployed.runner, scene, call.options, candidates.shape, candidates, call.extra_info)
+        scored: DeviceScores
+        scored, waited = await self._engine.run(job, deployed.spec.name, caller)
         metadata = {
-            **step.scored.metadata,
-            "model": spec.name,
+            **scored.metadata,
+            **deployed.metadata,
             "actions_are_normalized": call.options.actions_are_normalized,
-            "device": spec.device,
-            "model_class": type(deployed.model).__name__,
-            "torch": TORCH_VERSION,
         }
-        timing = _timing(step, caller.arrived, decoded, waited)
-        return ScoreResult(step.scores, step.best_index, step.scored.lower_is_better, metadata, timing)
+        best = int(scored.scores.argmin()) if scored.best_index is None else scored.best_index
+        timing = _timing(scored, caller.arrived, decoded, waited)
+        return ScoreResult(scored.scores, best, scored.lower_is_better, metadata, timing)
 
-    def hold(self, scene: Scene, model: str) -> OpenScene:
-        """Open a whole scene for as long as it is held."""
-        return self._scenes.whole(scene, self.models.find(model).model)
+    def hold(self, scene: Scene, model: str) -> HeldScene:
+        """Check a scene that was sent whole; return it and its model, for `score_in` and `encode_now`."""
+        return self._scenes.hold(scene, model)
 
-    async def encode_now(self, scene: OpenScene, model: str, caller: Caller) -> None:
+    async def encode_now(self, held: HeldScene, caller: Caller) -> None:
         """Encode a held scene."""
-        await self._engine.run(_encoding(scene), self.models.find(model).spec.name, caller)
+        deployed, scene = held
+        await self._engine.run(_encoding(scene), deployed.spec.name, caller)
 
     async def create_context(self, scene: Scene, model_name: str, caller: Caller) -> Context:
         """Encode a scene and keep it."""
-        deployed = self.models.find(model_name)
-        with self._scenes.opened(scene, deployed.model) as opened, self._engine.accepted(opened.frames):
-            encoded, _ = await self._engine.run(_encoding(opened), deployed.spec.name, caller)
-        return self._scenes.keep(deployed.model, encoded)
+        deployed, handle = self._scenes.hold(scene, model_name)
+        with self._engine.admit(handle.frames):
+            encoded, _ = await self._engine.run(_encoding(handle), deployed.spec.name, caller)
+        return self._scenes.keep(deployed.spec.name, encoded)
 
     def delete_context(self, context_id: str) -> None:
-        """Forget a context."""
+        """Drop a context."""
         self._scenes.forget(context_id)
 
     def expire(self) -> None:
-        """Free what has not been used for too long."""
+        """Free cached latents and contexts that have not been used for too long."""
         for cache in (self._latents, self._contexts):
             cache.expire()
 
@@ -131,98 +132,87 @@ class Runtime:
         """The size of all latents that contexts and the encoder's cache hold."""
         return self._latents.bytes + self._contexts.bytes
 
-    async def encode(self, observation: Observation, model_name: str, caller: Caller) -> LatentFrames:
-        """Encode an observation."""
+    async def encode(self, observation: Observation, model_name: str, dtype: str, caller: Caller) -> LatentFrames:
+        """Encode an observation; bfloat16 latents come as their bits, uint16."""
         deployed = self.models.find(model_name)
-        model = deployed.world
+        model = deployed.latent_model()
         check_observation(observation, deployed.spec, "observation", needs_proprio=False)
         frames = observation.visual.shape[1]
-        job = Call(partial(jobs.encode_frames, model, self._encoder, observation), frames)
-        with self._engine.accepted(frames):
+        job = FunctionJob(partial(jobs.encode_frames, model, self._encoder, observation, dtype), frames)
+        with self._engine.admit(frames):
             latents, _ = await self._engine.run(job, deployed.spec.name, caller)
         return latents
 
     async def unroll(self, call: UnrollCall, caller: Caller) -> AsyncGenerator[tuple[int, LatentFrames], None]:
-        """Yield (step, latents); each step waits its turn, so others score in between."""
-        deployed = self._model_for(call.scene, call.model)
-        model = deployed.world
-        check_candidates(call.action_candidates, deployed.spec)
-        check_normalizable(call.actions_are_normalized, deployed.spec)
-        check_selection(call)
-        _, samples, horizon, _ = call.action_candidates.shape
-        samples = len(call.samples) or samples
-        with (
-            self._scenes.opened(call.scene, model, needs_goal=False) as scene,
-            self._engine.accepted(samples * horizon),
-        ):
-            steps = jobs.predictions(deployed, scene, call, self._config.max_message_bytes)
-            for step in range(1, max(call.steps, default=horizon) + 1):
-                job = Call(partial(jobs.next_step, steps), samples)
-                latents, _ = await self._engine.run(job, deployed.spec.name, caller)
-                if latents is not None:
-                    yield step, latents
+        """Yield (step, latents) as in `encode`; each step waits its turn, so others score in between."""
+        with self._scenes.resolve(call.scene, call.model, needs_goal=False) as (deployed, scene):
+            model = deployed.latent_model()
+            check_candidates(call.action_candidates, deployed.spec)
+            check_normalizable(call.actions_are_normalized, deployed.spec)
+            check_selection(call)
+            _, samples, horizon, _ = call.action_candidates.shape
+            samples = len(call.samples) or samples
+            with self._engine.admit(samples * horizon):
+                steps = jobs.predictions(model, deployed.runner.chunk, scene, call, self._config.max_message_bytes)
+                for step in range(1, max(call.steps, default=horizon) + 1):
+                    job = FunctionJob(partial(jobs.next_step, steps), samples)
+                    latents, _ = await self._engine.run(job, deployed.spec.name, caller)
+                    if latents is not None:
+                        yield step, latents
 
     async def plan(self, call: PlanCall, caller: Caller) -> AsyncGenerator[PlanProgress, None]:
         """Yield the plan after each iteration; each waits its turn, so others score in between."""
-        deployed = self._model_for(call.scene, call.model)
-        check_options(call.options, deployed.spec)
-        planner = await self._planner(call, deployed, caller)
-        with (
-            self._scenes.opened(call.scene, deployed.model) as scene,
-            self._engine.accepted(planner.samples * planner.horizon),
-        ):
-            arrived, decoded = caller.arrived, time.perf_counter()
-            for iteration in range(1, call.planner.iterations + 1):
-                job = jobs.improve_plan(deployed, scene, planner, call)
-                step, waited = await self._engine.run(job, deployed.spec.name, caller)
-                yield PlanProgress(
-                    iteration=iteration,
-                    iterations=call.planner.iterations,
-                    mean=step.mean,
-                    best_actions=step.best_actions,
-                    best_score=step.best_score,
-                    mean_score=float(step.scores.mean()),
-                    spread=step.spread,
-                    timing=_timing(step, arrived, decoded, waited),
-                )
-                arrived = decoded = time.perf_counter()
+        with self._scenes.resolve(call.scene, call.model) as (deployed, scene):
+            check_options(call.options, deployed.spec)
+            check_goal_proprio(scene.goal, call.options, deployed.spec)
+            planner = await self._planner(call, deployed, caller)
+            with self._engine.admit(planner.samples * planner.horizon):
+                arrived, decoded = caller.arrived, time.perf_counter()
+                for iteration in range(1, call.planner.iterations + 1):
+                    job = jobs.PlanJob(deployed, scene, planner, call)
+                    step: jobs.PlanStep
+                    step, waited = await self._engine.run(job, deployed.spec.name, caller)
+                    yield PlanProgress(
+                        iteration=iteration,
+                        iterations=call.planner.iterations,
+                        mean=step.mean,
+                        best_actions=step.best_actions,
+                        best_score=step.best_score,
+                        mean_score=float(step.scores.scores.mean()),
+                        spread=step.spread,
+                        timing=_timing(step.scores, arrived, decoded, waited),
+                    )
+                    arrived = decoded = time.perf_counter()
 
     async def _planner(self, call: PlanCall, deployed: Deployment, caller: Caller) -> Planner:
-        """The planner that a call describes; one that works on the device is made there."""
+        """Return the planner that a call describes; one that works on the device is made there."""
         spec = deployed.spec
         if not call.on_device:
             return planner_for(call, spec)
-        make = Call(lambda _: planner_for(call, spec, partial(DeviceArrays, spec.device)))
+        make = FunctionJob(lambda _: planner_for(call, spec, partial(DeviceArrays, spec.device)))
         planner, _ = await self._engine.run(make, spec.name, caller)
         return planner
 
-    def _model_for(self, scene: Scene | str, name: str) -> Deployment:
-        return self.models.find(self._scenes.model_of(scene, name))
+
+def _encoding(scene: SceneHandle) -> FunctionJob[EncodedScene]:
+    return FunctionJob(lambda _: scene.encoded(), scene.frames)
 
 
-def _encoding(scene: OpenScene) -> Call[EncodedScene]:
-    return Call(lambda _: scene.encoded(), scene.frames)
-
-
-def _check(call: ScoreCall, spec: ModelSpec) -> None:
-    check_options(call.options, spec)
-    check_candidates(call.action_candidates, spec)
+def _check(call: ScoreCall, deployed: Deployment, scene: SceneHandle) -> None:
+    """Check all of a call but its scene; raises as `check_score_call` does."""
+    check_options(call.options, deployed.spec)
+    check_candidates(call.action_candidates, deployed.spec)
     check_extra_info(call.extra_info)
+    check_goal_proprio(scene.goal, call.options, deployed.spec)
 
 
-def _cost(call: ScoreCall) -> int:
-    """Candidates times horizon."""
-    samples, horizon = call.action_candidates.shape[1:3]
-    return int(samples * horizon)
-
-
-def _timing(step: Step, arrived: float, decoded: float, waited: float) -> Timing:
+def _timing(scored: DeviceScores, arrived: float, decoded: float, waited: float) -> Timing:
     seconds = (
         waited,
         decoded - arrived,
-        step.encode_seconds,
-        step.scored.unroll_seconds,
-        step.scored.distance_seconds,
+        scored.encode_seconds,
+        scored.unroll_seconds,
+        scored.distance_seconds,
         time.perf_counter() - arrived,
     )
     return Timing(*(round(part * 1e6) for part in seconds))

@@ -1,11 +1,11 @@
-"""Scenes as calls name them: sent whole, or by the id of a context that the server keeps."""
+"""Scenes as calls name them: sent whole, or by the id of a context, which the server keeps encoded."""
 
 from __future__ import annotations
 
 import contextlib
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -14,26 +14,11 @@ from worldforge_jepa_client.contract.validate import check_scene
 from worldforge_jepa_client.errors import FailedPreconditionError, NotFoundError
 from worldforge_jepa_client.reasons import Reason
 from worldforge_jepa_server.device.cache import Cache
-from worldforge_jepa_server.device.encoding import EncodedScene, Encoder, frames_kept
-from worldforge_jepa_server.models.contract import ServedModel
+from worldforge_jepa_server.device.encoding import EncodedScene, Encoder, SceneHandle, frames_kept
+from worldforge_jepa_server.runtime.model_table import Deployment, Deployments
 
 _ID_BYTES = 16
-_OVERHEAD = 1024  # bytes that the smallest context costs beside its latents
-
-
-class OpenScene:
-    """A scene that a call works in, of `frames` latent frames; encoded when it is first asked for."""
-
-    def __init__(self, frames: int, encode: Callable[[], EncodedScene]) -> None:
-        self.frames = frames
-        self._encode = encode
-        self._encoded: EncodedScene | None = None
-
-    def encoded(self) -> EncodedScene:
-        """Encode it, or return what it was encoded to. On the device thread."""
-        if self._encoded is None:
-            self._encoded = self._encode()
-        return self._encoded
+_OVERHEAD = 1024  # bytes that a context costs beside its latents
 
 
 @dataclass(frozen=True)
@@ -44,74 +29,75 @@ class StoredScene:
     scene: EncodedScene
 
 
+HeldScene = tuple[Deployment, SceneHandle]
+"""The model of a call and the scene it works in."""
+
+
 class Scenes:
-    """Opens scenes for calls, and keeps contexts.
+    """Resolves the scenes of calls, and keeps contexts.
 
     Args:
-        encoder: encodes what is sent whole.
+        models: the models in service.
+        encoder: encodes scenes that are sent whole.
         contexts: where contexts are kept.
     """
 
-    def __init__(self, encoder: Encoder, contexts: Cache[StoredScene]) -> None:
+    def __init__(self, models: Deployments, encoder: Encoder, contexts: Cache[StoredScene]) -> None:
+        self._models = models
         self._encoder = encoder
         self._contexts = contexts
 
-    def keep(self, model: ServedModel, scene: EncodedScene) -> Context:
+    def keep(self, model: str, scene: EncodedScene) -> Context:
         """Keep a scene under a new, unguessable id."""
         name = secrets.token_urlsafe(_ID_BYTES)
-        self._contexts.put(name, StoredScene(model.spec.name, scene), scene.size + _OVERHEAD)
+        self._contexts.put(name, StoredScene(model, scene), scene.size + _OVERHEAD)
         return Context(name, time.time() + self._contexts.ttl)
 
     def forget(self, context_id: str) -> None:
-        """Drop a context; raises NotFoundError if there is none."""
+        """Drop a context.
+
+        Raises:
+            NotFoundError: no such context.
+        """
         if not self._contexts.delete(context_id):
             raise _unknown(context_id)
 
-    def model_of(self, scene: Scene | str, model: str) -> str:
-        """Return the model a call means: the one it names, else that of its context, else the default ("").
+    def hold(self, scene: Scene, model: str, *, needs_goal: bool = True) -> HeldScene:
+        """Check a scene that was sent whole; return the model of the call, and the scene as it is to be encoded.
+
+        Raises:
+            InvalidArgumentError, OutOfRangeError: the scene does not fit the model.
+            JepaError: the model is not in service; see `Deployments.find`.
+        """
+        deployed = self._models.find(model)
+        check_scene(scene, deployed.spec, needs_goal=needs_goal)
+        encode = partial(self._encoder.encode_scene, deployed.model, scene)
+        return deployed, SceneHandle(frames_kept(deployed.model, scene), scene.goal, encode)
+
+    @contextlib.contextmanager
+    def resolve(self, scene: Scene | str, model: str, *, needs_goal: bool = True) -> Iterator[HeldScene]:
+        """Yield the model and the scene of a call; a context stays at least as long.
+
+        The model is the one that the call names, else that of its context, else the default ("").
 
         Raises:
             NotFoundError: no such context.
             FailedPreconditionError: the context is of another model.
+            JepaError: as `hold` does.
         """
         if isinstance(scene, Scene):
-            return model
-        stored = self._contexts.get(scene)
-        if stored is None:
-            raise _unknown(scene)
-        if model and model != stored.model:
-            raise FailedPreconditionError(
-                f"is of model {stored.model}; the request names {model}",
-                reason=Reason.CONTEXT_OF_OTHER_MODEL,
-                field="context_id",
-            )
-        return stored.model
-
-    def whole(self, scene: Scene, model: ServedModel, *, needs_goal: bool = True) -> OpenScene:
-        """Open a scene that was sent whole.
-
-        Raises:
-            InvalidArgumentError, OutOfRangeError: it does not fit the model.
-        """
-        check_scene(scene, model.spec, needs_goal=needs_goal)
-        return OpenScene(frames_kept(model, scene), partial(self._encoder.encode_scene, model, scene))
-
-    @contextlib.contextmanager
-    def opened(self, scene: Scene | str, model: ServedModel, *, needs_goal: bool = True) -> Iterator[OpenScene]:
-        """Open a scene; a context stays as long as it is open.
-
-        Raises:
-            InvalidArgumentError, OutOfRangeError: the scene does not fit the model.
-            NotFoundError: no such context.
-        """
-        if isinstance(scene, Scene):
-            yield self.whole(scene, model, needs_goal=needs_goal)
+            yield self.hold(scene, model, needs_goal=needs_goal)
             return
         with self._contexts.using(scene) as stored:
             if stored is None:
                 raise _unknown(scene)
-            found = stored.scene
-            yield OpenScene(found.frames, lambda: found)
+            if model and model != stored.model:
+                raise FailedPreconditionError(
+                    f"is of model {stored.model}; the request names {model}",
+                    reason=Reason.CONTEXT_OF_OTHER_MODEL,
+                    field="context_id",
+                )
+            yield self._models.find(stored.model), SceneHandle.of(stored.scene)
 
 
 def _unknown(context_id: str) -> NotFoundError:

@@ -1,4 +1,4 @@
-"""The device's thread, and the queue before it. The event loop waits on neither: it asks for work and is told."""
+"""Runs jobs on one device thread. The event loop submits a job and awaits a future; it never blocks."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from queue import SimpleQueue
-from typing import Any, Generic, Protocol, TypeVar, cast
+from typing import Any, Generic, Protocol, TypeVar
 
 from worldforge_jepa_client.errors import ResourceExhaustedError
 from worldforge_jepa_client.reasons import Reason
-from worldforge_jepa_server.scheduling.scheduler import Scheduler, Share, Task
+from worldforge_jepa_server.scheduling.scheduler import Scheduler, Slice, Task
 
 _R = TypeVar("_R")
-_Result = TypeVar("_Result", covariant=True)
-_SMOOTHING = 0.2  # weight of the newest batch in the running mean of what a unit of cost takes
-LEAST_COST = 1000  # what the smallest call counts in the queue: its message and its scene take room too
+_SMOOTHING = 0.2  # weight of the newest batch in the running mean of seconds per unit of cost
+LEAST_COST = 1000
+"""Least cost of a call in the queue: its message and its scene take room too."""
 
 
 @dataclass(frozen=True)
 class Caller:
-    """Who asks, when he did, and until when he waits, in `time.perf_counter` seconds.
+    """The client of a call, its arrival and its deadline, in `time.perf_counter` seconds.
 
-    `client` is what shares the device with others as one: a stream, or a connection with all its unary calls.
+    `client` shares the device with others as one: a stream, or a connection with all its unary calls.
     """
 
     client: Hashable = None
@@ -33,195 +33,179 @@ class Caller:
     deadline: float = float("inf")
 
 
-NOBODY = Caller()
-"""Who asks where nobody does: the server itself."""
+SERVER = Caller()
+"""The caller of work that the server does for itself."""
 
 
-class Job(Protocol[_Result]):
-    """Work for the device thread, on `size` candidates that cost `unit` each.
+class CancelToken(Protocol):
+    """Set when the caller has gone."""
 
-    Jobs with an equal `batch`, on the same model, run together, up to `chunk` candidates of them; None runs by itself.
-    """
+    def is_set(self) -> bool:
+        """Return whether it is."""
 
-    size: int
-    unit: int
-    chunk: int
-    batch: Hashable
 
-    def run(self, pieces: Sequence[Piece]) -> Sequence[_Result | Exception | None]:
-        """Run pieces of such jobs, on the device thread: a result or an error for each, None where more is to come."""
+class Runner(Protocol):
+    """Runs batches on the device thread."""
+
+    def run(self, slices: Sequence[Slice[Any]], /) -> Sequence[Any]:
+        """Return one outcome for each slice: the job's result, an error, or None before the job's last slice."""
 
 
 @dataclass(eq=False, kw_only=True)
-class Entry(Task):
-    """A job in the queue; `abandoned` is set once nobody waits for its result any more."""
+class Job(Task, Generic[_R]):
+    """Work for the device thread, with the result `_R`; `runner` runs it, together with jobs of an equal `batch`.
 
-    job: Any
-    done: asyncio.Future[Any] = field(init=False)
-    abandoned: threading.Event = field(default_factory=threading.Event)
+    Attributes:
+        runner: runs slices of this job.
+        done: gets the result.
+        cancelled: set when the caller has gone.
+        device_seconds: how long the batches took that this job was part of.
+    """
+
+    runner: Runner
+    done: asyncio.Future[_R] = field(init=False)
+    cancelled: threading.Event = field(default_factory=threading.Event)
     device_seconds: float = 0.0
 
 
-Piece = Share[Entry]
-"""The candidates of a job that run now."""
-
-
-class Call(Generic[_R]):
-    """A job that is one call of a function, which gets the event that is set once nobody waits any more."""
+class FunctionJob(Job[_R]):
+    """A job that is one call of a function, which takes the job's cancel token."""
 
     def __init__(self, function: Callable[[threading.Event], _R], cost: int = 1) -> None:
-        self._function = function
-        self.size = self.chunk = 1
-        self.unit = cost
-        self.batch: Hashable = None
+        super().__init__(runner=_FUNCTIONS, cost_per_candidate=cost)
+        self.function = function
 
-    def run(self, pieces: Sequence[Piece]) -> Sequence[_R]:
-        """See `Job.run`."""
-        return [self._function(piece.task.abandoned) for piece in pieces]
+
+class _FunctionRunner:
+    def run(self, slices: Sequence[Slice[FunctionJob[Any]]]) -> list[Any]:
+        return [each.task.function(each.task.cancelled) for each in slices]
+
+
+_FUNCTIONS = _FunctionRunner()
 
 
 class Engine:
-    """Runs jobs on the device: what waits when it is free goes as one batch, in the scheduler's order.
+    """Runs jobs on the device: what waits when the device is free goes as one batch, in the scheduler's order.
 
     Args:
-        capacity: the cost, in candidates times horizon, of all calls accepted at a time; more are refused.
+        capacity: cost, in candidates times horizon, of all admitted calls; more are refused.
+
+    Attributes:
+        pending: how many jobs wait or run.
     """
 
     def __init__(self, capacity: int) -> None:
-        self._capacity = capacity
-        self._accepted = 0
         self.pending = 0
-        """How many jobs wait or run."""
+        self._capacity = capacity
+        self._admitted = 0
         self._cost_seconds = 0.0
         self._busy = False
-        self._scheduler: Scheduler[Entry] = Scheduler()
-        self._batches: SimpleQueue[tuple[asyncio.AbstractEventLoop, list[Piece]] | None] = SimpleQueue()
+        self._scheduler: Scheduler[Job[Any]] = Scheduler()
+        self._batches: SimpleQueue[tuple[asyncio.AbstractEventLoop, list[Slice[Job[Any]]]] | None] = SimpleQueue()
         self._device = threading.Thread(target=self._work, name="device", daemon=True)
         self._device.start()
 
     @contextlib.contextmanager
-    def accepted(self, cost: int) -> Iterator[None]:
-        """Hold room in the queue for a call, from its start to its end, whatever it runs.
-
-        An engine with nothing to do accepts any.
+    def admit(self, cost: int) -> Iterator[None]:
+        """Hold room in the queue for a call, from its start to its end; an idle engine admits any call.
 
         Raises:
-            ResourceExhaustedError: there is none; `retry_after` estimates when there will be.
+            ResourceExhaustedError: the queue is full; `retry_after` estimates when it will have room.
         """
         cost = max(cost, LEAST_COST)
-        excess = self._accepted + cost - self._capacity
-        if self._accepted and excess > 0:
+        excess = self._admitted + cost - self._capacity
+        if self._admitted and excess > 0:
             raise ResourceExhaustedError(
-                f"the queue holds {self._accepted} candidates x horizon of {self._capacity}; this call has {cost}",
+                f"the queue holds {self._admitted} candidates x horizon of {self._capacity}; this call has {cost}",
                 reason=Reason.QUEUE_FULL,
                 retry_after=max(0.001, excess * self._cost_seconds),
             )
-        self._accepted += cost
+        self._admitted += cost
         try:
             yield
         finally:
-            self._accepted -= cost
+            self._admitted -= cost
 
-    async def run(self, job: Job[_R], queue: Hashable = None, caller: Caller = NOBODY) -> tuple[_R, float]:
-        """Run a job when its turn comes; return its result and the seconds in which it waited.
+    async def run(self, job: Job[_R], queue: Hashable = None, caller: Caller = SERVER) -> tuple[_R, float]:
+        """Run a job when its turn comes; return its result and the seconds it waited.
 
-        Cancelling the awaiting task takes the job off the queue, or tells it to stop by setting its event.
+        Cancelling the awaiting task removes the job from the queue, or sets its cancel token.
         """
-        entry = _entry(job, queue, caller)
-        entry.done = asyncio.get_running_loop().create_future()
         began = time.perf_counter()
+        job.queue, job.flow, job.deadline = queue, caller.client, caller.deadline
+        job.done = asyncio.get_running_loop().create_future()
         self.pending += 1
-        self._scheduler.add(entry)
+        self._scheduler.add(job)
         self._dispatch()
         try:
-            result = await entry.done
+            result = await job.done
+        except BaseException:
+            job.cancelled.set()
+            self._scheduler.discard(job)
+            raise
         finally:
-            entry.abandoned.set()
-            self._scheduler.discard(entry)
             self.pending -= 1
-        return result, time.perf_counter() - began - entry.device_seconds
+        return result, time.perf_counter() - began - job.device_seconds
 
     def close(self) -> None:
-        """Let the running batch end and drop what is queued."""
+        """Let the running batch end and cancel queued jobs."""
         self._busy = True
-        while pieces := self._scheduler.take():
-            for piece in pieces:
-                piece.task.done.cancel()
+        while slices := self._scheduler.take():
+            for each in slices:
+                each.task.done.cancel()
         self._batches.put(None)
         self._device.join()
 
     def _work(self) -> None:
-        while self._work_once():
+        while self._run_batch():
             pass
 
-    def _work_once(self) -> bool:
-        """On the device thread: run the next batch, and let go of all it held; False once the engine is closed."""
+    def _run_batch(self) -> bool:
+        """Run the next batch on the device thread, and drop all references to it; False once the engine is closed."""
         batch = self._batches.get()
         if batch is None:
             return False
-        loop, pieces = batch
-        outcomes, seconds = _run(pieces)
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            loop.call_soon_threadsafe(self._finished, pieces, outcomes, seconds)
+        loop, slices = batch
+        began = time.perf_counter()
+        outcomes: Sequence[Any]
+        try:
+            outcomes = slices[0].task.runner.run(slices)
+        except BaseException as error:  # including SystemExit of a model's code: the thread has other jobs to run
+            outcomes = [error] * len(slices)
+        seconds = time.perf_counter() - began
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(self._finish, slices, outcomes, seconds)
         return True
 
     def _dispatch(self) -> None:
-        """If the device is free, take what waits."""
-        pieces = [] if self._busy else self._scheduler.take()
-        if pieces:
+        """Hand the next batch to the device thread, if that is free."""
+        slices = [] if self._busy else self._scheduler.take()
+        if slices:
             self._busy = True
-            self._batches.put((asyncio.get_running_loop(), pieces))
+            self._batches.put((asyncio.get_running_loop(), slices))
 
-    def _finished(self, pieces: list[Piece], outcomes: Sequence[Any], seconds: float) -> None:
-        self._scheduler.charge(pieces[0].task.queue, seconds)
-        cost = sum((piece.stop - piece.start) * piece.task.unit for piece in pieces)
+    def _finish(self, slices: list[Slice[Job[Any]]], outcomes: Sequence[Any], seconds: float) -> None:
+        """Resolve the futures of a batch, and start the next one."""
+        self._scheduler.charge(slices[0].task.queue, seconds)
+        cost = sum((each.stop - each.start) * each.task.cost_per_candidate for each in slices)
         if cost > 1:  # it had candidates
             self._cost_seconds += _SMOOTHING * (seconds / cost - self._cost_seconds)
-        for piece, outcome in zip(pieces, outcomes, strict=True):
-            self._settle(piece, outcome, seconds)
+        for each, outcome in zip(slices, outcomes, strict=True):
+            job = each.task
+            job.device_seconds += seconds
+            if job.done.done():
+                continue
+            if isinstance(outcome, BaseException):
+                job.done.set_exception(_raisable(outcome))
+                self._scheduler.discard(job)
+            elif each.last:
+                job.done.set_result(outcome)
         self._busy = False
         self._dispatch()
 
-    def _settle(self, piece: Piece, outcome: Any, seconds: float) -> None:
-        entry = piece.task
-        entry.device_seconds += seconds
-        if entry.done.done():
-            return
-        if isinstance(outcome, BaseException):
-            self._scheduler.discard(entry)
-            entry.done.set_exception(_raisable(outcome))
-        elif piece.last:
-            entry.done.set_result(outcome)
-
-
-def run_here(job: Job[_R]) -> _R:
-    """Run a job by itself in this thread, without an engine."""
-    scheduler: Scheduler[Entry] = Scheduler()
-    scheduler.add(_entry(job))
-    result: Any = None
-    while pieces := scheduler.take():
-        ((result,), _) = _run(pieces)
-        if isinstance(result, BaseException):
-            raise result
-    return cast(_R, result)
-
-
-def _entry(job: Job[Any], queue: Hashable = None, caller: Caller = NOBODY) -> Entry:
-    return Entry(queue, caller.client, job.size, job.unit, caller.deadline, job.batch, job.chunk, job=job)
-
-
-def _run(pieces: list[Piece]) -> tuple[Sequence[Any], float]:
-    """On the device thread: run a batch; an error of the whole batch is that of each piece."""
-    began = time.perf_counter()
-    try:
-        outcomes = pieces[0].task.job.run(pieces)
-    except BaseException as error:  # also SystemExit of a model's own code: the thread has others to serve
-        outcomes = [error] * len(pieces)
-    return outcomes, time.perf_counter() - began
-
 
 def _raisable(error: BaseException) -> Exception:
-    """What a future takes and no event loop stops for."""
+    """Return an error that a future takes and that stops no event loop."""
     if isinstance(error, Exception) and not isinstance(error, StopIteration):
         return error
     wrapped = RuntimeError(f"{type(error).__name__} on the device thread")

@@ -1,32 +1,41 @@
-"""Who goes next on the device, and with whom. Pure policy: no torch, no clock, no threads.
+"""Order in which waiting tasks run on the device, and in which batches. Pure policy: no torch, no clock, no threads.
 
-Queues, one for each model, share the device by the time they use. Within a queue flows, one for each client, share by
-cost. Within a flow the earliest deadline goes first, and of equal ones the one that came first. What goes is a batch:
-the next task, and whatever else waits for the same kind of work and fits beside it, in the order of its turns. A task
-larger than a batch is cut, and others go between its pieces.
+Queues, one per model, share the device by the time they use. Within a queue, flows, one per client, share by cost.
+Within a flow the earliest deadline goes first; equal deadlines go in order of arrival. A batch is the next task plus
+whatever else waits for the same kind of work and fits beside it, in the order of turns. A task larger than a batch is
+cut into slices, and other tasks run between them.
 """
 
 from __future__ import annotations
 
 import heapq
 from bisect import insort
+from collections import defaultdict
 from collections.abc import Hashable
 from dataclasses import dataclass
 from itertools import count
 from typing import Generic, TypeVar
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, kw_only=True)
 class Task:
-    """Work on `size` candidates, each of which costs `unit`.
+    """Work on `size` candidates.
 
-    Tasks of one queue and an equal `batch` may run together, `chunk` candidates at most; None runs by itself.
+    Attributes:
+        queue: the model it runs on.
+        flow: the client that asked for it.
+        size: candidates.
+        cost_per_candidate: its share of a flow's cost, e.g. the horizon.
+        deadline: orders the tasks of a flow, in seconds of any clock.
+        batch: tasks of one queue with an equal key may run together; None runs by itself.
+        chunk: most candidates of a batch that this task leads.
+        taken: candidates that are already in a batch.
     """
 
-    queue: Hashable
-    flow: Hashable
+    queue: Hashable = None
+    flow: Hashable = None
     size: int = 1
-    unit: int = 1
+    cost_per_candidate: int = 1
     deadline: float = float("inf")
     batch: Hashable = None
     chunk: int = 1
@@ -37,23 +46,19 @@ _T = TypeVar("_T", bound=Task)
 
 
 @dataclass(frozen=True)
-class Share(Generic[_T]):
-    """The candidates of a task, from `start` to `stop` - 1, that are in a batch."""
+class Slice(Generic[_T]):
+    """Candidates `start` to `stop` - 1 of a task, in one batch; `last` if none are left after them."""
 
     task: _T
     start: int
     stop: int
-
-    @property
-    def last(self) -> bool:
-        """Whether nothing of the task is left."""
-        return self.stop == self.task.size
+    last: bool
 
 
 class FairShares:
-    """Start-time fair queueing (Goyal, Vin and Cheng 1996): who has used least goes next.
+    """Start-time fair queueing (Goyal, Vin and Cheng 1996): the name that has used least goes next.
 
-    Who was away has not saved up for it: he comes back beside the one whose turn it is.
+    An idle name gains no credit; on return it starts at the current virtual time.
     """
 
     def __init__(self) -> None:
@@ -61,37 +66,40 @@ class FairShares:
         self._now = 0.0
 
     def used(self, name: Hashable) -> float:
-        """What `name` has used; the least goes next."""
+        """Return the virtual time of `name`; the least goes next."""
         return max(self._used.get(name, 0.0), self._now)
 
     def begin(self, name: Hashable) -> None:
-        """It is the turn of `name`."""
+        """Give `name` its turn: virtual time moves to its own, and names that are behind lose their entry."""
         self._now = self.used(name)
         self._used = {name: used for name, used in self._used.items() if used > self._now}
 
     def charge(self, name: Hashable, cost: float) -> None:
-        """`name` has used `cost` more."""
+        """Add `cost` to what `name` has used."""
         self._used[name] = self.used(name) + cost
 
 
 class Scheduler(Generic[_T]):
-    """Tasks that wait, and the order in which they go."""
+    """Waiting tasks, and the order in which they run."""
 
     def __init__(self) -> None:
-        self._queues: dict[Hashable, _Queue[_T]] = {}
+        self._queues: defaultdict[Hashable, _Queue[_T]] = defaultdict(_Queue)
         self._seconds = FairShares()
 
     def add(self, task: _T) -> None:
-        """Let a task wait."""
-        self._queues.setdefault(task.queue, _Queue()).add(task)
+        """Queue a task."""
+        queue = self._queues[task.queue]
+        insort(queue.flows.setdefault(task.flow, []), (task.deadline, next(queue.arrivals), task))
 
     def discard(self, task: _T) -> None:
-        """Take a task out, if it waits: what has not been taken of it never will be."""
-        if task.queue in self._queues:
-            self._queues[task.queue].discard(task)
+        """Remove a task if it waits; candidates that are not in a batch yet never will be."""
+        flows = self._queues[task.queue].flows
+        rest = [entry for entry in flows.pop(task.flow, ()) if entry[-1] is not task]
+        if rest:
+            flows[task.flow] = rest
 
-    def take(self) -> list[Share[_T]]:
-        """The next batch; empty where nothing waits."""
+    def take(self) -> list[Slice[_T]]:
+        """Return the next batch; empty if nothing waits."""
         waiting = [name for name, queue in self._queues.items() if queue.flows]
         if not waiting:
             return []
@@ -100,7 +108,7 @@ class Scheduler(Generic[_T]):
         return self._queues[name].take()
 
     def charge(self, queue: Hashable, seconds: float) -> None:
-        """The batch of a queue has used the device for so long."""
+        """Charge a queue the seconds that its batch used the device."""
         self._seconds.charge(queue, seconds)
 
 
@@ -109,45 +117,38 @@ class _Queue(Generic[_T]):
 
     def __init__(self) -> None:
         self.flows: dict[Hashable, list[tuple[float, int, _T]]] = {}
+        self.arrivals = count()
         self._costs = FairShares()
-        self._arrivals = count()
 
-    def add(self, task: _T) -> None:
-        insort(self.flows.setdefault(task.flow, []), (task.deadline, next(self._arrivals), task))
-
-    def discard(self, task: _T) -> None:
-        rest = [entry for entry in self.flows.pop(task.flow, []) if entry[-1] is not task]
-        if rest:
-            self.flows[task.flow] = rest
-
-    def take(self) -> list[Share[_T]]:
+    def take(self) -> list[Slice[_T]]:
         turns = [(self._costs.used(flow), number, flow) for number, flow in enumerate(self.flows)]
         heapq.heapify(turns)
-        lead = self._next(turns[0][-1])
+        lead = self.flows[turns[0][-1]][0][-1]
         self._costs.begin(lead.flow)
-        shares: list[Share[_T]] = []
+        slices: list[Slice[_T]] = []
         room = lead.chunk
         while turns and room > 0:
             _, number, flow = heapq.heappop(turns)
-            task = self._next(flow)
+            task = self.flows[flow][0][-1]
             size = min(task.chunk, task.size - task.taken)
-            if shares and (task.batch != lead.batch or size > room):
+            if slices and (task.batch != lead.batch or size > room):
                 continue
-            shares.append(self._cut(task, size))
+            slices.append(self._cut(task, size))
             room -= size
             if lead.batch is None:
                 break
-            if shares[-1].last and flow in self.flows:  # of each task at most one piece
+            if slices[-1].last and flow in self.flows:  # at most one slice of each task
                 heapq.heappush(turns, (self._costs.used(flow), number, flow))
-        return shares
+        return slices
 
-    def _next(self, flow: Hashable) -> _T:
-        return self.flows[flow][0][-1]
-
-    def _cut(self, task: _T, size: int) -> Share[_T]:
-        share = Share(task, task.taken, task.taken + size)
-        task.taken = share.stop
-        self._costs.charge(task.flow, size * task.unit)
-        if share.last:
-            self.discard(task)
-        return share
+    def _cut(self, task: _T, size: int) -> Slice[_T]:
+        """Take `size` candidates off a task, the first of its flow."""
+        start = task.taken
+        task.taken += size
+        self._costs.charge(task.flow, size * task.cost_per_candidate)
+        done = task.taken == task.size
+        if done:
+            flow = self.flows.pop(task.flow)
+            if len(flow) > 1:
+                self.flows[task.flow] = flow[1:]  # last in line among flows that have used as much
+        return Slice(task, start, task.taken, done)

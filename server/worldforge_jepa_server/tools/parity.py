@@ -14,18 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worldforge_jepa_client.contract.spec import ModelSpec, Objective
-from worldforge_jepa_client.contract.types import Scene
 from worldforge_jepa_client.errors import FailedPreconditionError
-from worldforge_jepa_client.inputs.build import build_score_call
 from worldforge_jepa_client.inputs.synthetic import scene_of, synthetic_arrays
 from worldforge_jepa_client.reasons import Reason
 from worldforge_jepa_client.rpc.channel import default_target
 from worldforge_jepa_client.rpc.client import Client
-from worldforge_jepa_server.config import ModelSource, ServerConfig
+from worldforge_jepa_server.config import ModelSource
 
 if TYPE_CHECKING:
     from worldforge_jepa_server.models.contract import ServedModel
-    from worldforge_jepa_server.runtime.score_job import Step
 
 
 @dataclass(frozen=True)
@@ -97,6 +94,8 @@ def compare(model: ServedModel, arguments: argparse.Namespace) -> Parity:
         FailedPreconditionError: the server runs other weights under the model's name.
         JepaError: a call fails.
     """
+    from worldforge_jepa_server.local import LocalClient
+
     with Client(arguments.target, timeout=arguments.timeout) as client:
         client.wait_ready(arguments.timeout)
         _check_same_weights(client.model(model.spec.name), model.spec)
@@ -104,7 +103,8 @@ def compare(model: ServedModel, arguments: argparse.Namespace) -> Parity:
         candidates, scene = arrays["action_candidates"], scene_of(arrays)
         options = {"objective": arguments.objective, "model": model.spec.name}
         served = client.score(**vars(scene), action_candidates=candidates, **options)
-    local = _score_here(model, scene, candidates, arguments.objective)
+    with LocalClient(model) as here:
+        local = here.score(**vars(scene), action_candidates=candidates, **options)
     return Parity(served.scores, local.scores, same_best=served.best_index == local.best_index)
 
 
@@ -115,20 +115,6 @@ def _check_same_weights(served: ModelSpec, local: ModelSpec) -> None:
             f"{local.checkpoint_digest or 'none'}",
             reason=Reason.OTHER_WEIGHTS,
         )
-
-
-def _score_here(model: ServedModel, scene: Scene, candidates: NDArray[np.float32], objective: str | None) -> Step:
-    from worldforge_jepa_server.device.cache import Cache
-    from worldforge_jepa_server.device.encoding import Encoder
-    from worldforge_jepa_server.runtime.jobs import score_candidates
-    from worldforge_jepa_server.runtime.model_table import deploy
-    from worldforge_jepa_server.runtime.scenes import Scenes
-    from worldforge_jepa_server.scheduling.engine import run_here
-
-    scenes = Scenes(Encoder(Cache(max_bytes=0, ttl=0)), Cache(max_bytes=0, ttl=0))
-    call = build_score_call(scene, candidates, {"objective": objective})
-    job = score_candidates(deploy(model, None, ServerConfig()), scenes.whole(scene, model), call)
-    return run_here(job)
 
 
 def _ranks(scores: NDArray[np.float32]) -> NDArray[np.int64]:

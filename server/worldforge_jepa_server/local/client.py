@@ -1,0 +1,262 @@
+"""`LocalClient`: the methods of `Client` on a runtime in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterator
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from worldforge_jepa_client.contract.spec import ModelSpec
+from worldforge_jepa_client.contract.types import Context, LatentFrames, Scene, ScoreResult
+from worldforge_jepa_client.contract.validate import (
+    check_observation,
+    check_plan_call,
+    check_scene,
+    check_score_call,
+    check_unroll_call,
+)
+from worldforge_jepa_client.errors import DeadlineExceededError
+from worldforge_jepa_client.inputs.arrays import as_observation
+from worldforge_jepa_client.inputs.build import (
+    build_named_scene,
+    build_plan_call,
+    build_scene,
+    build_score_call,
+    build_unroll_call,
+    context_id,
+)
+from worldforge_jepa_client.inputs.keywords import (
+    PlanKeywords,
+    ScoreKeywords,
+    UnrollKeywords,
+    check_keywords,
+)
+from worldforge_jepa_client.wire.latents import latent_dtype_code
+from worldforge_jepa_server.config import ModelSource, ServerConfig
+from worldforge_jepa_server.device.clock import use_threads
+from worldforge_jepa_server.device.warmup import warm_up
+from worldforge_jepa_server.local.results import LocalPlan, LocalSession
+from worldforge_jepa_server.models.contract import ServedModel
+from worldforge_jepa_server.models.registry import load_model
+from worldforge_jepa_server.runtime.operations import Runtime
+from worldforge_jepa_server.scheduling.engine import Caller, Engine, FunctionJob
+
+if TYPE_CHECKING:
+    from typing_extensions import Self, Unpack
+
+_R = TypeVar("_R")
+
+
+class LocalClient:
+    """Scores candidates and plans on a model in this process: `Client`'s methods, keywords, results and errors.
+
+    Calls pass the server's own runtime and engine, on threads of their own; no message is made and no port is opened.
+    An exception of the model's own code is raised as it is. Thread-safe; a context manager.
+
+    Args:
+        model: a model, or a source as in `--model`, e.g. "tiny" or "m=native:jepa_wm_pusht,checkpoint=...".
+        config: as for a server; its `model` and addresses do not matter.
+        timeout: seconds a call may take, unless the call says otherwise; None is no limit.
+
+    Raises:
+        ModelLoadError: the source cannot be loaded.
+    """
+
+    def __init__(
+        self,
+        model: ServedModel | ModelSource | str = "tiny",
+        *,
+        config: ServerConfig | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        config = config or ServerConfig()
+        source = ModelSource.parse(model) if isinstance(model, str) else model
+        self.timeout = timeout
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="local client", daemon=True)
+        self._thread.start()
+        self._engine = Engine(config.queue_size)
+        try:
+            self._runtime = self._deploy(source, config)
+        except BaseException:
+            self.close()
+            raise
+
+    def score(
+        self,
+        *,
+        action_candidates: object,
+        observation: object = None,
+        goal: object = None,
+        context: Context | str | None = None,
+        timeout: float | None = None,
+        **keywords: Unpack[ScoreKeywords],
+    ) -> ScoreResult:
+        """See `Client.score`."""
+        scene = build_named_scene(context, observation, goal, keywords.get("action_history"))
+        call = build_score_call(scene, action_candidates, keywords)
+        self._check(scene, call.model, partial(check_score_call, call))
+        return self._run(partial(self._runtime.score, call), timeout)
+
+    def session(
+        self, *, observation: object, goal: object, timeout: float | None = None, **keywords: Unpack[ScoreKeywords]
+    ) -> LocalSession:
+        """See `Client.session`."""
+        check_keywords(keywords, ScoreKeywords)
+        given: Any = dict(keywords)
+        scene = build_scene(observation, goal, given.pop("action_history", None))
+        return LocalSession(self._runtime, self._run, scene, given, self.timeout if timeout is None else timeout)
+
+    def plan(
+        self,
+        *,
+        observation: object = None,
+        goal: object = None,
+        context: Context | str | None = None,
+        timeout: float | None = None,
+        **keywords: Unpack[PlanKeywords],
+    ) -> LocalPlan:
+        """See `Client.plan`."""
+        scene = build_named_scene(context, observation, goal, keywords.get("action_history"))
+        call = build_plan_call(scene, keywords)
+        self._check(scene, call.model, partial(check_plan_call, call))
+        return LocalPlan(self._steps(self._runtime.plan(call, self._caller(timeout)), timeout))
+
+    def create_context(
+        self,
+        *,
+        observation: object,
+        goal: object,
+        action_history: object = None,
+        model: str = "",
+        timeout: float | None = None,
+    ) -> Context:
+        """See `Client.create_context`."""
+        scene = build_scene(observation, goal, action_history)
+        self._check(scene, model, partial(check_scene, scene))
+        return self._run(partial(self._runtime.create_context, scene, model), timeout)
+
+    def delete_context(self, context: Context | str) -> None:
+        """See `Client.delete_context`."""
+        self._runtime.delete_context(context_id(context))
+
+    def encode(
+        self, *, observation: object, model: str = "", dtype: str = "float32", timeout: float | None = None
+    ) -> LatentFrames:
+        """See `Client.encode`."""
+        frames = as_observation(observation, "observation")
+        check_observation(frames, self.model(model), "observation", needs_proprio=False)
+        latent_dtype_code(dtype)
+        return _widened(self._run(partial(self._runtime.encode, frames, model, dtype), timeout))
+
+    def unroll(
+        self,
+        *,
+        action_candidates: object,
+        observation: object = None,
+        context: Context | str | None = None,
+        timeout: float | None = None,
+        **keywords: Unpack[UnrollKeywords],
+    ) -> Iterator[tuple[int, LatentFrames]]:
+        """See `Client.unroll`."""
+        scene = build_named_scene(context, observation, None, keywords.get("action_history"))
+        call = build_unroll_call(scene, action_candidates, keywords)
+        self._check(scene, call.model, partial(check_unroll_call, call))
+        latent_dtype_code(call.dtype)
+        steps = self._steps(self._runtime.unroll(call, self._caller(timeout)), timeout)
+        return ((step, _widened(latents)) for step, latents in steps)
+
+    def model(self, name: str = "") -> ModelSpec:
+        """See `Client.model`."""
+        return self._runtime.spec(name)
+
+    def close(self) -> None:
+        """Let the running batch end, and stop the threads."""
+        self._engine.close()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _deploy(self, source: ServedModel | ModelSource, config: ServerConfig) -> Runtime:
+        """Load and warm up a source; a model that is given is put into service as it is."""
+        if isinstance(source, ModelSource):
+            loaded = partial(_load, source, config)
+            (model, memory), _ = self._await(self._engine.run(FunctionJob(lambda _: loaded())), None)
+        else:
+            model, memory = source, source.spec.memory
+        name = model.spec.name
+        runtime = Runtime(self._engine, replace(config, model=(ModelSource(name, name),)))
+        runtime.models.put(model, memory)
+        return runtime
+
+    def _check(self, scene: Scene | str, model: str, check: Callable[[ModelSpec], None]) -> None:
+        """Check a call as `Client` does, which leaves a context's model to the server."""
+        if model or isinstance(scene, Scene):
+            check(self.model(model))
+
+    def _caller(self, timeout: float | None) -> Caller:
+        now, seconds = time.perf_counter(), self.timeout if timeout is None else timeout
+        return Caller(self, now, float("inf") if seconds is None else now + seconds)
+
+    def _run(self, call: Callable[[Caller], Coroutine[Any, Any, _R]], timeout: float | None) -> _R:
+        """Run a call of the runtime until its deadline."""
+        return self._await(call(self._caller(timeout)), self.timeout if timeout is None else timeout)
+
+    def _await(self, coroutine: Coroutine[Any, Any, _R], seconds: float | None) -> _R:
+        future = asyncio.run_coroutine_threadsafe(asyncio.wait_for(coroutine, seconds), self._loop)
+        try:
+            return future.result()
+        except asyncio.TimeoutError:
+            raise DeadlineExceededError("no answer within the request's time") from None
+        except BaseException:  # KeyboardInterrupt too
+            future.cancel()
+            raise
+
+    def _steps(self, steps: AsyncGenerator[_R, None], timeout: float | None) -> Generator[_R, None, None]:
+        """Yield what an operation yields, until its deadline; closing this ends the operation."""
+        seconds = self.timeout if timeout is None else timeout
+        deadline = float("inf") if seconds is None else time.perf_counter() + seconds
+
+        async def following() -> tuple[_R, ...]:
+            try:
+                return (await anext(steps),)
+            except StopAsyncIteration:
+                return ()
+
+        try:
+            while found := self._await(following(), _left(deadline)):
+                yield found[0]
+        finally:
+            self._await(steps.aclose(), None)
+
+
+def _load(source: ModelSource, config: ServerConfig) -> Any:
+    use_threads(config.threads)
+    model = load_model(source, config.device)
+    return model, warm_up(model)
+
+
+def _left(deadline: float) -> float | None:
+    return None if deadline == float("inf") else max(0.0, deadline - time.perf_counter())
+
+
+def _widened(latents: LatentFrames) -> LatentFrames:
+    """Return latents with bfloat16, which come as their bits, as the float32 of the same value."""
+
+    def widen(array: NDArray[Any]) -> NDArray[Any]:
+        return (array.astype(np.uint32) << 16).view(np.float32) if array.dtype == np.uint16 else array
+
+    return LatentFrames(widen(latents.visual), None if latents.proprio is None else widen(latents.proprio))

@@ -1,0 +1,104 @@
+"""Sessions and plans of a `LocalClient`."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Generator, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from worldforge_jepa_client.contract.types import PlanProgress, Scene, ScoreResult
+from worldforge_jepa_client.contract.validate import check_goal_proprio, check_options
+from worldforge_jepa_client.errors import CallCancelledError, DeadlineExceededError, InternalError
+from worldforge_jepa_client.inputs.arrays import as_observation
+from worldforge_jepa_client.inputs.build import build_scene, build_score_call
+from worldforge_jepa_client.inputs.keywords import RequestKeywords, check_keywords
+from worldforge_jepa_client.rpc.plan_stream import Plan
+from worldforge_jepa_server.runtime.operations import Runtime
+
+if TYPE_CHECKING:
+    from typing_extensions import Self, Unpack
+
+
+class LocalSession:
+    """See `Session`: scores candidates in one scene, which is encoded once."""
+
+    def __init__(
+        self, runtime: Runtime, run: Callable[..., ScoreResult], scene: Scene, keywords: Any, timeout: float | None
+    ) -> None:
+        self._runtime, self._run, self._keywords, self._timeout = runtime, run, keywords, timeout
+        self._model = keywords.pop("model", "")
+        self._scene = Scene()
+        self._change(scene)
+
+    def score(
+        self, action_candidates: object, *, timeout: float | None = None, **overrides: Unpack[RequestKeywords]
+    ) -> ScoreResult:
+        """See `Session.score`."""
+        check_keywords(overrides, RequestKeywords)
+        keywords: Any = {**self._keywords, **overrides}
+        call = build_score_call(self._scene, action_candidates, keywords)
+        spec = self._held[0].spec
+        check_options(call.options, spec)
+        check_goal_proprio(self._scene.goal, call.options, spec)
+        seconds = self._timeout if timeout is None else timeout
+        return self._run(partial(self._runtime.score_in, self._held, call), seconds)
+
+    def observe(self, observation: object, action_history: object = None) -> None:
+        """See `Session.observe`."""
+        self._change(build_scene(observation, None, action_history))
+
+    def set_goal(self, goal: object) -> None:
+        """See `Session.set_goal`."""
+        self._change(Scene(goal=as_observation(goal, "context.goal")))
+
+    def close(self) -> None:
+        """See `Session.close`; there is no stream to end."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _change(self, changes: Scene) -> None:
+        scene = self._scene.updated(copy.deepcopy(changes))
+        self._held = self._runtime.hold(scene, self._model)
+        self._scene = scene
+
+
+class LocalPlan(Iterator[PlanProgress]):
+    """See `Planning`: an iterator over `PlanProgress`, one per iteration, with the plan as its `result()`."""
+
+    def __init__(self, steps: Generator[PlanProgress, None, None]) -> None:
+        self._steps = steps
+        self._cancelled = False
+        self.latest: PlanProgress | None = None
+
+    def __next__(self) -> PlanProgress:
+        if self._cancelled:
+            if self.latest is None:
+                raise CallCancelledError("the plan was cancelled")
+            self._steps.close()
+            raise StopIteration
+        try:
+            self.latest = next(self._steps)
+        except DeadlineExceededError:
+            if self.latest is None:
+                raise
+            raise StopIteration from None
+        return self.latest
+
+    def result(self) -> Plan:
+        """See `Planning.result`."""
+        for _ in self:
+            pass
+        last = self.latest
+        if last is None:
+            raise InternalError("the plan ended before its first iteration")
+        complete = last.iteration == last.iterations
+        return Plan(last.mean, last.best_actions, last.best_score, last.iteration, complete, last.timing)
+
+    def cancel(self) -> None:
+        """Stop planning after the iteration that runs; `result` returns the best plan so far."""
+        self._cancelled = True
