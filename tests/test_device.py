@@ -3,18 +3,16 @@
 This is what can be shown of other devices where there is none.
 """
 
-from threading import Event
-
 import numpy as np
 import pytest
 import torch
 
 from tests.golden import Golden
+from tests.score_jobs import measured
 from worldforge_jepa_client.contract.spec import Objective
 from worldforge_jepa_client.contract.types import Observation, Scene, ScoreOptions
 from worldforge_jepa_server.device.cache import Cache
 from worldforge_jepa_server.device.encoding import Encoder
-from worldforge_jepa_server.device.scoring import rollout, score_together, to_actions
 from worldforge_jepa_server.models.native import tiny
 from worldforge_jepa_server.models.native.model import Jepa, NativeModel
 
@@ -51,9 +49,8 @@ def test_a_scene_is_encoded_unrolled_and_measured_where_the_model_is(model, fram
     history = np.zeros((1, frames - 1, action_dim), np.float32) if frames > 1 else None
     encoded = Encoder(Cache(2**20, 60.0)).encode_scene(model, Scene(zeros(model, frames), zeros(model, 1), history))
     options = ScoreOptions(objective=objective, proprio_weight=0.1, actions_are_normalized=False)
-    actions = to_actions(model, np.zeros((SAMPLES, HORIZON, action_dim), np.float32), are_normalized=False)
-    (scored,) = score_together(model, [rollout(model, encoded, actions, options)], CHUNK, Event())
-    assert (scored.scores.device.type, scored.scores.shape) == ("meta", (SAMPLES,))
+    scores = measured(model, encoded, np.zeros((SAMPLES, HORIZON, action_dim), np.float32), options, CHUNK)
+    assert (scores.device.type, scores.shape) == ("meta", (SAMPLES,))
 
 
 def test_what_is_left_on_the_cpu_would_be_noticed(model):

@@ -4,7 +4,6 @@ import platform
 import re
 import subprocess
 import sys
-import threading
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,6 +14,7 @@ import torch
 
 from tests.in_process import running
 from tests.scenes import candidates, raw_candidates, scene
+from tests.score_jobs import measured
 from worldforge_jepa_client import AsyncClient, Client
 from worldforge_jepa_client.contract.spec import MemoryUse
 from worldforge_jepa_client.contract.types import ScoreOptions
@@ -24,7 +24,6 @@ from worldforge_jepa_server.config import ByteSize, ServerConfig
 from worldforge_jepa_server.device.cache import Cache
 from worldforge_jepa_server.device.encoding import Encoder
 from worldforge_jepa_server.device.memory import peak_bytes
-from worldforge_jepa_server.device.scoring import score, to_actions
 from worldforge_jepa_server.device.warmup import warm_up
 from worldforge_jepa_server.models.contract import ModelLoadError
 from worldforge_jepa_server.models.native import tiny
@@ -37,8 +36,7 @@ MIB = 2**20
 
 def score_here(samples, horizon):
     encoded = Encoder(Cache(0, 0.0)).encode_scene(MODEL, build_scene(scene()["observation"], scene()["goal"], None))
-    actions = to_actions(MODEL, candidates(samples, horizon)[0], False)
-    return score(MODEL, encoded, actions, ScoreOptions(), samples, threading.Event())
+    return measured(MODEL, encoded, candidates(samples, horizon)[0], ScoreOptions(actions_are_normalized=False))
 
 
 def test_what_lives_at_a_time_counts_and_what_is_dropped_does_not():
@@ -64,9 +62,9 @@ def deployed(memory=MEASURED, **settings):
 
 
 def test_as_many_candidates_go_at_a_time_as_the_budget_holds():
-    assert deployed(memory_budget=10 * MEASURED.bytes_per_sample).chunk == 10
-    assert deployed().chunk == ServerConfig.chunk_size
-    assert deployed(MemoryUse(1, 0)).chunk == deployed(None).chunk == ServerConfig.chunk_size
+    assert deployed(memory_budget=10 * MEASURED.bytes_per_sample).runner.chunk == 10
+    assert deployed().runner.chunk == ServerConfig.chunk_size
+    assert deployed(MemoryUse(1, 0)).runner.chunk == deployed(None).runner.chunk == ServerConfig.chunk_size
 
 
 def test_what_was_measured_is_published():

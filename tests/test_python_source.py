@@ -11,18 +11,12 @@ from tests.in_process import running
 from worldforge_jepa_client import AsyncClient, Client
 from worldforge_jepa_client.contract.spec import DYNAMIC
 from worldforge_jepa_client.contract.types import Observation, Scene, ScoreCall, ScoreOptions
-from worldforge_jepa_client.contract.validate import check_score_call
 from worldforge_jepa_client.errors import FailedPreconditionError, InternalError, InvalidArgumentError, OutOfRangeError
-from worldforge_jepa_server.config import ModelSource, ServerConfig
-from worldforge_jepa_server.device.cache import Cache
-from worldforge_jepa_server.device.encoding import Encoder
+from worldforge_jepa_server.config import ModelSource
 from worldforge_jepa_server.device.warmup import warm_up
+from worldforge_jepa_server.local import LocalClient
 from worldforge_jepa_server.models.external.adapt import adapt
 from worldforge_jepa_server.models.registry import load_model
-from worldforge_jepa_server.runtime import jobs
-from worldforge_jepa_server.runtime.model_table import deploy
-from worldforge_jepa_server.runtime.scenes import Scenes
-from worldforge_jepa_server.scheduling.engine import run_here
 
 S, H, A = 3, 2, 2
 CANDIDATES = np.zeros((1, S, H, A), np.float32)
@@ -41,18 +35,23 @@ def seen(value, count=1):
     return Observation(np.full((1, count, 3, 4, 4), value, np.uint8))
 
 
+FRAMES = {"observation": seen(9).visual, "goal": seen(7).visual}
+
+
 def call(candidates=CANDIDATES, history=None, frames=1, **changes):
     return ScoreCall(Scene(seen(9, frames), seen(7, frames), history), candidates, **changes)
 
 
 def ask(model, request=None):
+    """The answer of the model to a call, as `score` gives it."""
     request = request or call()
-    check_score_call(request, model.spec)
-    return score_here(model, Scenes(Encoder(Cache(2**20, 60)), Cache(0, 0)).whole(request.scene, model), request)
-
-
-def score_here(model, scene, request):
-    return run_here(jobs.score_candidates(deploy(model, None, ServerConfig()), scene, request))
+    with LocalClient(model) as local:
+        return local.score(
+            **vars(request.scene),
+            action_candidates=request.action_candidates,
+            proprio_weight=request.options.proprio_weight,
+            extra_info=request.extra_info,
+        )
 
 
 def answered(answer):
@@ -63,8 +62,9 @@ def answered(answer):
 def test_a_models_own_scores_come_first(factory):
     step = ask(load(factory))
     assert step.scores.tolist() == [5, 1, 3]
-    assert (step.best_index, step.scored.lower_is_better) == (1, True)
-    assert step.scored.metadata == {"score_units": "model_score"}
+    assert (step.best_index, step.lower_is_better) == (1, True)
+    assert step.metadata["score_units"] == "model_score"
+    assert "objective" not in step.metadata
 
 
 def test_a_scoring_method_is_told_everything():
@@ -98,14 +98,14 @@ def test_get_cost_gets_past_actions_before_the_candidates():
 
 def test_direction_best_index_and_metadata_are_the_models():
     step = answered({"scores": torch.tensor([[1.0, 3.0, 3.0]]), "lower_is_better": False, "metadata": {"k": [1]}})
-    assert (step.best_index, step.scored.lower_is_better, step.scored.metadata["k"]) == (1, False, [1])
+    assert (step.best_index, step.lower_is_better, step.metadata["k"]) == (1, False, [1])
     assert answered({"scores": [1, 2, 3], "best_index": 2}).best_index == 2
 
 
 def test_what_a_model_writes_into_its_frames_is_not_kept():
     model = served(python_models.Overwriting())
-    scene = Scenes(Encoder(Cache(2**20, 60)), Cache(0, 0)).whole(call().scene, model)
-    scores = [score_here(model, scene, call()).scores.tolist() for _ in range(2)]
+    with LocalClient(model) as local, local.session(**FRAMES) as session:
+        scores = [session.score(CANDIDATES).scores.tolist() for _ in range(2)]
     assert scores == [[9, 9, 9]] * 2
 
 
@@ -170,9 +170,6 @@ async def a_client(*models):
     }
     async with running(models=named) as server, AsyncClient(server.target, timeout=30) as client:
         yield client
-
-
-FRAMES = {"observation": seen(9).visual, "goal": seen(7).visual}
 
 
 async def test_a_model_that_scores_by_itself_is_asked_in_every_way():

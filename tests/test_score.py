@@ -16,11 +16,7 @@ from worldforge_jepa_client.inputs.build import build_scene, build_score_call
 from worldforge_jepa_client.v1 import jepa_pb2, jepa_pb2_grpc
 from worldforge_jepa_client.wire.status import from_rpc_error
 from worldforge_jepa_server.config import ServerConfig
-from worldforge_jepa_server.device.cache import Cache
-from worldforge_jepa_server.device.clock import use_threads
-from worldforge_jepa_server.device.encoding import Encoder
-from worldforge_jepa_server.device.scoring import score, to_actions
-from worldforge_jepa_server.models.native import tiny
+from worldforge_jepa_server.local import LocalClient
 
 DEADLINE = 30
 
@@ -37,13 +33,10 @@ def as_call(keywords):
     return build_score_call(whole, keywords["action_candidates"], rest)
 
 
-def score_in_process(call, chunk_size=ServerConfig.chunk_size):
-    """What the server computes, without it."""
-    use_threads(1)
-    model = tiny.load("cpu", "tiny")
-    encoded = Encoder(Cache(0, 0.0)).encode_scene(model, call.scene)
-    actions = to_actions(model, call.action_candidates[0], call.options.actions_are_normalized)
-    return score(model, encoded, actions, call.options, chunk_size, threading.Event()).scores.numpy()
+@pytest.fixture(scope="module")
+def local():
+    with LocalClient("tiny", config=ServerConfig(threads=1)) as local:
+        yield local
 
 
 @pytest.fixture(scope="module")
@@ -60,21 +53,22 @@ def refused(stub, request):
 
 
 @pytest.mark.parametrize("chunk_size", [1, 3, 64])
-def test_scores_do_not_depend_on_chunks(chunk_size):
+def test_scores_do_not_depend_on_chunks(local, chunk_size):
     keywords = scene() | raw_candidates(10)
-    whole = score_in_process(as_call(keywords))
-    np.testing.assert_allclose(score_in_process(as_call(keywords), chunk_size), whole, rtol=1e-4)
+    whole = local.score(**keywords).scores
+    with LocalClient("tiny", config=ServerConfig(chunk_size=chunk_size)) as chunked:
+        np.testing.assert_allclose(chunked.score(**keywords).scores, whole, rtol=1e-4)
 
 
 @pytest.mark.parametrize("objective", ["l2", "l1", "cosine"])
 @pytest.mark.parametrize("samples", [1, 7, 64])
-def test_scores_through_the_wire_equal_those_in_process_bit_by_bit(client, objective, samples):
+def test_scores_through_the_wire_equal_those_in_process_bit_by_bit(client, local, objective, samples):
     keywords = scene() | raw_candidates(samples) | {"objective": objective, "proprio_weight": 0.25}
-    remote, local = client.score(**keywords), score_in_process(as_call(keywords))
-    np.testing.assert_array_equal(remote.scores, local)
+    remote, here = client.score(**keywords), local.score(**keywords)
+    np.testing.assert_array_equal(remote.scores, here.scores)
     assert remote.scores.dtype == np.float32
     assert remote.scores.shape == (samples,)
-    assert remote.best_index == int(np.argmin(local))
+    assert remote.best_index == int(np.argmin(here.scores))
     assert remote.lower_is_better is True
 
 

@@ -1,7 +1,6 @@
 """Several requests in one call of the model: the same scores, each request's own errors, no more memory than allowed."""
 
 import asyncio
-import threading
 
 import numpy as np
 import pytest
@@ -11,6 +10,7 @@ from hypothesis import strategies as st
 
 from tests.in_process import DEADLINE, CountingModel, Stop, running, waiting
 from tests.scenes import candidates, raw_candidates, scene
+from tests.score_jobs import measured, whole_slice
 from worldforge_jepa_client import AsyncClient
 from worldforge_jepa_client.contract.spec import Objective
 from worldforge_jepa_client.contract.types import ScoreOptions
@@ -18,14 +18,13 @@ from worldforge_jepa_client.errors import InternalError, InvalidArgumentError, R
 from worldforge_jepa_client.inputs.build import build_scene
 from worldforge_jepa_server.device.cache import Cache
 from worldforge_jepa_server.device.encoding import Encoder
-from worldforge_jepa_server.device.scoring import rollout, score, score_together, to_actions
+from worldforge_jepa_server.device.runner import LatentScores
 from worldforge_jepa_server.models.native import tiny
 
 H = 3
 MODEL = tiny.load("cpu", "tiny")
 ENCODER = Encoder(Cache(2**24, 1000.0))
 CLOSE = {"rtol": 1e-4, "atol": 1e-6}  # batches of other sizes take other kernels
-NEVER = threading.Event()
 
 
 def encoded(place, frames=1):
@@ -41,10 +40,6 @@ def repeated(frame, frames):
     return {name: np.stack([part] * frames) for name, part in frame.items()}
 
 
-def actions(samples, seed):
-    return to_actions(MODEL, candidates(samples, H, seed)[0], False)
-
-
 Request = st.tuples(
     st.integers(1, 5),  # candidates
     st.integers(0, 2),  # place
@@ -56,14 +51,13 @@ Request = st.tuples(
 @settings(max_examples=15)
 @given(st.lists(Request, min_size=1, max_size=4), st.integers(1, 2), st.integers(1, 12))
 def test_scores_together_are_those_of_each_by_itself(requests, frames, chunk):
-    alone, rollouts = [], []
+    alone, slices, runner = [], [], LatentScores(MODEL, MODEL.spec, chunk)
     for seed, (samples, place, objective, weight) in enumerate(requests):
-        options = ScoreOptions(Objective(objective), weight)
-        arguments = (MODEL, encoded(place, frames), actions(samples, seed), options)
-        alone.append(score(*arguments, 512, NEVER).scores)
-        rollouts.append(rollout(*arguments))
-    for scored, expected in zip(score_together(MODEL, rollouts, chunk, NEVER), alone, strict=True):
-        torch.testing.assert_close(scored.scores, expected, **CLOSE)
+        options = ScoreOptions(Objective(objective), weight, actions_are_normalized=False)
+        arguments = (encoded(place, frames), candidates(samples, H, seed)[0], options)
+        alone.append(measured(MODEL, *arguments))
+        slices.append(whole_slice(runner, *arguments))
+    torch.testing.assert_close(runner.measure(slices)[0], torch.cat(alone), **CLOSE)
 
 
 def test_frames_beyond_the_window_are_not_even_encoded():
@@ -146,15 +140,17 @@ async def test_plans_on_the_server_share_calls_with_scores(server, client):
     assert steps == H
 
 
-async def test_one_bad_request_fails_alone(server, client):
+async def test_a_context_without_the_goals_proprio_is_refused_before_it_waits_for_the_device(server, client):
     without_proprio = asked(1) | {"goal": scene()["goal"]["visual"]}
     context = await client.create_context(observation=without_proprio["observation"], goal=without_proprio["goal"])
-    bad = client.score(context=context, **raw_candidates(4, H))
-    (good, refused), steps = await together(server, client, [client.score(**asked(0)), bad])
-    assert isinstance(refused, InvalidArgumentError)
-    assert refused.field == "context.goal.proprio"
-    assert np.isfinite(good.scores).all()
-    assert steps == H
+    stop = Stop(server.model)
+    running_call = asyncio.create_task(client.score(**asked(0)))
+    await stop.reached()
+    with pytest.raises(InvalidArgumentError) as refused:
+        await client.score(context=context, **raw_candidates(4, H))
+    assert refused.value.field == "context.goal.proprio"
+    stop.go_on()
+    assert np.isfinite((await running_call).scores).all()
 
 
 async def test_a_model_that_cannot_take_requests_together_takes_them_one_by_one(server, client):
