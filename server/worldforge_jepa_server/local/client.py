@@ -10,9 +10,6 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
 from worldforge_jepa_client.contract.spec import ModelSpec
 from worldforge_jepa_client.contract.types import Context, LatentFrames, Scene, ScoreResult
 from worldforge_jepa_client.contract.validate import (
@@ -42,7 +39,7 @@ from worldforge_jepa_client.wire.latents import latent_dtype_code
 from worldforge_jepa_server.config import ModelSource, ServerConfig
 from worldforge_jepa_server.device.clock import use_threads
 from worldforge_jepa_server.device.warmup import warm_up
-from worldforge_jepa_server.local.results import LocalPlan, LocalSession
+from worldforge_jepa_server.local.results import LocalPlan, LocalSession, widened
 from worldforge_jepa_server.models.contract import ServedModel
 from worldforge_jepa_server.models.registry import load_model
 from worldforge_jepa_server.runtime.operations import Runtime
@@ -154,7 +151,7 @@ class LocalClient:
         frames = as_observation(observation, "observation")
         check_observation(frames, self.model(model), "observation", needs_proprio=False)
         latent_dtype_code(dtype)
-        return _widened(self._run(partial(self._runtime.encode, frames, model, dtype), timeout))
+        return widened(self._run(partial(self._runtime.encode, frames, model, dtype), timeout))
 
     def unroll(
         self,
@@ -171,7 +168,7 @@ class LocalClient:
         self._check(scene, call.model, partial(check_unroll_call, call))
         latent_dtype_code(call.dtype)
         steps = self._steps(self._runtime.unroll(call, self._caller(timeout)), timeout)
-        return ((step, _widened(latents)) for step, latents in steps)
+        return ((step, widened(latents)) for step, latents in steps)
 
     def model(self, name: str = "") -> ModelSpec:
         """See `Client.model`."""
@@ -251,12 +248,3 @@ def _load(source: ModelSource, config: ServerConfig) -> Any:
 
 def _left(deadline: float) -> float | None:
     return None if deadline == float("inf") else max(0.0, deadline - time.perf_counter())
-
-
-def _widened(latents: LatentFrames) -> LatentFrames:
-    """Return latents with bfloat16, which come as their bits, as the float32 of the same value."""
-
-    def widen(array: NDArray[Any]) -> NDArray[Any]:
-        return (array.astype(np.uint32) << 16).view(np.float32) if array.dtype == np.uint16 else array
-
-    return LatentFrames(widen(latents.visual), None if latents.proprio is None else widen(latents.proprio))

@@ -1,4 +1,4 @@
-"""Sessions and plans of a `LocalClient`."""
+"""Sessions, plans and latents of a `LocalClient`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from worldforge_jepa_client.contract.types import PlanProgress, Scene, ScoreResult
+import numpy as np
+from numpy.typing import NDArray
+
+from worldforge_jepa_client.contract.types import LatentFrames, PlanProgress, Scene, ScoreResult
 from worldforge_jepa_client.contract.validate import check_goal_proprio, check_options
 from worldforge_jepa_client.errors import CallCancelledError, DeadlineExceededError, InternalError
 from worldforge_jepa_client.inputs.arrays import as_observation
@@ -102,3 +105,12 @@ class LocalPlan(Iterator[PlanProgress]):
     def cancel(self) -> None:
         """Stop planning after the iteration that runs; `result` returns the best plan so far."""
         self._cancelled = True
+
+
+def widened(latents: LatentFrames) -> LatentFrames:
+    """Return latents with bfloat16, which come as their bits, as the float32 of the same value."""
+
+    def widen(array: NDArray[Any]) -> NDArray[Any]:
+        return (array.astype(np.uint32) << 16).view(np.float32) if array.dtype == np.uint16 else array
+
+    return LatentFrames(widen(latents.visual), None if latents.proprio is None else widen(latents.proprio))
