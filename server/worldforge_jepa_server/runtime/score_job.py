@@ -18,8 +18,9 @@ from worldforge_jepa_client.contract.validate import check_goal_proprio
 from worldforge_jepa_client.errors import CallCancelledError, ResourceExhaustedError
 from worldforge_jepa_server.device.batching import Rollout
 from worldforge_jepa_server.device.clock import Clock
-from worldforge_jepa_server.device.memory import device_memory, is_out_of_memory, release
+from worldforge_jepa_server.device.memory import device_memory, release
 from worldforge_jepa_server.device.scoring import Scored, check_finite, rollout, score_together
+from worldforge_jepa_server.models.memory import is_out_of_memory
 from worldforge_jepa_server.runtime.model_table import Deployment
 from worldforge_jepa_server.runtime.scenes import OpenScene
 from worldforge_jepa_server.scheduling.engine import Piece

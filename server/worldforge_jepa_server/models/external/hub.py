@@ -26,6 +26,7 @@ def load(
     device: str,
     name: str,
     execution: Execution = FLOAT32,
+    error_detail: bool = False,
     repo: str = REPO,
     source: str = "",
     pretrained: str = "true",
@@ -38,7 +39,8 @@ def load(
         target: what hubconf.py calls it, e.g. jepa_wm_pusht.
         device: a torch device.
         name: what the server calls it.
-        execution: how it is to compute.
+        execution: precision and compilation.
+        error_detail: put the text of the model's exceptions into errors.
         repo: owner/name on GitHub, or a local folder.
         source: `github` or `local`; by default `local` where `repo` is a folder.
         pretrained: passed on; false has upstream read its checkpoint below $JEPAWM_LOGS.
@@ -66,6 +68,7 @@ def load(
         device=device,
         entry=CATALOG.get(target),
         execution=execution,
+        error_detail=error_detail,
     )
     if not flag("heads", heads):
         _drop_heads(loaded)
