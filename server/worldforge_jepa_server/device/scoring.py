@@ -16,13 +16,16 @@ from torch.nn import functional as F
 from worldforge_jepa_client.contract.spec import Objective
 from worldforge_jepa_client.contract.types import ScoreOptions
 from worldforge_jepa_client.contract.validate import proprio_weight
-from worldforge_jepa_client.errors import CallCancelledError, InternalError
+from worldforge_jepa_client.errors import CallCancelledError, InternalError, invalid
 from worldforge_jepa_client.reasons import Reason
 from worldforge_jepa_server.device.batching import Rollout, chunks, gather, split
 from worldforge_jepa_server.device.clock import Clock
 from worldforge_jepa_server.device.encoding import EncodedScene
 from worldforge_jepa_server.device.memory import device_memory
 from worldforge_jepa_server.models.contract import Latents, ScoreQuery, ScoringModel, ServedModel, WorldModel
+
+_LARGEST_ACTION = 1e3  # standard deviations: beyond it a score that is not finite is the candidate's fault
+_NAMED = 10  # indices in a message
 
 
 class Flag(Protocol):
@@ -54,11 +57,12 @@ def score(
 
     Raises:
         ResourceExhaustedError: the device is out of memory.
+        InvalidArgumentError: candidates overflow in the model.
         InternalError: the model gave NaN or infinite scores.
     """
     with device_memory():
         (scored,) = score_together(model, [rollout(model, scene, actions, options)], chunk_size, abandoned)
-    check_finite(scored.scores)
+    check_finite(scored.scores, actions)
     return scored
 
 
@@ -112,17 +116,29 @@ def _metadata(measured: Rollout) -> dict[str, Any]:
     }
 
 
-def check_finite(scores: Tensor) -> None:
-    """Refuse what is no score.
+def check_finite(scores: Tensor, actions: Tensor, first: int = 0) -> None:
+    """Refuse scores [S] that are not finite, of normalized actions [S, H, A]; `first` is the index of the first.
 
     Raises:
-        InternalError: the model gave NaN or infinite scores.
+        InvalidArgumentError: the candidates at fault are too large for any model; the message has their indices.
+        InternalError: the model gave NaN or infinite scores of ordinary candidates.
     """
-    broken = len(scores) - np.count_nonzero(np.isfinite(scores.numpy(force=True)))
-    if broken:
-        raise InternalError(
-            f"the model gave {broken} of {len(scores)} scores as NaN or infinite", reason=Reason.NON_FINITE_SCORES
+    if bool(torch.isfinite(scores).all()):
+        return
+    broken = torch.nonzero(~torch.isfinite(scores)).flatten()
+    largest = actions[broken].abs().amax((1, 2))
+    if bool((largest > _LARGEST_ACTION).all()):
+        named = ", ".join(str(first + index) for index in broken[:_NAMED].tolist())
+        more = f" and {len(broken) - _NAMED} more" if len(broken) > _NAMED else ""
+        raise invalid(
+            "action_candidates",
+            f"has entries up to {float(largest.max()):g} in candidates {named}{more}, which overflow in the model; "
+            f"normalized actions are of the order of 1, at most {_LARGEST_ACTION:g}",
+            Reason.INVALID_VALUE,
         )
+    raise InternalError(
+        f"the model gave {len(broken)} of {len(scores)} scores as NaN or infinite", reason=Reason.NON_FINITE_SCORES
+    )
 
 
 def model_scores(

@@ -99,7 +99,8 @@ class Scoring(Generic[_R]):
 
     def end(self, piece: Piece, scored: Scored, encode_seconds: float) -> _R | None:
         """Take the scores of a piece; with the last one make the result."""
-        check_finite(scored.scores)
+        assert self._whole is not None
+        check_finite(scored.scores, self._whole.part(piece.start, piece.stop).actions, piece.start)
         self._done.append((scored, encode_seconds))
         if not piece.last:
             return None
