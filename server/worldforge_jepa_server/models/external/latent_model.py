@@ -1,6 +1,6 @@
 """Models with the surface of `facebookresearch/jepa-wms` behind the model contract.
 
-Such a model has `encode(observation)`, batch first, which is told `act=False` of goals if it can be told, and
+Such a model has `encode(observation)`, batch first, which gets `act=False` for goals where it takes `act`, and
 `unroll(latents, act_suffix)`, time first. Where it also has `model.encode_act` and `model.forward_pred`, as upstream's
 have, it is unrolled step by step with those: upstream's own `unroll` takes no actions from before the newest frame, and
 keeps every frame it predicts.
@@ -151,7 +151,7 @@ class ExternalLatentModel:
 
 
 def normalized(actions: Tensor, spec: ModelSpec) -> Tensor:
-    """Raw packed actions [..., A] normalized per raw action with the statistics that are published."""
+    """Normalize raw packed actions [..., A], each raw action with the published statistics."""
     assert spec.normalization is not None
     raw: Tensor = actions.unflatten(-1, (spec.frameskip, spec.raw_action_dim))
     mean, std = (raw.new_tensor(value) for value in (spec.normalization.action_mean, spec.normalization.action_std))
@@ -159,13 +159,13 @@ def normalized(actions: Tensor, spec: ModelSpec) -> Tensor:
 
 
 def can_step(model: Any) -> bool:
-    """Whether the model can be unrolled frame by frame, and hence from several context frames."""
+    """Return whether the model can be unrolled frame by frame, and hence from several context frames."""
     inner = getattr(model, "model", None)
     return callable(getattr(inner, "forward_pred", None)) and callable(getattr(inner, "encode_act", None))
 
 
 def _takes(function: Any, name: str) -> bool:
-    """Whether a function takes a keyword; one that does not say what it takes does not."""
+    """Return whether a function takes a keyword; False where its signature is not known."""
     try:
         parameters = inspect.signature(function).parameters
     except (TypeError, ValueError):
