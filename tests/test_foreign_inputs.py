@@ -10,7 +10,7 @@ import torch
 from tests import python_models
 from tests.in_process import running
 from tests.test_python_source import CANDIDATES, S, ask, call, score_here, seen, served
-from worldforge_jepa_client import AsyncClient
+from worldforge_jepa_client import AsyncClient, Client
 from worldforge_jepa_client.contract.types import Observation, Scene, ScoreCall, ScoreOptions
 from worldforge_jepa_client.errors import InternalError, InvalidArgumentError, ResourceExhaustedError
 from worldforge_jepa_server.config import ServerConfig
@@ -265,3 +265,17 @@ def test_a_score_that_is_not_finite_of_ordinary_candidates_is_the_models_fault()
     model.unroll = lambda z_ctxt, act_suffix: {"visual": torch.full((3, act_suffix.shape[1], 1), torch.nan)}
     with pytest.raises(InternalError, match="2 of 2 scores as NaN or infinite"):
         ask(served(model), call(FOUR, options=ScoreOptions()))
+
+
+@pytest.mark.parametrize(("flag", "told"), [("--no-error-detail", False), ("--error-detail", True)])
+def test_the_flag_decides_whether_callers_are_told(start_server, flag, told):
+    server = start_server("--model=m=python:tests.python_models:faulty,case=raises-value-error", "--threads=1", flag)
+    frame = np.zeros((3, 4, 4), np.uint8)
+    with Client(server.target, timeout=30) as client, pytest.raises(InternalError) as caught:
+        client.score(
+            observation={"visual": frame, "proprio": np.zeros(2)},
+            goal={"visual": frame, "proprio": np.zeros(2)},
+            action_candidates=np.zeros((1, 2, 3, 10), np.float32),
+        )
+    assert ("no such key" in str(caught.value)) == told
+    assert "no such key" in server.log
