@@ -134,6 +134,6 @@ def test_unrolling_without_proprio_says_what_to_add(model):
 
 
 def test_what_upstream_raises_is_one_clear_error(model):
-    with pytest.raises(InternalError, match=r"m\.encode raised \w+Error: ") as caught:
+    with pytest.raises(InternalError, match=r"m\.encode raised \w+Error; the server") as caught:
         model.encode(Observation(torch.zeros(1, 1, 4, 16, 16)))
     assert caught.value.reason == "MODEL_FAILED"

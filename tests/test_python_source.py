@@ -90,16 +90,22 @@ def test_get_cost_gets_every_tensor_once_per_sample():
     assert step.scores.tolist() == [7, 3, 5]
 
 
-def test_get_cost_gets_past_actions_before_the_candidates():
-    """For it pairs the first actions with the frames it sees."""
-    step = ask(served(python_models.GetCost()), call(history=np.full((1, 1, A), 100, np.float32), frames=2))
-    assert step.scores.tolist() == [107, 103, 105]
+def test_get_cost_gets_past_actions_in_info():
+    model = python_models.GetCost()
+    step = ask(served(model), call(history=np.full((1, 1, A), 100, np.float32), frames=2))
+    assert model.shapes["action_history"] == (1, S, 1, A)
+    assert step.scores.tolist() == [7, 3, 5]  # of the candidates alone
+
+
+def test_get_cost_of_the_older_contract_gets_past_actions_before_the_candidates():
+    request = call(history=np.full((1, 1, A), 100, np.float32), frames=2)
+    assert ask(load("GetCost", past_actions="candidates"), request).scores.tolist() == [107, 103, 105]
 
 
 def test_direction_best_index_and_metadata_are_the_models():
     step = answered({"scores": torch.tensor([[1.0, 3.0, 3.0]]), "lower_is_better": False, "metadata": {"k": [1]}})
     assert (step.best_index, step.lower_is_better, step.metadata["k"]) == (1, False, [1])
-    assert answered({"scores": [1, 2, 3], "best_index": 2}).best_index == 2
+    assert answered({"scores": [1, 2, 1], "best_index": 2}).best_index == 2
 
 
 def test_what_a_model_writes_into_its_frames_is_not_kept():

@@ -85,6 +85,9 @@ class ServerConfig:
     shared_memory: bool = _setting(False, "read tensors that clients on this host share in /dev/shm; Linux only")
     drain_seconds: float = _setting(30.0, "how long accepted calls may take to finish after SIGTERM")
     reflection: bool = _setting(True, "serve gRPC reflection, which grpcurl and ghz use")
+    error_detail: bool = _setting(
+        False, "tell callers the text of a foreign model's exceptions, which otherwise only the log has"
+    )
     log_level: str = _setting("info", "debug, info, warning or error; logs go to stderr")
 
     @property

@@ -189,6 +189,22 @@ def needs_a_package(pretrained=True, device="cuda:0", **kwargs):
     import a_package_that_nobody_has  # noqa: F401
 
 
+def needs_torchmetrics(pretrained=True, device="cuda:0", **kwargs):
+    raise ModuleNotFoundError("No module named 'torchmetrics'", name="torchmetrics")
+
+
+def needs_encoder_weights(pretrained=True, device="cuda:0", **kwargs):
+    raise FileNotFoundError(2, "No such file or directory", "None/dinov3/dinov3_vitl16_pretrain_lvd1689m-7c1da9a5.pth")
+
+
+def needs_vjepa2(pretrained=True, device="cuda:0", **kwargs):
+    raise FileNotFoundError(2, "No such file or directory", "${JEPAWM_OSSCKPT}/vjepa2_opensource/vjepa2_vit_giant.pth")
+
+
+def needs_dinov3(pretrained=True, device="cuda:0", **kwargs):
+    raise FileNotFoundError(2, "No such file or directory", "/home/dinov3/hubconf.py")
+
+
 def offline(pretrained=True, device="cuda:0", **kwargs):
     raise URLError("no route to host")
 

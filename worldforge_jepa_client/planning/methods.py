@@ -49,6 +49,8 @@ class CEM(Planner):
 
     def _refit(self, candidates: Float64, scores: Float64) -> Moments:
         mean, std = elite_moments(candidates, scores, self.elites)
+        if np.isfinite(scores).sum() < 2:  # one candidate has no deviation
+            std = self._arrays.double(self.std)
         keep, learn = self.momentum, 1 - self.momentum
         return keep * self.mean + learn * mean, keep * self.std + learn * std
 
@@ -124,15 +126,19 @@ class MPPI(Planner):
 
 
 def lowest(scores: Float64, count: int | None) -> npt.NDArray[np.intp]:
-    """The indices of the `count` lowest scores [S], None for all, lowest first; of equals the first comes first."""
-    return np.argsort(scores, kind="stable")[:count]
+    """The indices of the `count` lowest scores [S], None for all, lowest first; of equals the first comes first.
+
+    Those of infinite scores are left out.
+    """
+    order = np.argsort(scores, kind="stable")[:count]
+    return order[np.isfinite(scores[order])]
 
 
 def elite_moments(candidates: Float64, scores: Float64, elites: int) -> tuple[Float64, Float64]:
     """Mean and unbiased std, [H, A], of the K candidates [S, H, A] with the lowest scores [S]."""
     best = candidates[lowest(scores, elites)]
     mean = best.mean(axis=0)
-    return mean, (((best - mean) ** 2).sum(axis=0) / (elites - 1)) ** 0.5
+    return mean, (((best - mean) ** 2).sum(axis=0) / max(1, len(best) - 1)) ** 0.5
 
 
 def path_integral_weights(scores: Float64, temperature: float) -> Float64:

@@ -128,7 +128,7 @@ async def _load_all(config: ServerConfig, engine: Engine, runtime: Runtime, heal
 
 def _load(source: ModelSource, config: ServerConfig, _: Event) -> tuple[ServedModel, MemoryUse | None]:
     use_threads(config.threads)
-    model = load_model(source, config.device)
+    model = load_model(source, config.device, config.error_detail)
     _log.info("model %s: %d parameters on %s", source.name, model.spec.parameter_count, model.spec.device)
     trim_malloc()
     return model, warm_up(model)

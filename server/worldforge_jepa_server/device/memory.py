@@ -13,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from worldforge_jepa_client.errors import ResourceExhaustedError
 from worldforge_jepa_client.reasons import Reason
+from worldforge_jepa_server.models.memory import is_out_of_memory
 
 # An allocator holds on to what it had to give out in other sizes. On the CPU, with glibc's: up to 2.3, measured.
 _HELD = 2.5
@@ -53,13 +54,6 @@ class _LiveTensors(TorchFunctionMode):
                 self._live.add(item.untyped_storage())
         self.peak = max(self.peak, sum(storage.nbytes() for storage in self._live))
         return result
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether the host or the device had no memory left; torch's CPU allocator says so in words only."""
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or (
-        isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
-    )
 
 
 @contextlib.contextmanager

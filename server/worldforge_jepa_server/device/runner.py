@@ -28,9 +28,10 @@ from worldforge_jepa_server.device.batching import (
 )
 from worldforge_jepa_server.device.clock import Clock
 from worldforge_jepa_server.device.encoding import history_of
-from worldforge_jepa_server.device.memory import device_memory, is_out_of_memory, release
+from worldforge_jepa_server.device.memory import device_memory, release
 from worldforge_jepa_server.device.scoring import caller_gone, check_finite, distance
 from worldforge_jepa_server.models.contract import Latents, ScoreQuery, ScoringModel, ServedModel, WorldModel
+from worldforge_jepa_server.models.memory import is_out_of_memory
 from worldforge_jepa_server.scheduling.scheduler import Slice
 
 _log = logging.getLogger(__name__)
@@ -167,7 +168,8 @@ def _finish(each: Slice[ScoreJob], part: DeviceScores) -> Any:
     """Keep the scores of a slice; return its error, or the job's result if it is the last slice."""
     job = each.task
     try:
-        check_finite(part.scores)
+        assert job.actions is not None
+        check_finite(part.scores, job.actions[each.start : each.stop], each.start)
         job.parts.append(part)
         return job.make_result(joined(job.parts)) if each.last else None
     except Exception as error:

@@ -39,8 +39,9 @@ def warm_up(model: ServedModel) -> MemoryUse | None:
     try:
         return _measure(model)
     except Exception as error:
+        cause = f": {error.__cause__}" if error.__cause__ else ""  # the operator reads this, no caller
         raise ModelLoadError(
-            f"model {model.spec.name} was loaded, but cannot score zeros: {type(error).__name__}: {error}"
+            f"model {model.spec.name} was loaded, but cannot score zeros: {type(error).__name__}: {error}{cause}"
         ) from error
 
 

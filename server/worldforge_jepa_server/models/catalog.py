@@ -1,4 +1,4 @@
-"""The officially published JEPA-WMS models: what is known of each before it is loaded.
+"""The officially published JEPA-WMS models: the facts of each that are known before it is loaded.
 
 Names are those of `facebookresearch/jepa-wms`. P proprio, A packed action dim, D latent dim.
 """
@@ -27,7 +27,7 @@ class Environment:
 
 @dataclass(frozen=True)
 class Encoder:
-    """A frozen image encoder and the side of the images it gets, px."""
+    """A frozen image encoder and the side of its images, px."""
 
     name: str
     latent_dim: int
@@ -54,7 +54,7 @@ class CatalogEntry:
 
     @property
     def normalization(self) -> Normalization:
-        """The statistics that apply: none of proprio where the model takes none."""
+        """The statistics in use: none of proprio where the model takes none."""
         statistics = self.environment.normalization
         return statistics if self.proprio_embed_dim else replace(statistics, proprio_mean=(), proprio_std=())
 
@@ -75,7 +75,7 @@ class CatalogEntry:
 
     @property
     def published(self) -> dict[str, Any]:
-        """What the entry adds to a model's spec, by the spec's field names."""
+        """Fields that the entry adds to a model's spec, by name."""
         return {
             "family": self.family,
             "environment": self.environment.name,

@@ -1,4 +1,4 @@
-"""The model contract: what the server asks of every world model.
+"""The model contract: the interface that every served model has.
 
 Letters: B batch, T frames, H horizon, A packed action dim, N tokens, D latent dim, P proprio.
 """
@@ -19,15 +19,15 @@ from worldforge_jepa_client.contract.types import ScoreOptions
 
 
 class ModelLoadError(Exception):
-    """A model cannot be served; the message says why, and what would help."""
+    """A model cannot be served; the message has the cause and the remedy."""
 
 
 @dataclass(frozen=True)
 class Observation:
     """Frames of one scene, on the model's device.
 
-    `visual` [B, T, 3, height, width], uint8 or float 0..255; `proprio` [B, T, P], raw units, or None. Few models encode
-    a goal otherwise than what they act in.
+    `visual` [B, T, 3, height, width], uint8 or float 0..255; `proprio` [B, T, P], raw units, or None. `is_goal` is for
+    the few models that encode goals in another way.
     """
 
     visual: Tensor
@@ -39,18 +39,18 @@ class Observation:
 class Latents:
     """Encoded or predicted frames: `visual` [B, T, N, D], `proprio` [B, T, N, D_proprio] or None.
 
-    Whatever stands after B and T is the model's own affair: a distance takes all of it as features.
+    The axes after B and T are the model's own: a distance takes all of them as features.
     """
 
     visual: Tensor
     proprio: Tensor | None = None
 
     def last(self) -> Latents:
-        """The last frame, T = 1."""
+        """Return the last frame, T = 1."""
         return self[-1:]
 
     def __getitem__(self, frames: slice) -> Latents:
-        """Some of the frames."""
+        """Return some of the frames."""
         return Latents(self.visual[:, frames], None if self.proprio is None else self.proprio[:, frames])
 
 
@@ -59,13 +59,13 @@ class WorldModel(Protocol):
 
     @property
     def spec(self) -> ModelSpec:
-        """What the model publishes about itself."""
+        """The published spec."""
 
     def encode(self, observation: Observation) -> Latents:
         """Encode every frame by itself."""
 
     def unroll(self, latents: Latents, actions: Tensor, action_history: Tensor | None) -> Iterator[Latents]:
-        """Predict one frame per action, yielding each (T = 1) as soon as it is there.
+        """Predict one frame per action, yielding each (T = 1) as soon as it is computed.
 
         A caller that stops iterating stops the computation. Only the last `spec.context_window` frames are kept.
 
@@ -77,12 +77,12 @@ class WorldModel(Protocol):
         """
 
     def normalize_actions(self, actions: Tensor) -> Tensor:
-        """Raw packed actions [..., A] to the units `unroll` expects."""
+        """Normalize raw packed actions [..., A] to the units that `unroll` expects."""
 
 
 @dataclass(frozen=True)
 class ScoreQuery:
-    """What a model that scores by itself is asked; tensors on its device, actions normalized.
+    """The inputs of a model with its own scoring method; tensors on its device, actions normalized.
 
     `observation` and `goal`, its last frame, are as `encode` kept them; `action_history` is [1, T-1, A] or None,
     `candidates` [1, S, H, A].
@@ -98,7 +98,10 @@ class ScoreQuery:
 
 @dataclass(frozen=True)
 class ModelScores:
-    """What a model's own scoring method answered, checked: scores float32[S] and which way they point."""
+    """The checked answer of a model's own scoring method: scores float32[S] and their direction.
+
+    A score may be infinitely bad, inf where lower is better: never to be chosen.
+    """
 
     scores: NDArray[np.float32]
     best_index: int
@@ -107,30 +110,30 @@ class ModelScores:
 
 
 class ScoringModel(ABC):
-    """A model with a scoring method of its own: its latents, if it has any, are its own affair.
+    """A model with a scoring method of its own; its latents, if any, are not used.
 
-    A base class and no protocol, because every call asks which of the two its model is.
+    A base class rather than a protocol, because every call checks `isinstance`.
     """
 
     @property
     @abstractmethod
     def spec(self) -> ModelSpec:
-        """What the model publishes about itself."""
+        """The published spec."""
 
     @abstractmethod
     def encode(self, observation: Observation) -> Latents:
-        """What is kept of a scene: its frames as they are."""
+        """Return the frames to keep of a scene, preprocessed."""
 
     @abstractmethod
     def normalize_actions(self, actions: Tensor) -> Tensor:
-        """Raw packed actions [..., A] to the units the model was trained with."""
+        """Normalize raw packed actions [..., A] to the units that the model was trained with."""
 
     @abstractmethod
     def score(self, query: ScoreQuery) -> ModelScores:
-        """Ask the model.
+        """Score the candidates.
 
         Raises:
-            InternalError: it failed, or what it answered is not what was asked.
+            InternalError: the model failed, or its answer does not fit the query.
         """
 
 

@@ -8,7 +8,7 @@ _FLAGS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no"
 
 
 def flag(option: str, text: str) -> bool:
-    """The truth of an option.
+    """Parse an option that is true or false.
 
     Raises:
         ModelLoadError: neither true nor false.

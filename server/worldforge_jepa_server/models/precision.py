@@ -1,4 +1,4 @@
-"""How a model computes: in which precision, and compiled or not; options that every source takes.
+"""Precision and compilation of a model: options that every source takes.
 
 A module whose code follows the dtype of its weights is `cast`. Foreign code, which may make float32 tensors of its own,
 runs under `autocast` instead.
@@ -24,7 +24,7 @@ _PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": 
 
 @dataclass(frozen=True)
 class Execution:
-    """What is in force for one model."""
+    """Precision and compilation in force for one model."""
 
     dtype: torch.dtype = torch.float32
     compiled: bool = False
@@ -51,19 +51,19 @@ class Execution:
         return str(self.dtype).removeprefix("torch.")
 
     def cast(self, module: nn.Module) -> None:
-        """Convert the parameters in place; buffers, which hold statistics, stay as exact as they are."""
+        """Convert the parameters in place; buffers, which hold statistics, stay in float32."""
         for parameter in module.parameters():
             parameter.data = parameter.data.to(self.dtype)
 
     def autocast(self, device: str) -> torch.autocast:
-        """A context in which torch chooses the precision operator by operator."""
+        """Return a context in which torch chooses the precision operator by operator."""
         return torch.autocast(torch.device(device).type, self.dtype, enabled=self.dtype is not torch.float32)
 
     def compile(self, modules: Iterable[nn.Module]) -> None:
-        """Have torch compile each when it is first called, if so chosen, until `end_compiling`.
+        """Have torch compile each module at its first call, where `compiled`, until `end_compiling`.
 
-        Blocks are best: those of one kind share what is compiled. Sizes stay variables, but for 1, so that other
-        batches need no other code.
+        Blocks are best: those of one kind share compiled code. Sizes other than 1 stay variables, so that other batches
+        need no other code.
         """
         if self.compiled:
             for module in modules:
@@ -71,7 +71,7 @@ class Execution:
 
 
 FLOAT32 = Execution()
-"""What a model is trained and measured in: float32, not compiled."""
+"""The default, in which models are trained and measured: float32, not compiled."""
 
 
 def _check_kernels(precision: str, device: str) -> None:
@@ -90,12 +90,12 @@ def _probe(x: torch.Tensor) -> torch.Tensor:
 
 
 def end_compiling() -> None:
-    """From now on shapes that no compiled code was made for run as they are, so that no caller waits for a compiler."""
+    """Run shapes without compiled code uncompiled from now on, so that no caller waits for a compiler."""
     torch.compiler.set_stance("eager_on_recompile")
 
 
 def uncompiled() -> AbstractContextManager[object]:
-    """Run what is compiled as it was written, so that every tensor it makes can be counted."""
+    """Return a context that runs compiled code as it was written, so that every tensor it makes can be counted."""
     stance: AbstractContextManager[object] = torch.compiler.set_stance("force_eager")
     return stance
 

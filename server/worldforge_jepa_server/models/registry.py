@@ -1,9 +1,10 @@
-"""Model sources by name: what may stand after `--model NAME=`."""
+"""Model sources by name: those that `--model NAME=` takes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -14,7 +15,7 @@ from worldforge_jepa_server.models.native import published, tiny
 from worldforge_jepa_server.models.precision import OPTIONS as EXECUTION_OPTIONS
 from worldforge_jepa_server.models.precision import Execution
 
-_RESERVED = ("target", "device", "name", "execution")  # what every source is told anyway
+_RESERVED = ("target", "device", "name", "execution", "error_detail")  # keywords that every source gets anyway
 
 __all__ = ["SOURCES", "ModelLoadError", "load_model"]
 
@@ -24,34 +25,38 @@ class SourceKind:
     """How to load from one kind of source.
 
     `load` gets the keywords `device`, `name`, `execution` and the options that were given; before them, where the kind
-    has a `target`, what stands behind `KIND:`. With `options` None it knows itself which ones it takes.
+    has a `target`, what stands behind `KIND:`. With `options` None it knows itself which ones it takes. A `foreign`
+    kind, whose code is not ours, also gets `error_detail`.
     """
 
     load: Callable[..., ServedModel]
     target: str = ""
     options: tuple[str, ...] | None = ()
+    foreign: bool = False
 
 
 SOURCES = {
     "tiny": SourceKind(tiny.load),
     "native": SourceKind(published.load, "NAME", ("checkpoint", "encoder", "download")),
-    "hub": SourceKind(hub.load, "NAME", ("repo", "source", "pretrained", "trust_repo", "heads")),
-    "python": SourceKind(factory.load, "package.module:factory", None),
+    "hub": SourceKind(hub.load, "NAME", ("repo", "source", "pretrained", "trust_repo", "heads"), foreign=True),
+    "python": SourceKind(factory.load, "package.module:factory", None, foreign=True),
 }
 
 
-def load_model(source: ModelSource, device: str) -> ServedModel:
-    """Load one model onto `device`.
+def load_model(source: ModelSource, device: str, error_detail: bool = False) -> ServedModel:
+    """Load one model onto `device`; `error_detail` puts the text of a foreign model's exceptions into errors.
 
     Raises:
         ModelLoadError: an unknown source or option, a device that is not there, or weights that do not fit.
     """
     try:
-        load, target = _choose(source)
+        chosen, target = _choose(source)
         _check_device(device)
-        options = {key: value for key, value in source.options.items() if key not in EXECUTION_OPTIONS}
+        options: dict[str, Any] = {key: value for key, value in source.options.items() if key not in EXECUTION_OPTIONS}
         execution = Execution.parse(source.options, device)
-        return load(*target, device=device, name=source.name, execution=execution, **options)
+        if chosen.foreign:
+            options["error_detail"] = error_detail
+        return chosen.load(*target, device=device, name=source.name, execution=execution, **options)
     except ModelLoadError as error:
         raise ModelLoadError(f"model {source.name}: {error}") from error
     except Exception as error:  # an object of foreign code fails in ways of its own
@@ -65,7 +70,7 @@ def _check_device(device: str) -> None:
         raise ModelLoadError(f"device {device} cannot be used: {error}") from error
 
 
-def _choose(source: ModelSource) -> tuple[Callable[..., ServedModel], tuple[str, ...]]:
+def _choose(source: ModelSource) -> tuple[SourceKind, tuple[str, ...]]:
     kind, _, target = source.source.partition(":")
     if kind not in SOURCES:
         raise ModelLoadError(f"unknown source {source.source!r}; known: {', '.join(map(_usage, SOURCES))}")
@@ -73,7 +78,7 @@ def _choose(source: ModelSource) -> tuple[Callable[..., ServedModel], tuple[str,
     if bool(target) != bool(chosen.target):
         raise ModelLoadError(f"{source.source!r} is not {_usage(kind)}")
     _check_options(kind, chosen.options, source.options)
-    return chosen.load, (target,) if target else ()
+    return chosen, (target,) if target else ()
 
 
 def _check_options(kind: str, own: tuple[str, ...] | None, given: Mapping[str, str]) -> None:

@@ -1,8 +1,7 @@
-"""From what foreign code hands over, `model` or `(model, preprocessor)`, to a served model with a published spec."""
+"""Put a foreign `model` or `(model, preprocessor)` behind the model contract, with a published spec."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import Any
 
@@ -14,13 +13,13 @@ from worldforge_jepa_client.contract.spec import (
     Limits,
     MemoryUse,
     ModelSpec,
-    Normalization,
     Objective,
     TensorSpec,
 )
 from worldforge_jepa_server.models.catalog import CatalogEntry
 from worldforge_jepa_server.models.contract import ModelLoadError, ServedModel
 from worldforge_jepa_server.models.external.latent_model import ExternalLatentModel, can_step
+from worldforge_jepa_server.models.external.preprocess import Preprocessing, read_preprocessor
 from worldforge_jepa_server.models.external.scoring_model import METHODS, ExternalScoringModel, scoring_method
 from worldforge_jepa_server.models.precision import FLOAT32, Execution
 
@@ -35,22 +34,26 @@ def adapt(
     device: str,
     entry: CatalogEntry | None = None,
     execution: Execution = FLOAT32,
+    error_detail: bool = False,
+    past_in_candidates: bool = False,
 ) -> ServedModel:
     """Put what a loader returned behind the model contract.
 
     Args:
         loaded: a model, or a tuple of model and preprocessor.
-        name: what the server calls it.
-        source: where it comes from.
-        device: where it was asked to be.
-        entry: what is published of it, if it is a published model.
-        execution: how it is to compute.
+        name: the name it is served under.
+        source: the source to publish, `KIND:TARGET`.
+        device: the device that its weights have to be on.
+        entry: the catalog's entry, if it is a published model.
+        execution: precision and compilation.
+        error_detail: put the text of the model's exceptions into errors.
+        past_in_candidates: `get_cost` takes past actions before the candidates instead of in `info`.
 
     Raises:
         ModelLoadError: it is no model, on another device, or not what the catalog says.
     """
     model, preprocessor = _pair(loaded)
-    method = scoring_method(model)
+    method = scoring_method(model, past_in_candidates)
     latent = callable(getattr(model, "encode", None)) and callable(getattr(model, "unroll", None))
     if method is None and not latent:
         raise ModelLoadError(
@@ -58,12 +61,13 @@ def adapt(
         )
     if isinstance(model, torch.nn.Module):
         model.eval().requires_grad_(False)
-    spec = _spec(model, preprocessor, name, source, device, entry)
+    spec, preprocessing = _spec(model, preprocessor, name, source, device, entry)
     if method is None:
-        return ExternalLatentModel(model, _executed(model, spec, execution), execution)
+        executed = _executed(model, spec, execution)
+        return ExternalLatentModel(model, executed, execution, preprocessing, error_detail)
     if execution != FLOAT32:
         raise ModelLoadError("precision and compile are not for a model that scores by itself")
-    return ExternalScoringModel(method, spec)
+    return ExternalScoringModel(method, spec, preprocessing, error_detail)
 
 
 def _executed(model: Any, spec: ModelSpec, execution: Execution) -> ModelSpec:
@@ -85,16 +89,19 @@ def _pair(loaded: Any) -> tuple[Any, Any]:
     return loaded[0], loaded[1] if len(loaded) == 2 else None
 
 
-def _spec(model: Any, preprocessor: Any, name: str, source: str, device: str, entry: CatalogEntry | None) -> ModelSpec:
+def _spec(
+    model: Any, preprocessor: Any, name: str, source: str, device: str, entry: CatalogEntry | None
+) -> tuple[ModelSpec, Preprocessing]:
     inner = getattr(model, "model", model)
     action_dim = getattr(model, "action_dim", DYNAMIC)
     proprio_dim = (getattr(inner, "proprio_dim", 0) or 0) if getattr(inner, "use_proprio", True) else 0
     _check_against(entry, action_dim, proprio_dim)
-    statistics = _statistics(preprocessor, proprio_dim)
-    raw_action_dim, frameskip = _packing(action_dim, statistics, inner)
+    owned = getattr(model, "preprocessor", None) is not None
+    preprocessing = read_preprocessor(preprocessor, owned=owned, proprio_dim=proprio_dim)
+    raw_action_dim, frameskip = _packing(action_dim, preprocessing, inner)
     parameters = list(model.parameters()) if isinstance(model, torch.nn.Module) else []
     _check_device(parameters, device)
-    return ModelSpec(
+    spec = ModelSpec(
         name=name,
         source=source,
         visual=TensorSpec((1, DYNAMIC, 3, DYNAMIC, DYNAMIC), ("uint8", *FLOATS), (0.0, 255.0)),
@@ -104,7 +111,7 @@ def _spec(model: Any, preprocessor: Any, name: str, source: str, device: str, en
         context_window=getattr(model, "ctxt_window", 1),
         objective=entry.objective if entry else Objective.L2,
         proprio_weight=entry.proprio_weight if entry else 0.1 if proprio_dim else 0.0,
-        normalization=statistics,
+        normalization=preprocessing.normalization,
         limits=Limits(_MAX_SAMPLES, _MAX_HORIZON, _MAX_FRAMES if scoring_method(model) or can_step(model) else 1),
         device=device,
         dtype=str(parameters[0].dtype).removeprefix("torch.") if parameters else "float32",
@@ -114,6 +121,7 @@ def _spec(model: Any, preprocessor: Any, name: str, source: str, device: str, en
         image_size=size if isinstance(size := getattr(inner, "img_size", 0), int) else 0,
         **(entry.published if entry else {}),
     )
+    return spec, preprocessing
 
 
 def _check_against(entry: CatalogEntry | None, action_dim: int, proprio_dim: int) -> None:
@@ -124,28 +132,14 @@ def _check_against(entry: CatalogEntry | None, action_dim: int, proprio_dim: int
         )
 
 
-def _statistics(preprocessor: Any, proprio_dim: int) -> Normalization | None:
-    names = ("action_mean", "action_std", "proprio_mean", "proprio_std")
-    mean, std, *proprio = (_floats(getattr(preprocessor, name, None)) for name in names)
-    if not (mean and std):
-        return None
-    if len(mean) != len(std) or not all(map(math.isfinite, mean + std)) or min(std) <= 0:
-        raise ModelLoadError(f"its action statistics cannot normalize: action_mean {mean}, action_std {std}")
-    return Normalization(mean, std, *(proprio if proprio_dim else ()))
-
-
-def _floats(values: Any) -> tuple[float, ...]:
-    return () if values is None else tuple(torch.as_tensor(values, dtype=torch.float32).flatten().tolist())
-
-
-def _packing(action_dim: int, statistics: Normalization | None, inner: Any) -> tuple[int, int]:
-    """The raw action dim and how many raw actions one action packs."""
+def _packing(action_dim: int, preprocessing: Preprocessing, inner: Any) -> tuple[int, int]:
+    """Return the raw action dim and how many raw actions one action packs."""
     if action_dim == DYNAMIC:
         return DYNAMIC, 1
-    if statistics is None:
+    if preprocessing.actions is None:
         frameskip = getattr(inner, "frameskip", 1) or 1
         return (action_dim // frameskip, frameskip) if action_dim % frameskip == 0 else (action_dim, 1)
-    raw = len(statistics.action_mean)
+    raw = len(preprocessing.actions[0])
     if action_dim % raw:
         raise ModelLoadError(f"action_dim {action_dim} does not pack actions of {raw} entries, as its statistics have")
     return raw, action_dim // raw

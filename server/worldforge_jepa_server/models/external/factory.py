@@ -12,15 +12,29 @@ from worldforge_jepa_server.models.external.adapt import adapt
 from worldforge_jepa_server.models.external.isolation import isolated
 from worldforge_jepa_server.models.precision import FLOAT32, Execution
 
+_HISTORY = {"info": False, "candidates": True}
 
-def load(target: str, *, device: str, name: str, execution: Execution = FLOAT32, **options: str) -> ServedModel:
-    """What the callable `target`, `package.module:factory`, returns: a model or (model, preprocessor).
 
-    The callable gets the options of the source as keywords, and `device` if it has such a parameter.
+def load(
+    target: str,
+    *,
+    device: str,
+    name: str,
+    execution: Execution = FLOAT32,
+    error_detail: bool = False,
+    past_actions: str = "info",
+    **options: str,
+) -> ServedModel:
+    """Serve what the callable `target`, `package.module:factory`, returns: a model or (model, preprocessor).
+
+    The callable gets the options of the source as keywords, and `device` if it has such a parameter. `past_actions` is
+    ours: `candidates` has `get_cost` get past actions before the candidates, by its older contract.
 
     Raises:
         ModelLoadError: it cannot be imported or called so, it failed, or it returned no model.
     """
+    if past_actions not in _HISTORY:
+        raise ModelLoadError(f"past_actions={past_actions}: expected info or candidates")
     with isolated():
         factory = _import(target)
         arguments = _arguments(factory, target, device, options)
@@ -28,7 +42,15 @@ def load(target: str, *, device: str, name: str, execution: Execution = FLOAT32,
             loaded = factory(**arguments)
         except (Exception, SystemExit) as error:
             raise ModelLoadError(f"python:{target} failed with {type(error).__name__}: {error}") from error
-    return adapt(loaded, name=name, source=f"python:{target}", device=device, execution=execution)
+    return adapt(
+        loaded,
+        name=name,
+        source=f"python:{target}",
+        device=device,
+        execution=execution,
+        error_detail=error_detail,
+        past_in_candidates=_HISTORY[past_actions],
+    )
 
 
 def _import(target: str) -> Callable[..., Any]:

@@ -17,6 +17,14 @@ from worldforge_jepa_server.models.options import flag
 from worldforge_jepa_server.models.precision import FLOAT32, Execution
 
 REPO = "facebookresearch/jepa-wms"
+# Requirements of the DROID models, which upstream's own errors do not explain; the first word found decides.
+_OSSCKPT = "download it there and export JEPAWM_OSSCKPT"
+_NEEDS = {
+    "torchmetrics": "DINOv3's code needs torchmetrics: pip install torchmetrics",
+    "_pretrain_lvd": f"DINOv3's weights are read below $JEPAWM_OSSCKPT/dinov3: {_OSSCKPT}",
+    "vjepa2_opensource": f"V-JEPA 2's encoder is read from $JEPAWM_OSSCKPT/vjepa2_opensource: {_OSSCKPT}",
+    "dinov3": "DINOv3's code is read from $JEPAWM_HOME/dinov3: clone facebookresearch/dinov3 there, export JEPAWM_HOME",
+}
 _WEIGHTS = (".pth", ".tar", ".pt", ".ckpt", ".safetensors")
 
 
@@ -26,6 +34,7 @@ def load(
     device: str,
     name: str,
     execution: Execution = FLOAT32,
+    error_detail: bool = False,
     repo: str = REPO,
     source: str = "",
     pretrained: str = "true",
@@ -38,7 +47,8 @@ def load(
         target: what hubconf.py calls it, e.g. jepa_wm_pusht.
         device: a torch device.
         name: what the server calls it.
-        execution: how it is to compute.
+        execution: precision and compilation.
+        error_detail: put the text of the model's exceptions into errors.
         repo: owner/name on GitHub, or a local folder.
         source: `github` or `local`; by default `local` where `repo` is a folder.
         pretrained: passed on; false has upstream read its checkpoint below $JEPAWM_LOGS.
@@ -66,6 +76,7 @@ def load(
         device=device,
         entry=CATALOG.get(target),
         execution=execution,
+        error_detail=error_detail,
     )
     if not flag("heads", heads):
         _drop_heads(loaded)
@@ -84,6 +95,8 @@ def _explained(error: BaseException, repo: str, is_local: bool) -> str:
     if isinstance(error, ModelLoadError):
         return str(error)
     text = f"{type(error).__name__}: {error}"
+    if advice := next((advice for word, advice in _NEEDS.items() if word in str(error)), ""):
+        return f"{advice} ({text})"
     if isinstance(error, ImportError) or "Missing dependencies" in str(error):
         return f"{repo} needs a Python package that is not here ({text}): pip install 'worldforge-jepa[hub]'"
     if isinstance(error, FileNotFoundError) and str(error.filename).endswith(_WEIGHTS):

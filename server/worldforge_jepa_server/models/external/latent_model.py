@@ -1,6 +1,6 @@
 """Models with the surface of `facebookresearch/jepa-wms` behind the model contract.
 
-Such a model has `encode(observation)`, batch first, which is told `act=False` of goals if it can be told, and
+Such a model has `encode(observation)`, batch first, which gets `act=False` for goals where it takes `act`, and
 `unroll(latents, act_suffix)`, time first. Where it also has `model.encode_act` and `model.forward_pred`, as upstream's
 have, it is unrolled step by step with those: upstream's own `unroll` takes no actions from before the newest frame, and
 keeps every frame it predicts.
@@ -11,7 +11,6 @@ Letters: B batch, T context frames, H horizon, A packed action dim, P proprio.
 from __future__ import annotations
 
 import inspect
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -20,12 +19,12 @@ import torch
 from torch import Tensor
 
 from worldforge_jepa_client.contract.spec import ModelSpec
-from worldforge_jepa_client.errors import InternalError, InvalidArgumentError, JepaError
+from worldforge_jepa_client.errors import InternalError, InvalidArgumentError
 from worldforge_jepa_client.reasons import Reason
 from worldforge_jepa_server.models.contract import Latents, Observation
+from worldforge_jepa_server.models.external.isolation import wrap_model_errors
+from worldforge_jepa_server.models.external.preprocess import UNCHANGED, Preprocessing
 from worldforge_jepa_server.models.precision import FLOAT32, Execution
-
-_log = logging.getLogger(__name__)
 
 
 class ExternalLatentModel:
@@ -33,14 +32,25 @@ class ExternalLatentModel:
 
     Args:
         model: already on the spec's device.
-        spec: what is published of it.
+        spec: its published spec.
         execution: its code runs under autocast accordingly.
+        preprocessing: changes to observations before `encode`.
+        error_detail: put the text of its exceptions into errors.
     """
 
-    def __init__(self, model: Any, spec: ModelSpec, execution: Execution = FLOAT32) -> None:
+    def __init__(
+        self,
+        model: Any,
+        spec: ModelSpec,
+        execution: Execution = FLOAT32,
+        preprocessing: Preprocessing = UNCHANGED,
+        error_detail: bool = False,
+    ) -> None:
         self._model = model
         self._spec = spec
         self._execution = execution
+        self._preprocessing = preprocessing
+        self._error_detail = error_detail
         self._tells_goals = _takes(model.encode, "act")
         self._kind: type[Any] = Tensor  # of what `encode` returns, and hence `unroll` expects: a tensor or some mapping
 
@@ -52,7 +62,7 @@ class ExternalLatentModel:
     @torch.no_grad()
     def encode(self, observation: Observation) -> Latents:
         """See `WorldModel.encode`; latents keep upstream's axes, e.g. visual [B, T, 1, grid, grid, D]."""
-        visual, proprio = _without_odd_line(observation.visual), observation.proprio
+        visual, proprio = self._preprocessed(observation)
         role = {"act": not observation.is_goal} if self._tells_goals else {}
         with self._running("encode"):
             encoded = self._model.encode(visual if proprio is None else {"visual": visual, "proprio": proprio}, **role)
@@ -62,7 +72,7 @@ class ExternalLatentModel:
         if latents.visual.shape[:2] != visual.shape[:2]:
             shape = tuple(latents.visual.shape)
             raise _malformed(f"{self._spec.name}.encode", f"latents {shape} for frames {tuple(visual.shape)}")
-        return latents
+        return _copy(latents)  # the model may return a buffer that its next call overwrites
 
     @torch.no_grad()
     def unroll(self, latents: Latents, actions: Tensor, action_history: Tensor | None) -> Iterator[Latents]:
@@ -83,15 +93,24 @@ class ExternalLatentModel:
         """See `WorldModel.normalize_actions`."""
         return normalized(actions, self._spec)
 
+    def _preprocessed(self, observation: Observation) -> tuple[Tensor, Tensor | None]:
+        with wrap_model_errors(f"{self._spec.name}.transform", self._error_detail):
+            visual = self._preprocessing.frames(observation.visual)
+        if can_step(self._model):
+            visual = _without_odd_line(visual)
+        proprio = observation.proprio
+        return visual, None if proprio is None else self._preprocessing.normalize("proprio", proprio)
+
     @contextmanager
-    def _running(self, what: str) -> Iterator[None]:
-        with wrap_model_errors(f"{self._spec.name}.{what}"), self._execution.autocast(self._spec.device):
+    def _running(self, method: str) -> Iterator[None]:
+        errors = wrap_model_errors(f"{self._spec.name}.{method}", self._error_detail)
+        with errors, self._execution.autocast(self._spec.device):
             yield
 
     def _steps(self, latents: Latents, actions: Tensor, history: Tensor | None) -> Iterator[Latents]:
         predictor, window, batch = self._model.model, self._spec.context_window, actions.shape[1]
-        taken = actions if history is None else torch.cat([history.expand(-1, batch, -1), actions])
-        frames, past = _expand(latents, batch, window), len(taken) - len(actions)
+        taken = actions.clone() if history is None else torch.cat([history.expand(-1, batch, -1), actions])
+        frames, past = _expand(_copy(latents), batch, window), len(taken) - len(actions)
         with self._running("encode_act"):
             features = predictor.encode_act(taken.transpose(0, 1))
         # Grown and sliced in the way of upstream's unroll: other strides would give other last bits.
@@ -101,7 +120,7 @@ class ExternalLatentModel:
             with self._running("forward_pred"):
                 window_acts = acted[:, -frames.visual.shape[1] :]
                 visual, _, proprio = predictor.forward_pred(frames.visual, window_acts, frames.proprio)
-                newest = Latents(visual[:, -1:], self._next_proprio(frames.proprio, proprio, taken[step]))
+                newest = _copy(Latents(visual[:, -1:], self._next_proprio(frames.proprio, proprio, taken[step])))
             yield newest
             frames = _append(frames, newest, window)
 
@@ -117,11 +136,11 @@ class ExternalLatentModel:
 
     def _at_once(self, latents: Latents, actions: Tensor) -> Iterator[Latents]:
         horizon, batch = actions.shape[:2]
-        parts = {name: part for name, part in vars(latents).items() if part is not None}
+        parts = {name: part for name, part in vars(_copy(latents)).items() if part is not None}
         what = f"{self._spec.name}.unroll"
         with self._running("unroll"):
-            context = latents.visual if issubclass(self._kind, Tensor) else self._kind(parts)
-            predicted = _latents(self._model.unroll(context, act_suffix=actions), what)
+            context = parts["visual"] if issubclass(self._kind, Tensor) else self._kind(parts)
+            predicted = _copy(_latents(self._model.unroll(context, act_suffix=actions.clone()), what))
         for part in (predicted.visual, predicted.proprio):
             if part is not None and (part.ndim < 2 or len(part) < horizon or part.shape[1] != batch):
                 shape = tuple(part.shape)
@@ -132,7 +151,7 @@ class ExternalLatentModel:
 
 
 def normalized(actions: Tensor, spec: ModelSpec) -> Tensor:
-    """Raw packed actions [..., A] normalized per raw action with the statistics that are published."""
+    """Normalize raw packed actions [..., A], each raw action with the published statistics."""
     assert spec.normalization is not None
     raw: Tensor = actions.unflatten(-1, (spec.frameskip, spec.raw_action_dim))
     mean, std = (raw.new_tensor(value) for value in (spec.normalization.action_mean, spec.normalization.action_std))
@@ -140,25 +159,13 @@ def normalized(actions: Tensor, spec: ModelSpec) -> Tensor:
 
 
 def can_step(model: Any) -> bool:
-    """Whether the model can be unrolled frame by frame, and hence from several context frames."""
+    """Return whether the model can be unrolled frame by frame, and hence from several context frames."""
     inner = getattr(model, "model", None)
     return callable(getattr(inner, "forward_pred", None)) and callable(getattr(inner, "encode_act", None))
 
 
-@contextmanager
-def wrap_model_errors(what: str) -> Iterator[None]:
-    """Turn whatever foreign code raises, even to exit, into an error that names it; out of memory stays itself."""
-    try:
-        yield
-    except (JepaError, MemoryError, torch.OutOfMemoryError):
-        raise
-    except BaseException as error:
-        _log.exception("%s failed", what)
-        raise InternalError(f"{what} raised {type(error).__name__}: {error}", reason=Reason.MODEL_FAILED) from error
-
-
 def _takes(function: Any, name: str) -> bool:
-    """Whether a function takes a keyword; one that does not say what it takes does not."""
+    """Return whether a function takes a keyword; False where its signature is not known."""
     try:
         parameters = inspect.signature(function).parameters
     except (TypeError, ValueError):
@@ -192,6 +199,10 @@ def _latents(value: Any, what: str) -> Latents:
 
 def _malformed(what: str, got: str) -> InternalError:
     return InternalError(f"{what} returned {got}", reason=Reason.INVALID_LATENTS)
+
+
+def _copy(latents: Latents) -> Latents:
+    return Latents(latents.visual.clone(), None if latents.proprio is None else latents.proprio.clone())
 
 
 def _expand(latents: Latents, batch: int, window: int) -> Latents:

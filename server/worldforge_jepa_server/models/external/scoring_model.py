@@ -1,9 +1,11 @@
-"""Models with a scoring method of their own: what they are told, and how strictly their answer is read."""
+"""Models with a scoring method of their own: the inputs they get.
+
+Letters: S samples, H horizon, A packed action dim, T context frames, P proprio.
+"""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,23 +14,26 @@ from torch import Tensor
 
 from worldforge_jepa_client.contract.spec import ModelSpec
 from worldforge_jepa_client.contract.validate import proprio_weight
-from worldforge_jepa_client.errors import InternalError
-from worldforge_jepa_client.reasons import Reason
 from worldforge_jepa_server.models.contract import Latents, ModelScores, Observation, ScoreQuery, ScoringModel
-from worldforge_jepa_server.models.external.latent_model import normalized, wrap_model_errors
+from worldforge_jepa_server.models.external.answers import read_answer
+from worldforge_jepa_server.models.external.isolation import wrap_model_errors
+from worldforge_jepa_server.models.external.latent_model import normalized
+from worldforge_jepa_server.models.external.preprocess import UNCHANGED, Preprocessing
 
 METHODS = ("score_actions", "score_action_candidates", "compute_scores", "get_cost")
 
-Scorer = Callable[[ScoreQuery, ModelSpec], Any]
-"""Asks a model; returns what it answered."""
+_TENSOR_RANK = 3  # (1, T, ...): nested lists of `extra_info` from this rank on become tensors
+
+Scorer = Callable[[str, dict[str, Any], Tensor], Any]
+"""Calls a model's scoring method with the model's name, info and candidates [1, S, H, A]; returns its answer."""
 
 
-def scoring_method(model: Any) -> Scorer | None:
-    """The first of `METHODS` that a model has, called as its name demands."""
+def scoring_method(model: Any, past_in_candidates: bool = False) -> Scorer | None:
+    """Return the first of `METHODS` that a model has, called as its name demands."""
     for name in METHODS:
         method = getattr(model, name, None)
         if callable(method):
-            return _cost(method) if name == "get_cost" else _scores(method)
+            return _cost(method, past_in_candidates) if name == "get_cost" else _scores(method)
     return None
 
 
@@ -36,13 +41,23 @@ class ExternalScoringModel(ScoringModel):
     """A model that is asked for its scores.
 
     Args:
-        scorer: how it is asked.
-        spec: what is published of it.
+        scorer: calls its scoring method.
+        spec: its published spec.
+        preprocessing: changes to observations and to tensors of `extra_info` before the call.
+        error_detail: put the text of its exceptions into errors.
     """
 
-    def __init__(self, scorer: Scorer, spec: ModelSpec) -> None:
+    def __init__(
+        self,
+        scorer: Scorer,
+        spec: ModelSpec,
+        preprocessing: Preprocessing = UNCHANGED,
+        error_detail: bool = False,
+    ) -> None:
         self._scorer = scorer
         self._spec = spec
+        self._preprocessing = preprocessing
+        self._error_detail = error_detail
 
     @property
     def spec(self) -> ModelSpec:
@@ -50,8 +65,12 @@ class ExternalScoringModel(ScoringModel):
         return self._spec
 
     def encode(self, observation: Observation) -> Latents:
-        """See `ScoringModel.encode`."""
-        return Latents(observation.visual, observation.proprio)
+        """See `ScoringModel.encode`; frames stay bytes where no transform changes them, so that contexts stay small."""
+        visual, proprio = observation.visual, observation.proprio
+        with wrap_model_errors(f"{self._spec.name}.transform", self._error_detail):
+            if self._preprocessing.transform is not None:
+                visual = self._preprocessing.frames(visual)
+        return Latents(visual, None if proprio is None else self._preprocessing.normalize("proprio", proprio))
 
     def normalize_actions(self, actions: Tensor) -> Tensor:
         """See `ScoringModel.normalize_actions`."""
@@ -59,123 +78,86 @@ class ExternalScoringModel(ScoringModel):
 
     def score(self, query: ScoreQuery) -> ModelScores:
         """See `ScoringModel.score`."""
-        with wrap_model_errors(f"{self._spec.name}'s own scoring"), torch.inference_mode(False), torch.no_grad():
-            answer = self._scorer(query, self._spec)
+        info = self._info(query)
+        errors = wrap_model_errors(f"{self._spec.name}'s own scoring", self._error_detail)
+        with errors, torch.inference_mode(False), torch.no_grad():
+            # Copied outside inference mode, so that a model may use gradients.
+            owned = {key: _owned(value) for key, value in info.items()}
+            answer = self._scorer(self._spec.name, owned, query.candidates.clone())
         return read_answer(answer, query.candidates.shape[1])
+
+    def _info(self, query: ScoreQuery) -> dict[str, Any]:
+        """Return the inputs beside the candidates: tensors, options, and the caller's own keys."""
+        options, device = query.options, query.candidates.device
+        tensors = {
+            "observation": query.observation.visual,
+            "goal": query.goal.visual,
+            "observation_proprio": query.observation.proprio,
+            "goal_proprio": query.goal.proprio,
+            "action_history": query.action_history,
+        }
+        extra = {key: _tensor(value, device) for key, value in query.extra_info.items()}
+        return {
+            **{key: self._preprocessed(key, value) for key, value in extra.items()},
+            "objective": (options.objective or self._spec.objective).value,
+            "proprio_weight": proprio_weight(options, self._spec),
+            "actions_are_normalized": True,
+            **{name: tensor for name, tensor in tensors.items() if tensor is not None},
+        }
+
+    def _preprocessed(self, key: str, value: Any) -> Any:
+        return self._preprocessing.normalize(key, value) if isinstance(value, Tensor) else value
+
+
+def _owned(value: Any) -> Any:
+    """Copy a tensor to float32: the model may write into it, and the original is used again."""
+    return value.to(torch.float32, copy=True) if isinstance(value, Tensor) else value
+
+
+def _tensor(value: Any, device: torch.device) -> Any:
+    """Return nested lists of numbers (1, T, ...) as a float32 tensor, anything else as it is."""
+    if not isinstance(value, list):
+        return value
+    try:
+        array = np.asarray(value)
+    except ValueError:  # ragged
+        return value
+    if array.ndim < _TENSOR_RANK or array.dtype.kind not in "iuf" or len(array) != 1:
+        return value
+    return torch.from_numpy(array.astype(np.float32)).to(device)
 
 
 def _scores(method: Callable[..., Any]) -> Scorer:
-    def ask(query: ScoreQuery, spec: ModelSpec) -> Any:
-        return method(model_path=spec.name, info=_info(query, spec), action_candidates=query.candidates.clone())
+    def call(name: str, info: dict[str, Any], candidates: Tensor) -> Any:
+        return method(model_path=name, info=info, action_candidates=candidates)
 
-    return ask
-
-
-def _cost(method: Callable[..., Any]) -> Scorer:
-    def ask(query: ScoreQuery, spec: ModelSpec) -> Any:
-        info, candidates = _info(query, spec), query.candidates.clone()
-        none_taken = candidates.new_zeros(1, 1, candidates.shape[-1])
-        named = {**info, "pixels": info["observation"], "action": info.get("action_history", none_taken)}
-        if query.action_history is not None:
-            # Such a model pairs the first T actions with the T frames it sees.
-            candidates = torch.cat([_per_sample(query.action_history, candidates), candidates], dim=2)
-        return {"scores": method({key: _per_sample(value, candidates) for key, value in named.items()}, candidates)}
-
-    return ask
+    return call
 
 
-def _info(query: ScoreQuery, spec: ModelSpec) -> dict[str, Any]:
-    """What the model is told besides the candidates: tensors, options, and the caller's own keys."""
-    options = query.options
-    tensors = {
-        "observation": query.observation.visual,
-        "goal": query.goal.visual,
-        "observation_proprio": query.observation.proprio,
-        "goal_proprio": query.goal.proprio,
-        "action_history": query.action_history,
-    }
-    return {
-        **query.extra_info,
-        "objective": (options.objective or spec.objective).value,
-        "proprio_weight": proprio_weight(options, spec),
-        "actions_are_normalized": True,
-        # Copies, as of the candidates: whoever is told may write into them, and others go on using them.
-        **{name: tensor.clone() for name, tensor in tensors.items() if tensor is not None},
-    }
+def _cost(method: Callable[..., Any], past_in_candidates: bool) -> Scorer:
+    """Call `get_cost(info, candidates)` in stable-worldmodel's names; every tensor once per candidate.
+
+    The candidates are strictly future, and `info["action_history"]` has the actions between the frames; before
+    stable-worldmodel's history buffer they came in one tensor, past actions first.
+    """
+
+    def call(_: str, info: dict[str, Any], candidates: Tensor) -> Any:
+        history = info.get("action_history")
+        named = {"action": candidates.new_zeros(1, 1, candidates.shape[-1]), **info, "pixels": info["observation"]}
+        if "observation_proprio" in info:
+            named["proprio"] = info["observation_proprio"]
+        if past_in_candidates and history is not None:
+            candidates = torch.cat([_per_sample(history, candidates), candidates], dim=2)
+            named["action"] = history
+            del named["action_history"]
+        costs = method({key: _per_sample(value, candidates) for key, value in named.items()}, candidates)
+        return {"scores": costs}
+
+    return call
 
 
 def _per_sample(value: Any, candidates: Tensor) -> Any:
-    """A tensor once per sample, (1, S, T, ...), as `get_cost` expects them; anything else as it is."""
+    """Return a tensor [1, T, ...] once per sample, [1, S, T, ...]; anything else as it is."""
     if not isinstance(value, Tensor):
         return value
     return value.unsqueeze(1).expand(-1, candidates.shape[1], *value.shape[1:])
-
-
-def read_answer(answer: Any, samples: int) -> ModelScores:
-    """Check what a scoring method returned against what was asked.
-
-    Raises:
-        InternalError: what is wrong with it; the reason is stable. An error payload's reason is its type.
-    """
-    if not isinstance(answer, Mapping):
-        raise _refused(f"is a {type(answer).__name__}; expected an object", Reason.INVALID_RESPONSE)
-    if answer.get("error") is not None:
-        raise _failure(answer["error"])
-    scores = _numbers(answer.get("scores"))
-    if scores.size != samples:
-        raise _refused(f"has {scores.size} scores for {samples} candidates", Reason.INVALID_SCORES)
-    if not np.isfinite(scores).all():
-        raise _refused("has NaN or infinite scores", Reason.NON_FINITE_SCORES)
-    lower_is_better = answer.get("lower_is_better", True)
-    if not isinstance(lower_is_better, bool):
-        raise _refused(f"has lower_is_better {lower_is_better!r}; expected true or false", Reason.INVALID_RESPONSE)
-    best = scores.argmin() if lower_is_better else scores.argmax()
-    return ModelScores(scores, _best_index(answer, int(best), samples), lower_is_better, _metadata(answer))
-
-
-def _numbers(scores: Any) -> np.ndarray[Any, np.dtype[np.float32]]:
-    if scores is None:
-        raise _refused("has no scores", Reason.INVALID_SCORES)
-    if isinstance(scores, Tensor):
-        scores = scores.detach().cpu()
-        scores = scores.float() if scores.is_floating_point() else scores
-    try:
-        values = np.asarray(scores)
-    except ValueError:  # ragged
-        values = np.asarray(None)
-    if values.dtype.kind not in "iuf":
-        raise _refused("has scores that are not numbers", Reason.INVALID_SCORES)
-    with np.errstate(over="ignore"):  # to infinity, which is refused by its name
-        return values.astype(np.float32).reshape(-1)
-
-
-def _best_index(answer: Mapping[Any, Any], best: int, samples: int) -> int:
-    given = answer.get("best_index")
-    if given is None:
-        return best
-    if isinstance(given, bool) or not isinstance(given, int) or not 0 <= given < samples:
-        raise _refused(f"has best_index {given!r} for {samples} candidates", Reason.INVALID_RESPONSE)
-    return given
-
-
-def _metadata(answer: Mapping[Any, Any]) -> Mapping[str, Any]:
-    metadata = answer.get("metadata", {})
-    if not isinstance(metadata, Mapping):
-        raise _refused(f"has metadata of type {type(metadata).__name__}; expected an object", Reason.INVALID_RESPONSE)
-    try:
-        decoded: Mapping[str, Any] = json.loads(json.dumps(dict(metadata), allow_nan=False))
-    except (TypeError, ValueError) as error:
-        raise _refused(f"has metadata that is not JSON: {error}", Reason.INVALID_RESPONSE) from error
-    return decoded
-
-
-def _failure(error: Any) -> InternalError:
-    if not isinstance(error, Mapping):
-        return _refused(f"has an error of type {type(error).__name__}; expected an object", Reason.INVALID_RESPONSE)
-    kind = str(error.get("type") or "model_failed")
-    reason = "".join(letter if letter.isascii() and letter.isalnum() else "_" for letter in kind).upper()[:63]
-    return InternalError(f"the model says {kind}: {error.get('message') or 'no message'}", reason=reason)
-
-
-def _refused(problem: str, reason: str) -> InternalError:
-    return InternalError(f"the model's response {problem}", reason=reason)

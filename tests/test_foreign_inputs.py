@@ -1,0 +1,281 @@
+"""The inputs a foreign model gets: dtype, range, preprocessing, tensors; and that it can spoil nothing by them."""
+
+import logging
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from tests import python_models
+from tests.in_process import running
+from tests.test_python_source import CANDIDATES, S, ask, call, score_here, seen, served
+from worldforge_jepa_client import AsyncClient, Client
+from worldforge_jepa_client.contract.types import Observation, Scene, ScoreCall, ScoreOptions
+from worldforge_jepa_client.errors import InternalError, InvalidArgumentError, ResourceExhaustedError
+from worldforge_jepa_server.config import ServerConfig
+from worldforge_jepa_server.device.cache import Cache
+from worldforge_jepa_server.device.encoding import Encoder
+from worldforge_jepa_server.models.contract import ModelLoadError
+from worldforge_jepa_server.models.external.adapt import adapt
+from worldforge_jepa_server.runtime import jobs
+from worldforge_jepa_server.runtime.model_table import deploy
+from worldforge_jepa_server.runtime.scenes import Scenes
+from worldforge_jepa_server.scheduling.engine import run_here
+
+FOUR = np.zeros((1, 2, 3, 4), np.float32)
+FOUR[0, 1] = -1.0  # three steps of -4
+
+
+def scenes():
+    return Scenes(Encoder(Cache(2**20, 60)), Cache(0, 0))
+
+
+def with_preprocessor(model, **published):
+    return adapt((model, SimpleNamespace(**published)), name="m", source="test", device="cpu")
+
+
+def of_proprio(value):
+    frames = (Observation(seen(pixel).visual, np.full((1, 1, 2), value, np.float32)) for pixel in (9, 7))
+    return Scene(*frames)
+
+
+# Frames
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float16, np.float32, np.float64])
+def test_frames_arrive_as_float32_whatever_was_sent(dtype):
+    latent, scoring = python_models.Plain(), python_models.ScoreActions()
+    encode, dtypes = latent.encode, []
+    latent.encode = lambda obs: dtypes.append(obs.dtype) or encode(obs)
+    scene = Scene(*(Observation(seen(value).visual.astype(dtype)) for value in (9, 7)))
+    ask(served(latent), ScoreCall(scene, FOUR))
+    ask(served(scoring), ScoreCall(scene, CANDIDATES))
+    assert [*dtypes, scoring.told["info"]["observation"].dtype] == [torch.float32] * 3
+
+
+def test_arithmetic_on_dark_frames_does_not_wrap():
+    class Difference(python_models.Scorer):
+        def score_actions(self, *, info, action_candidates, **_):
+            gap = info["goal"].flatten()[0] - info["observation"].flatten()[0]
+            return {"scores": [float(gap)] * action_candidates.shape[1]}
+
+    assert ask(served(Difference())).scores.tolist() == [-2.0] * S  # 254 in bytes
+
+
+def test_frames_keep_a_side_that_differs_by_one():
+    model, shapes = python_models.Plain(), []
+    encode = model.encode
+    model.encode = lambda obs: shapes.append(tuple(obs.shape)) or encode(obs)
+    frames = Observation(np.full((1, 1, 3, 4, 5), 9, np.uint8))
+    ask(served(model), ScoreCall(Scene(frames, frames), FOUR))
+    assert set(shapes) == {(1, 1, 3, 4, 5)}
+
+
+# Preprocessors
+
+
+def test_a_transform_is_applied_to_frames():
+    model = with_preprocessor(python_models.Plain(), transform=lambda frames: frames * 2)
+    assert ask(model, call(FOUR)).scores.tolist() == [16.0, (18 - 12 - 14) ** 2]
+    scoring = python_models.ScoreActions()
+    ask(with_preprocessor(scoring, transform=lambda frames: frames * 2))
+    assert scoring.told["info"]["observation"].unique().tolist() == [18]
+
+
+@pytest.mark.parametrize("transform", [lambda _: None, lambda frames: frames[:, :0], lambda frames: frames.int()])
+def test_a_transform_that_returns_no_frames_is_an_error(transform):
+    with pytest.raises(InternalError, match="the preprocessor's transform returned"):
+        ask(with_preprocessor(python_models.Plain(), transform=transform), call(FOUR))
+
+
+def test_a_model_that_has_its_preprocessor_applies_it_itself():
+    model = python_models.Plain()
+    model.preprocessor = SimpleNamespace(transform=lambda frames: frames * 2, visual_mean=[1.0], visual_std=[1.0])
+    served_so = adapt((model, model.preprocessor), name="m", source="test", device="cpu")
+    assert ask(served_so, call(FOUR)).scores.tolist() == [4.0, 100.0]
+
+
+def test_statistics_of_proprio_are_applied():
+    model = python_models.ScoreActions()
+    model.proprio_dim = 2
+    published = with_preprocessor(model, proprio_mean=[1.0, 2.0], proprio_std=[2.0, 4.0])
+    ask(published, ScoreCall(of_proprio(5), CANDIDATES))
+    assert model.told["info"]["observation_proprio"].tolist() == [[[2.0, 0.75]]]
+    assert model.told["info"]["goal_proprio"].tolist() == [[[2.0, 0.75]]]
+
+
+@pytest.mark.parametrize(
+    ("published", "says"),
+    [
+        ({"image_mean": [0.5], "image_std": [0.5]}, "give it a transform"),
+        ({"proprio_mean": [0.0], "proprio_std": [1.0]}, "proprio_dim is 0"),
+        ({"action_mean": [0.0]}, "its action statistics cannot normalize"),
+        ({"state_mean": [0.0], "state_std": [0.0]}, "its state statistics cannot normalize"),
+        ({"color": "blue"}, "has none of action_mean"),
+    ],
+)
+def test_what_cannot_be_applied_is_refused_at_load(published, says):
+    with pytest.raises(ModelLoadError, match=says):
+        with_preprocessor(python_models.Plain(), **published)
+
+
+def test_a_dict_is_no_preprocessor():
+    with pytest.raises(ModelLoadError, match="its preprocessor is a dict; expected an object with action_mean"):
+        adapt((python_models.Plain(), {"action_mean": [0.0]}), name="m", source="test", device="cpu")
+
+
+# Tensors beside visual and proprio
+
+
+def test_nested_lists_of_rank_three_arrive_as_tensors():
+    model = python_models.ScoreActions()
+    extra = {"state": [[[3, 5]]], "goal_state": [[[1.0, 1.0]]], "note": [[1, 2]], "ragged": [[[1], [1, 2]]]}
+    ask(with_preprocessor(model, state_mean=[1.0, 1.0], state_std=[2.0, 2.0]), call(extra_info=extra))
+    info = model.told["info"]
+    assert (info["state"].dtype, info["state"].tolist()) == (torch.float32, [[[1.0, 2.0]]])
+    assert info["goal_state"].tolist() == [[[0.0, 0.0]]]
+    assert (info["note"], info["ragged"]) == (extra["note"], extra["ragged"])
+
+
+def test_get_cost_gets_them_once_per_sample():
+    model = python_models.GetCost()
+    ask(served(model), call(extra_info={"state": [[[3, 5]]]}))
+    assert model.shapes["state"] == (1, S, 1, 2)
+
+
+# Copies
+
+
+class WritesIntoItsContext(python_models.Plain):
+    def unroll(self, z_ctxt, act_suffix):
+        predicted = super().unroll(z_ctxt, act_suffix)
+        z_ctxt["visual"].zero_(), act_suffix.zero_()
+        return predicted
+
+
+class ReusesItsBuffer(python_models.Plain):
+    buffer = torch.zeros(1, 1, 1, 1, 1)
+
+    def encode(self, obs):
+        return {"visual": self.buffer.copy_(super().encode(obs)["visual"])}
+
+
+@pytest.mark.parametrize("kind", [python_models.Plain, WritesIntoItsContext, ReusesItsBuffer])
+def test_a_model_that_writes_where_it_should_not_scores_as_any_other(kind):
+    model = served(kind())
+    scene, request = scenes().whole(call().scene, model), call(FOUR)
+    assert [score_here(model, scene, request).scores.tolist() for _ in range(2)] == [[4.0, 100.0]] * 2
+
+
+# Memory, modes and errors
+
+
+class NeedsMemory(python_models.Plain):
+    """Has room for one candidate at a time."""
+
+    def unroll(self, z_ctxt, act_suffix):
+        if act_suffix.shape[1] > 1:
+            raise RuntimeError("[enforce fail at alloc_cpu.cpp:118] DefaultCPUAllocator: can't allocate memory")
+        return super().unroll(z_ctxt, act_suffix)
+
+
+def test_out_of_memory_on_the_cpu_is_tried_again_with_fewer_candidates():
+    deployment = deploy(served(NeedsMemory()), None, ServerConfig())
+    request = call(FOUR)
+    scored = run_here(jobs.score_candidates(deployment, scenes().whole(request.scene, deployment.model), request))
+    assert (scored.scores.tolist(), deployment.chunk) == ([4.0, 100.0], 1)
+
+
+def test_out_of_memory_on_the_cpu_in_a_scoring_method_is_resource_exhausted():
+    model = python_models.Answering(RuntimeError("DefaultCPUAllocator: can't allocate memory"))
+    with pytest.raises(ResourceExhaustedError):
+        ask(served(model))
+
+
+def test_torch_is_as_before_after_a_call():
+    class Careless(python_models.Scorer):
+        def score_actions(self, **told):
+            torch.set_num_threads(before[0] + 1)
+            torch.set_default_dtype(torch.float64)
+            torch.set_grad_enabled(True)
+            return self._answer(**told)
+
+    def modes():
+        return torch.get_num_threads(), torch.get_default_dtype(), torch.is_grad_enabled()
+
+    with torch.no_grad():
+        before = modes()
+        ask(served(Careless()))
+        assert modes() == before
+
+
+def test_the_text_of_an_exception_stays_in_the_log(caplog):
+    model = python_models.Answering(ValueError("the secret path"))
+    with caplog.at_level(logging.ERROR), pytest.raises(InternalError) as caught:
+        ask(served(model))
+    assert "the secret path" not in str(caught.value)
+    assert str(caught.value).rpartition(" ")[2] in caplog.text
+    assert "the secret path" in caplog.text
+
+
+def test_the_text_of_an_exception_is_told_where_asked_for():
+    model = python_models.Answering(ValueError("no such key"))
+    shown = adapt(model, name="m", source="test", device="cpu", error_detail=True)
+    with pytest.raises(InternalError, match=r"raised ValueError: no such key; the server's log has incident"):
+        ask(shown)
+
+
+# Scores that are not finite
+
+
+@pytest.mark.parametrize(("lower_is_better", "never"), [(True, np.inf), (False, -np.inf)])
+async def test_a_candidate_that_is_never_to_be_chosen_is_ranked_last(lower_is_better, never):
+    """By Score and by Plan; here it is one whose last first entry is on the bad side of 0.5."""
+
+    class Choosy(python_models.Scorer):
+        def score_actions(self, *, action_candidates, **_):
+            entries = action_candidates[0, :, -1, 0]
+            scores = torch.where(entries > 0.5, entries, never)
+            return {"scores": scores, "lower_is_better": lower_is_better}
+
+    model = adapt(Choosy(), name="m", source="test", device="cpu")
+    frames = {"observation": seen(9).visual, "goal": seen(7).visual}
+    candidates = CANDIDATES.copy()
+    candidates[0, :, -1, 0] = [0.1, 1, 3]
+    async with running(models={"m": model}) as server, AsyncClient(server.target, timeout=30) as client:
+        scored = await client.score(**frames, action_candidates=candidates)
+        plan = await client.plan(**frames, horizon=2, samples=64, iterations=4, elites=8).result()
+    assert scored.scores[0] == never
+    assert scored.best_index == (1 if lower_is_better else 2)
+    assert plan.actions[-1, 0] > 0.5
+    assert np.isfinite(plan.score)
+
+
+def test_candidates_that_overflow_are_the_callers_fault():
+    candidates = np.repeat(FOUR, 2, axis=1)
+    candidates[0, [1, 3]] = 1e30
+    with pytest.raises(InvalidArgumentError, match=r"up to 1e\+30 in candidates 1, 3, which overflow") as caught:
+        ask(served(python_models.Plain()), call(candidates))
+    assert caught.value.field == "action_candidates"
+
+
+def test_a_score_that_is_not_finite_of_ordinary_candidates_is_the_models_fault():
+    model = python_models.Plain()
+    model.unroll = lambda z_ctxt, act_suffix: {"visual": torch.full((3, act_suffix.shape[1], 1), torch.nan)}
+    with pytest.raises(InternalError, match="2 of 2 scores as NaN or infinite"):
+        ask(served(model), call(FOUR, options=ScoreOptions()))
+
+
+@pytest.mark.parametrize(("flag", "told"), [("--no-error-detail", False), ("--error-detail", True)])
+def test_the_flag_decides_whether_callers_are_told(start_server, flag, told):
+    server = start_server("--model=m=python:tests.python_models:faulty,case=raises-value-error", "--threads=1", flag)
+    frame = np.zeros((3, 4, 4), np.uint8)
+    with Client(server.target, timeout=30) as client, pytest.raises(InternalError) as caught:
+        client.score(
+            observation={"visual": frame, "proprio": np.zeros(2)},
+            goal={"visual": frame, "proprio": np.zeros(2)},
+            action_candidates=np.zeros((1, 2, 3, 10), np.float32),
+        )
+    assert ("no such key" in str(caught.value)) == told
+    assert "no such key" in server.log
