@@ -81,13 +81,21 @@ class Timing:
 
 @dataclass(frozen=True)
 class ScoreResult:
-    """Costs float32[S] in the candidates' order; `best_index` is the first of the best."""
+    """Scores float32[S] in the candidates' order; `best_index` is the first of the best.
+
+    A planner takes `costs`: `scores` are in the model's own direction, which `lower_is_better` says.
+    """
 
     scores: NDArray[np.float32]
     best_index: int
     lower_is_better: bool
     metadata: Mapping[str, Any]
     timing: Timing
+
+    @property
+    def costs(self) -> NDArray[np.float32]:
+        """float32[S], lower is better always: the scores, negated where higher ones are better."""
+        return self.scores if self.lower_is_better else -self.scores
 
 
 @dataclass(frozen=True)

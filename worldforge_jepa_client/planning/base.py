@@ -138,23 +138,28 @@ class Planner(ABC):
     def tell(self, scores: npt.ArrayLike) -> None:
         """Refit to `scores`, float [S], one for each candidate of the last `ask`; lower is better.
 
-        Raises ValueError, and changes nothing, if nothing was asked or the scores are not S finite numbers.
+        +inf marks a candidate as infeasible: it ranks last, and is an elite only where too few are feasible. Where none
+        is, mean and std stay.
+
+        Raises ValueError, and changes nothing, if nothing was asked, or the scores are not S numbers, or one is NaN or
+        -inf.
         """
         told = self._arrays.host(scores)
         if self._asked is None:
             raise ValueError(f"scores: got shape {told.shape}, expected none before candidates are asked for")
         expected = (len(self._asked),)
         expect(told.shape == expected, "scores", f"shape {told.shape}", f"shape {expected}")
-        finite = np.isfinite(told)
-        first = int(finite.argmin())
-        expect(finite.all(), "scores", f"{told[first]} for candidate {first}", "finite numbers")
+        valid = told > -np.inf  # which NaN is not either
+        first = int(valid.argmin())
+        expect(valid.all(), "scores", f"{told[first]} for candidate {first}", "finite numbers or inf")
 
         best = int(told.argmin())
         if told[best] < self.best_score:
             self.best_actions, self.best_score = self._arrays.single(self._asked[best]), float(told[best])
-        mean, std = self._refit(self._arrays.double(self._asked), told)
-        self.mean = self._clip(self._arrays.single(mean))
-        self.std = self._arrays.single(std).clip(self._min_std)
+        if told[best] < np.inf:
+            mean, std = self._refit(self._arrays.double(self._asked), told)
+            self.mean = self._clip(self._arrays.single(mean))
+            self.std = self._arrays.single(std).clip(self._min_std)
         self._asked = None
         self.iterations += 1
 

@@ -88,7 +88,8 @@ class ICEM(CEM):
         return coloured
 
     def _refit(self, candidates: Float64, scores: Float64) -> Moments:
-        self._kept = self._arrays.single(candidates[lowest(scores, round(self.keep_elites * self.elites))])
+        kept = lowest(scores, round(self.keep_elites * self.elites))
+        self._kept = self._arrays.single(candidates[kept[np.isfinite(scores[kept])]])
         return super()._refit(candidates, scores)
 
 

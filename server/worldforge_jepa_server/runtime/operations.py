@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncGenerator
 from functools import partial
 
+from worldforge_jepa_client.contract.extra_info import check_extra_info
 from worldforge_jepa_client.contract.spec import ModelSpec
 from worldforge_jepa_client.contract.types import (
     Context,
@@ -22,10 +23,10 @@ from worldforge_jepa_client.contract.types import (
 )
 from worldforge_jepa_client.contract.validate import (
     check_candidates,
-    check_extra_info,
     check_normalizable,
     check_observation,
     check_options,
+    check_plan_units,
     check_selection,
     planner_for,
 )
@@ -146,8 +147,8 @@ class Runtime:
         """Yield (step, latents); each step waits its turn, so others score in between."""
         deployed = self._model_for(call.scene, call.model)
         model = deployed.world
-        check_candidates(call.action_candidates, deployed.spec)
         check_normalizable(call.actions_are_normalized, deployed.spec)
+        check_candidates(call.action_candidates, deployed.spec, normalized=call.actions_are_normalized)
         check_selection(call)
         _, samples, horizon, _ = call.action_candidates.shape
         samples = len(call.samples) or samples
@@ -171,6 +172,7 @@ class Runtime:
             self._scenes.opened(call.scene, deployed.model) as scene,
             self._engine.accepted(planner.samples * planner.horizon),
         ):
+            check_plan_units(call.options, has_history=scene.has_history)
             arrived, decoded = caller.arrived, time.perf_counter()
             for iteration in range(1, call.planner.iterations + 1):
                 job = jobs.improve_plan(deployed, scene, planner, call)
@@ -206,8 +208,8 @@ def _encoding(scene: OpenScene) -> Call[EncodedScene]:
 
 def _check(call: ScoreCall, spec: ModelSpec) -> None:
     check_options(call.options, spec)
-    check_candidates(call.action_candidates, spec)
-    check_extra_info(call.extra_info)
+    check_candidates(call.action_candidates, spec, normalized=call.options.actions_are_normalized)
+    check_extra_info(call.extra_info, spec)
 
 
 def _cost(call: ScoreCall) -> int:

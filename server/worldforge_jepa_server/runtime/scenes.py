@@ -24,8 +24,9 @@ _OVERHEAD = 1024  # bytes that the smallest context costs beside its latents
 class OpenScene:
     """A scene that a call works in, of `frames` latent frames; encoded when it is first asked for."""
 
-    def __init__(self, frames: int, encode: Callable[[], EncodedScene]) -> None:
+    def __init__(self, frames: int, encode: Callable[[], EncodedScene], *, has_history: bool) -> None:
         self.frames = frames
+        self.has_history = has_history
         self._encode = encode
         self._encoded: EncodedScene | None = None
 
@@ -94,7 +95,8 @@ class Scenes:
             InvalidArgumentError, OutOfRangeError: it does not fit the model.
         """
         check_scene(scene, model.spec, needs_goal=needs_goal)
-        return OpenScene(frames_kept(model, scene), partial(self._encoder.encode_scene, model, scene))
+        encode = partial(self._encoder.encode_scene, model, scene)
+        return OpenScene(frames_kept(model, scene), encode, has_history=scene.action_history is not None)
 
     @contextlib.contextmanager
     def opened(self, scene: Scene | str, model: ServedModel, *, needs_goal: bool = True) -> Iterator[OpenScene]:
@@ -111,7 +113,7 @@ class Scenes:
             if stored is None:
                 raise _unknown(scene)
             found = stored.scene
-            yield OpenScene(found.frames, lambda: found)
+            yield OpenScene(found.frames, lambda: found, has_history=found.action_history is not None)
 
 
 def _unknown(context_id: str) -> NotFoundError:
