@@ -113,7 +113,7 @@ def _argument(default: Any) -> dict[str, Any]:
 
 
 def _parse_for(default: Any) -> Callable[[str], Any]:
-    """What reads a field's text, by the type of its default."""
+    """Return the parser of a field's text, by the type of its default."""
     parse: Callable[[str], Any] = type(default)
     if isinstance(default, bool):
         parse = parse_bool

@@ -1,4 +1,4 @@
-"""What a server is told at its start: frozen dataclasses; `cli` derives its flags from their fields."""
+"""The configuration of a server: frozen dataclasses; `cli` derives its flags from their fields."""
 
 from __future__ import annotations
 

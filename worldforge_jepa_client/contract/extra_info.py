@@ -1,4 +1,4 @@
-"""What a call tells a model with a scoring method of its own."""
+"""Checks of `extra_info`, which reaches models with a scoring method of their own."""
 
 from __future__ import annotations
 

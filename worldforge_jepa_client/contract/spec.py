@@ -1,4 +1,4 @@
-"""What a served model publishes about itself: pure data, shared by client and server.
+"""The contract that a served model publishes: pure data, shared by client and server.
 
 Letters: B batch, S samples (candidates), T context frames, H horizon, A packed action dim, P proprio dim.
 """
@@ -48,7 +48,7 @@ class Normalization:
 
 @dataclass(frozen=True)
 class Limits:
-    """What one request may hold; the server refuses more. 0 is no limit.
+    """Limits of one request; the server refuses more. 0 is no limit.
 
     `max_candidate_steps` bounds S x H, the candidates' actions all together.
     """

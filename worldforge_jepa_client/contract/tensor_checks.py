@@ -1,4 +1,4 @@
-"""Whether one tensor fits what a model publishes: dtype, shape, finite values, range, and how far from usual they are.
+"""Checks of one tensor against a published spec: dtype, shape, finite values, range, and distance from the mean.
 
 Letters: S samples (candidates), T frames, H horizon, A packed action dim, P proprio dim, a raw action dim.
 """

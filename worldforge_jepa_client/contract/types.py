@@ -1,4 +1,4 @@
-"""What a call says and what it answers: pure data on numpy arrays, the same for client and server.
+"""Calls and their results: pure data on numpy arrays, the same for client and server.
 
 Letters: S samples (candidates), H horizon, A packed action dim, T context frames, P proprio dim.
 """
@@ -26,7 +26,7 @@ class Observation:
 
 @dataclass(frozen=True)
 class Scene:
-    """What a planner holds fixed while it tries candidates; `action_history` is (1, T-1, A) or None.
+    """The part of a call that a planner holds fixed while it tries candidates; `action_history` is (1, T-1, A) or None.
 
     In an update of a scene, None leaves a part as it was.
     """

@@ -1,4 +1,4 @@
-"""Whether a call fits a model: one set of rules, asked by the client before sending and by the server at its door."""
+"""Checks that a call fits a model: one set of rules, for the client before sending and for the server at its door."""
 
 from __future__ import annotations
 

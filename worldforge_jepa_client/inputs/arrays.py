@@ -1,4 +1,4 @@
-"""What callers have in hand (numpy, nested lists, torch or JAX tensors) to the arrays that go on the wire."""
+"""Converts numpy arrays, nested lists, torch and JAX tensors to the arrays that go on the wire."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ def decode(message: jepa_pb2.Tensor, *, field: str = "tensor") -> NDArray[Any]:
 
     Raises:
         InvalidArgumentError: unknown dtype, impossible shape, or a byte length other than shape and dtype say.
-        FailedPreconditionError: the bytes are in shared memory, and nobody has fetched them.
+        FailedPreconditionError: the bytes are in shared memory, and were not fetched.
     """
     if message.HasField("shared"):
         raise FailedPreconditionError(
