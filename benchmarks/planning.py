@@ -69,11 +69,11 @@ def _by_server(client: Client, scene: dict[str, Any], timings: list[Timing]) -> 
     """The variants through a server; `timings` collects what it says of each of the session's calls."""
 
     def unary() -> Plan:
-        return _by(lambda it: client.score(**scene, action_candidates=it).scores)
+        return _by(lambda it: client.score(**scene, action_candidates=it).costs)
 
     def context() -> Plan:
         kept = client.create_context(**scene)
-        return _by(lambda it: client.score(context=kept, action_candidates=it).scores)
+        return _by(lambda it: client.score(context=kept, action_candidates=it).costs)
 
     def session() -> Plan:
         with client.session(**scene) as session:
@@ -81,7 +81,7 @@ def _by_server(client: Client, scene: dict[str, Any], timings: list[Timing]) -> 
             def score_there(candidates: Plan) -> Plan:
                 result = session.score(candidates)
                 timings.append(result.timing)
-                return result.scores
+                return result.costs
 
             return _by(score_there)
 

@@ -9,26 +9,16 @@ import torch
 
 from tests import python_models
 from tests.in_process import running
-from tests.test_python_source import CANDIDATES, S, ask, call, score_here, seen, served
+from tests.test_python_source import CANDIDATES, S, ask, call, seen, served
 from worldforge_jepa_client import AsyncClient, Client
 from worldforge_jepa_client.contract.types import Observation, Scene, ScoreCall, ScoreOptions
 from worldforge_jepa_client.errors import InternalError, InvalidArgumentError, ResourceExhaustedError
-from worldforge_jepa_server.config import ServerConfig
-from worldforge_jepa_server.device.cache import Cache
-from worldforge_jepa_server.device.encoding import Encoder
+from worldforge_jepa_server.local import LocalClient
 from worldforge_jepa_server.models.contract import ModelLoadError
 from worldforge_jepa_server.models.external.adapt import adapt
-from worldforge_jepa_server.runtime import jobs
-from worldforge_jepa_server.runtime.model_table import deploy
-from worldforge_jepa_server.runtime.scenes import Scenes
-from worldforge_jepa_server.scheduling.engine import run_here
 
 FOUR = np.zeros((1, 2, 3, 4), np.float32)
 FOUR[0, 1] = -1.0  # three steps of -4
-
-
-def scenes():
-    return Scenes(Encoder(Cache(2**20, 60)), Cache(0, 0))
 
 
 def with_preprocessor(model, **published):
@@ -163,9 +153,11 @@ class ReusesItsBuffer(python_models.Plain):
 
 @pytest.mark.parametrize("kind", [python_models.Plain, WritesIntoItsContext, ReusesItsBuffer])
 def test_a_model_that_writes_where_it_should_not_scores_as_any_other(kind):
-    model = served(kind())
-    scene, request = scenes().whole(call().scene, model), call(FOUR)
-    assert [score_here(model, scene, request).scores.tolist() for _ in range(2)] == [[4.0, 100.0]] * 2
+    request = call(FOUR)
+    with LocalClient(served(kind())) as local:
+        for _ in range(2):
+            scored = local.score(**vars(request.scene), action_candidates=FOUR)
+            assert scored.scores.tolist() == [4.0, 100.0]
 
 
 # Memory, modes and errors
@@ -180,11 +172,9 @@ class NeedsMemory(python_models.Plain):
         return super().unroll(z_ctxt, act_suffix)
 
 
-def test_out_of_memory_on_the_cpu_is_tried_again_with_fewer_candidates():
-    deployment = deploy(served(NeedsMemory()), None, ServerConfig())
-    request = call(FOUR)
-    scored = run_here(jobs.score_candidates(deployment, scenes().whole(request.scene, deployment.model), request))
-    assert (scored.scores.tolist(), deployment.chunk) == ([4.0, 100.0], 1)
+def test_out_of_memory_on_the_cpu_is_tried_again_with_fewer_candidates(caplog):
+    assert ask(served(NeedsMemory()), call(FOUR)).scores.tolist() == [4.0, 100.0]
+    assert "from now on 1 candidates at a time" in caplog.text
 
 
 def test_out_of_memory_on_the_cpu_in_a_scoring_method_is_resource_exhausted():

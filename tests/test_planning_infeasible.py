@@ -2,8 +2,11 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from tests.planners import PLANNERS, A, H, S, make
+from tests.planners import PLANNERS, A, H, K, S, distance_to, make, seeds
+from worldforge_jepa_client.planning import ICEM
 
 
 def told(kind, scores, **options):
@@ -40,3 +43,41 @@ def test_without_a_feasible_candidate_the_distribution_stays(kind):
     assert (planner.iterations, planner.best_score) == (1, np.inf)
     planner.tell(np.zeros(planner.ask().shape[1]))
     assert planner.best_score == 0
+
+
+@pytest.mark.parametrize("kind", PLANNERS)
+@given(seed=seeds, feasible=st.integers(0, S))
+def test_mean_and_std_stay_finite_however_many_are_infeasible(kind, seed, feasible):
+    planner = make(kind)
+    rng = np.random.default_rng(seed)
+    for _ in range(3):
+        scores = rng.standard_normal(S)
+        scores[rng.permutation(S)[feasible:]] = np.inf
+        planner.ask()
+        planner.tell(scores)
+        assert np.isfinite(planner.mean).all()
+        assert np.isfinite(planner.std).all()
+
+
+@pytest.mark.parametrize("kind", PLANNERS)
+def test_an_infeasible_candidate_weighs_nothing_where_enough_are_feasible(kind):
+    means = []
+    for worst in (1e30, np.inf):
+        planner = make(kind)
+        candidates = planner.ask()
+        scores = distance_to(1)(candidates)
+        scores[np.argsort(scores)[K:]] = worst
+        planner.tell(scores)
+        means.append(planner.mean)
+    assert np.array_equal(*means)
+
+
+def test_an_infeasible_elite_is_not_kept_for_the_next_iteration():
+    planner = make(ICEM, keep_elites=1.0)
+    first = planner.ask()[0]
+    scores = np.full(S, np.inf)
+    scores[5] = 1.0
+    planner.tell(scores)
+    again = planner.ask()[0]
+    assert np.array_equal(again[1], first[5])
+    assert not any(np.array_equal(again[2], each) for each in first)

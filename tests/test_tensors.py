@@ -65,6 +65,17 @@ def test_bfloat16_is_the_nearest_value_with_16_bits(array):
     np.testing.assert_array_equal(round_trip(result, dtype="bfloat16"), result)
 
 
+@given(hnp.arrays(np.float32, (2, 3), elements=st.floats(width=32, allow_nan=False)))
+def test_bfloat16_has_the_same_bits_with_ml_dtypes_and_without(array):
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tensors, "_BFLOAT16", None)
+        by_hand = message(array, dtype="bfloat16").data
+        patch.setattr(tensors, "_BFLOAT16", ml_dtypes.bfloat16)
+        assert message(array, dtype="bfloat16").data == by_hand
+    assert message(array.astype(ml_dtypes.bfloat16)).data == by_hand
+
+
 def test_a_bfloat16_scalar_survives():
     result = round_trip(np.array(-2.5, np.float32), dtype="bfloat16")
     assert (result.shape, result.item()) == ((), -2.5)

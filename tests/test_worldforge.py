@@ -79,7 +79,11 @@ def test_a_success_is_plain_python(runtime, info):
         ({"observation": None}, "missing_field", "info.observation: is missing"),
         ({"goal_proprio": [1.0]}, "invalid_shape", "info.goal_proprio: has shape (1, 1, 1); expected (1, any, 2)"),
         ({"note": {1, 2}}, "not_json", "info.note: is not JSON: Object of type set is not JSON serializable"),
-        ({"note": {"key": 10**400}}, "not_json", "info: is not JSON: int too large to convert to float"),
+        (
+            {"objectives": "l1"},
+            "unknown_field",
+            "info.objectives: is no key that the model reads; did you mean objective?",
+        ),
         ({"": 1}, "invalid_type", "info: has the key ''; expected non-empty strings"),
         ({"proprio_weight": True}, "invalid_type", "info.proprio_weight: is True; expected a number"),
     ],

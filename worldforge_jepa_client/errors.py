@@ -6,6 +6,8 @@ client raises the same class again.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
 from typing import ClassVar
 
 import grpc
@@ -95,3 +97,9 @@ class InternalError(JepaError):
 def invalid(field: str, problem: str, reason: Reason) -> InvalidArgumentError:
     """Return the error of a field: what came, and what was expected."""
     return InvalidArgumentError(problem, reason=reason, field=field)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return "; did you mean X?" of the known name nearest to an unknown one, or nothing where none is near."""
+    found = get_close_matches(name, list(known), n=1)
+    return f"; did you mean {found[0]}?" if found else ""

@@ -127,7 +127,7 @@ def _scores(session: Session, latencies: Latencies, now: Observation) -> Score:
 
     def score(plans: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         with latencies.call(plans.shape[1]):
-            return session.score(pack(plans)).scores
+            return session.score(pack(plans)).costs
 
     return score
 

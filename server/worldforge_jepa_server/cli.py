@@ -7,32 +7,47 @@ import asyncio
 import dataclasses
 import logging
 import os
+import re
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NoReturn
 
-from worldforge_jepa_server.config import ModelSource, ServerConfig
+from worldforge_jepa_client.errors import nearest
+from worldforge_jepa_server.config import ConfigError, ModelSource, ServerConfig, parse_bool
+
+_PREFIX = "WORLDFORGE_JEPA_"
+_FIELDS = {item.name: item for item in dataclasses.fields(ServerConfig)}
+_CLIENT_VARIABLES = frozenset(_PREFIX + name for name in ("TARGET", "TOKEN", "CACERT", "CLIENT_CERT", "CLIENT_KEY"))
+"""Variables of the same prefix that only clients read."""
+_SERVICE_LINK = re.compile(r"SERVICE_(HOST|PORT(_\w+)?)|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?")
+"""The end of a variable that Kubernetes sets for a Service which is named like this project."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Exit with 2 and one line, which names the flag."""
+        self.exit(2, f"{self.prog}: error: {' '.join(message.split())} (--help lists the flags)\n")
 
 
 def parse_config(arguments: Sequence[str], environment: Mapping[str, str]) -> ServerConfig:
     """Return the config that the flags give; what no flag says comes from the environment, then from the default.
 
-    `--queue-size` is WORLDFORGE_JEPA_QUEUE_SIZE there; `--device` also honours JEPA_WMS_DEVICE. Exits with a usage
-    error on anything malformed.
+    `--queue-size` is WORLDFORGE_JEPA_QUEUE_SIZE there; `--device` also honours JEPA_WMS_DEVICE. An empty variable is
+    unset. Exits with 2 and one line that names the flag or variable on anything malformed.
     """
-    parser = argparse.ArgumentParser(
-        "worldforge-jepa-server",
-        description="Serve JEPA world models over gRPC.",
-        epilog="Each flag is also an environment variable: --queue-size is WORLDFORGE_JEPA_QUEUE_SIZE.",
-    )
-    for item in dataclasses.fields(ServerConfig):
-        text = f"{item.metadata['help']} (default: {_default_text(item.default)})"
-        parser.add_argument(_flag(item), help=text, **_argument(item.default))
-    values = vars(parser.parse_args([*_flags_from(environment), *arguments]))
-    models = tuple(values.pop("model") or ServerConfig.model)
-    if len({model.name for model in models}) < len(models):
-        parser.error("--model: two models have the same name")
-    return ServerConfig(model=models, **values)
+    parser = _parser()
+    flags = vars(parser.parse_args(arguments))
+    try:
+        values = {**_from_environment(environment, skip=flags), **flags}
+    except ValueError as error:
+        parser.error(str(error))
+    if "model" in values:
+        values["model"] = tuple(values["model"])
+    try:
+        return ServerConfig(**values)
+    except ConfigError as error:
+        origin = _flag(error.field) if error.field in flags else _variable(error.field)
+        parser.error(f"argument {origin}: {error}")
 
 
 def main() -> int:
@@ -58,37 +73,86 @@ def main() -> int:
     return 0
 
 
-def _flag(item: dataclasses.Field[Any]) -> str:
-    return f"--{item.name.replace('_', '-')}"
+def _parser() -> _Parser:
+    parser = _Parser(
+        "worldforge-jepa-server",
+        description="Serve JEPA world models over gRPC.",
+        epilog=f"Each flag is also an environment variable, which it replaces: --queue-size is {_PREFIX}QUEUE_SIZE.",
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
+    )
+    for name, item in _FIELDS.items():
+        text = f"{item.metadata['help']} (default: {default_text(name)})"
+        parser.add_argument(_flag(name), help=text.replace("%", "%%"), **_argument(item.default))
+    return parser
+
+
+def default_text(name: str) -> str:
+    """Return a field's default as its flag takes it; of a boolean the flag itself."""
+    default: Any = _FIELDS[name].default
+    if isinstance(default, bool):
+        return _flag(name) if default else f"--no-{_flag(name)[2:]}"
+    return " ".join(model.name for model in default) if isinstance(default, tuple) else str(default)
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _variable(name: str) -> str:
+    return f"{_PREFIX}{name.upper()}"
 
 
 def _argument(default: Any) -> dict[str, Any]:
     if isinstance(default, bool):
-        return {"action": argparse.BooleanOptionalAction, "default": default}
+        return {"action": argparse.BooleanOptionalAction}
+    kind = _parse_for(default)
     if isinstance(default, tuple):
-        return {"action": "append", "type": _model, "metavar": "MODEL"}
-    return {"type": type(default), "default": default, "metavar": type(default).__name__.upper()}
+        return {"action": "append", "type": kind, "metavar": "MODEL"}
+    return {"type": kind, "metavar": type(default).__name__.upper()}
 
 
-def _default_text(default: Any) -> str:
-    return " ".join(model.name for model in default) if isinstance(default, tuple) else str(default).lower()
+def _parse_for(default: Any) -> Callable[[str], Any]:
+    """Return the parser of a field's text, by the type of its default."""
+    parse: Callable[[str], Any] = type(default)
+    if isinstance(default, bool):
+        parse = parse_bool
+    elif isinstance(default, tuple):
+        parse = ModelSource.parse
+
+    def read(text: str) -> Any:
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return read
 
 
-def _model(text: str) -> ModelSource:
+def _from_environment(environment: Mapping[str, str], *, skip: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields that the environment sets, but those in `skip`.
+
+    Raises:
+        ValueError: a variable is malformed, or not known.
+    """
+    known = {_variable(name): name for name in _FIELDS}
+    for variable in environment:
+        rest = variable.removeprefix(_PREFIX)
+        if rest != variable and variable not in {*known, *_CLIENT_VARIABLES} and not _is_service_link(rest):
+            raise ValueError(f"the environment has {variable}, which is no setting{nearest(variable, known)}")
+    given = {name: environment.get(variable, "") for variable, name in known.items()}
+    given["device"] = given["device"] or environment.get("JEPA_WMS_DEVICE", "")
+    return {name: _read(name, text) for name, text in given.items() if text and name not in skip}
+
+
+def _is_service_link(rest: str) -> bool:
+    return _SERVICE_LINK.fullmatch(rest) is not None
+
+
+def _read(name: str, text: str) -> Any:
+    default = _FIELDS[name].default
     try:
-        return ModelSource.parse(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _flags_from(environment: Mapping[str, str]) -> list[str]:
-    flags = []
-    for item in dataclasses.fields(ServerConfig):
-        value = environment.get(f"WORLDFORGE_JEPA_{item.name.upper()}")
-        if item.name == "device":
-            value = value or environment.get("JEPA_WMS_DEVICE")
-        if value and isinstance(item.default, bool):
-            flags.append(_flag(item) if value.lower() in ("1", "true", "yes") else f"--no-{_flag(item)[2:]}")
-        elif value:
-            flags += [_flag(item), value]
-    return flags
+        value = _parse_for(default)(text)
+    except argparse.ArgumentTypeError as error:
+        raise ValueError(f"{_variable(name)}: {error}") from None
+    return [value] if isinstance(default, tuple) else value

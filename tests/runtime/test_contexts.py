@@ -79,7 +79,7 @@ async def test_contexts_make_room_for_newer_ones_and_expire():
             await raw_stub.refused(raw_stub.stub.Score(score_request(first), timeout=DEADLINE))
         ).reason == "CONTEXT_NOT_FOUND"
         assert len(await raw_stub.score(second)) == 4
-    async with running(context_ttl=0.0) as server, RawStub(server) as raw_stub:
+    async with running(context_ttl=1e-6) as server, RawStub(server) as raw_stub:
         gone = await raw_stub.context(a_scene())
         server.runtime.expire()
         assert (
@@ -88,7 +88,7 @@ async def test_contexts_make_room_for_newer_ones_and_expire():
 
 
 async def test_what_is_dropped_without_a_word_is_gone_after_its_time():
-    async with running(context_ttl=0.0) as server, RawStub(server) as raw_stub:
+    async with running(context_ttl=1e-6) as server, RawStub(server) as raw_stub:
         for start in range(50):
             where = a_scene(start=(5.0 + start / 10, 20.0))
             await raw_stub.context(where)

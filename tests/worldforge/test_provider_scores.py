@@ -40,7 +40,7 @@ def test_nested_lists_score_as_arrays_do(forge, info):
 def test_history_and_optional_keys_arrive(forge, info):
     scene_keys = ("observation", "goal", "observation_proprio", "goal_proprio")
     frames = {name: np.repeat(info[name][None], 2, axis=0) for name in scene_keys}
-    more = {"action_history": np.zeros((1, A), np.float32), "proprio_weight": 0.5, "note": {"episode": [1, 2]}}
+    more = {"action_history": np.zeros((1, A), np.float32), "proprio_weight": 0.5}
     result = forge.score_actions("jepa-wms", info=info | frames | more, action_candidates=candidates())
     assert result.best_index == RIGHT
     assert result.metadata["proprio_weight"] == 0.5

@@ -1,1 +1,1 @@
-"""What a model publishes and a call says: pure data, and whether one fits the other. Shared by client and server."""
+"""Pure data of models and calls, and the checks that a call fits a model. Shared by client and server."""

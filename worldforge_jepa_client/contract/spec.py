@@ -1,4 +1,4 @@
-"""What a served model publishes about itself: pure data, shared by client and server.
+"""The contract that a served model publishes: pure data, shared by client and server.
 
 Letters: B batch, S samples (candidates), T context frames, H horizon, A packed action dim, P proprio dim.
 """
@@ -48,7 +48,7 @@ class Normalization:
 
 @dataclass(frozen=True)
 class Limits:
-    """What one request may hold; the server refuses more. 0 is no limit.
+    """Limits of one request; the server refuses more. 0 is no limit.
 
     `max_candidate_steps` bounds S x H, the candidates' actions all together.
     """
@@ -100,8 +100,8 @@ class ModelSpec:
     Tensors on the wire: visual (1, T, 3, height, width), proprio (1, T, P) raw, action_history (1, T-1, A),
     action_candidates (1, S, H, A). An action packs `frameskip` raw actions, frame-major:
     A = `action_dim` = `frameskip` * `raw_action_dim`, `DYNAMIC` where the model does not say. `proprio` is None where
-    the model takes none. The central square of a frame is resized to `image_size` px. What is not known of a model is
-    empty, 0 or None.
+    the model takes none. The central square of a frame is resized to `image_size` px. Only a model with a scoring
+    method of its own `reads_extra_info`. What is not known of a model is empty, 0 or None.
     """
 
     name: str
@@ -126,6 +126,7 @@ class ModelSpec:
     memory: MemoryUse | None = None
     image_size: int = 0
     compiled: bool = False
+    reads_extra_info: bool = False
 
     @property
     def action_dim(self) -> int:

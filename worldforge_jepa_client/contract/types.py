@@ -1,4 +1,4 @@
-"""What a call says and what it answers: pure data on numpy arrays, the same for client and server.
+"""Calls and their results: pure data on numpy arrays, the same for client and server.
 
 Letters: S samples (candidates), H horizon, A packed action dim, T context frames, P proprio dim.
 """
@@ -26,7 +26,7 @@ class Observation:
 
 @dataclass(frozen=True)
 class Scene:
-    """What a planner holds fixed while it tries candidates; `action_history` is (1, T-1, A) or None.
+    """The part of a call that a planner holds fixed while it tries candidates; `action_history` is (1, T-1, A) or None.
 
     In an update of a scene, None leaves a part as it was.
     """
@@ -81,13 +81,21 @@ class Timing:
 
 @dataclass(frozen=True)
 class ScoreResult:
-    """Costs float32[S] in the candidates' order; `best_index` is the first of the best."""
+    """Scores float32[S] in the candidates' order; `best_index` is the first of the best.
+
+    A planner takes `costs`: `scores` are in the model's own direction, which `lower_is_better` says.
+    """
 
     scores: NDArray[np.float32]
     best_index: int
     lower_is_better: bool
     metadata: Mapping[str, Any]
     timing: Timing
+
+    @property
+    def costs(self) -> NDArray[np.float32]:
+        """float32[S], lower is better always: the scores, negated where higher ones are better."""
+        return self.scores if self.lower_is_better else -self.scores
 
 
 @dataclass(frozen=True)

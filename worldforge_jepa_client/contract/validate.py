@@ -1,19 +1,23 @@
-"""Whether a call fits a model: one set of rules, asked by the client before sending and by the server at its door."""
+"""Checks that a call fits a model: one set of rules, for the client before sending and for the server at its door."""
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from worldforge_jepa_client.contract.dtypes import dtype_name
-from worldforge_jepa_client.contract.spec import DYNAMIC, ModelSpec, TensorSpec
+from worldforge_jepa_client.contract.extra_info import check_extra_info
+from worldforge_jepa_client.contract.spec import DYNAMIC, ModelSpec
+from worldforge_jepa_client.contract.tensor_checks import check_deviations, check_frames, check_tensor, shape_text
 from worldforge_jepa_client.contract.types import Observation, PlanCall, Scene, ScoreCall, ScoreOptions, UnrollCall
-from worldforge_jepa_client.errors import FailedPreconditionError, InvalidArgumentError, OutOfRangeError, invalid
+from worldforge_jepa_client.errors import (
+    FailedPreconditionError,
+    InvalidArgumentError,
+    OutOfRangeError,
+    invalid,
+)
 from worldforge_jepa_client.planning import Arrays, HostArrays, Planner, make_planner
 from worldforge_jepa_client.reasons import Reason
 
@@ -28,18 +32,19 @@ def check_score_call(call: ScoreCall, spec: ModelSpec) -> None:
     """
     check_options(call.options, spec)
     if isinstance(call.scene, Scene):
-        check_scene(call.scene, spec)
+        check_scene(call.scene, spec, normalized=call.options.actions_are_normalized)
         check_goal_proprio(call.scene.goal, call.options, spec)
-    check_candidates(call.action_candidates, spec)
+    check_candidates(call.action_candidates, spec, normalized=call.options.actions_are_normalized)
+    check_extra_info(call.extra_info, spec)
 
 
 def check_unroll_call(call: UnrollCall, spec: ModelSpec) -> None:
     """Check every tensor and option of a call; raises as `check_score_call` does."""
-    check_candidates(call.action_candidates, spec)
     check_normalizable(call.actions_are_normalized, spec)
+    check_candidates(call.action_candidates, spec, normalized=call.actions_are_normalized)
     check_selection(call)
     if isinstance(call.scene, Scene):
-        check_scene(call.scene, spec, needs_goal=False)
+        check_scene(call.scene, spec, needs_goal=False, normalized=call.actions_are_normalized)
 
 
 def check_plan_call(call: PlanCall, spec: ModelSpec) -> None:
@@ -47,8 +52,9 @@ def check_plan_call(call: PlanCall, spec: ModelSpec) -> None:
     check_options(call.options, spec)
     planner_for(call, spec)
     if isinstance(call.scene, Scene):
-        check_scene(call.scene, spec)
+        check_scene(call.scene, spec, normalized=call.options.actions_are_normalized)
         check_goal_proprio(call.scene.goal, call.options, spec)
+        check_plan_units(call.options, has_history=call.scene.action_history is not None)
 
 
 def planner_for(call: PlanCall, spec: ModelSpec, arrays: Callable[..., Arrays] = HostArrays) -> Planner:
@@ -83,8 +89,18 @@ def planner_for(call: PlanCall, spec: ModelSpec, arrays: Callable[..., Arrays] =
     return planner
 
 
-def check_scene(scene: Scene, spec: ModelSpec, *, needs_goal: bool = True) -> None:
-    """Check a scene; the goal's proprio may be missing, whether it is needed depends on the options."""
+def check_plan_units(options: ScoreOptions, *, has_history: bool) -> None:
+    """Refuse raw units where nothing has them: a plan and its bounds are normalized, only a history may be raw."""
+    if not (options.actions_are_normalized or has_history):
+        raise invalid(
+            "options.actions_are_normalized",
+            "is false, and there is no action history; bounds, initial mean and plan are in normalized units",
+            Reason.UNEXPECTED_FIELD,
+        )
+
+
+def check_scene(scene: Scene, spec: ModelSpec, *, needs_goal: bool = True, normalized: bool = True) -> None:
+    """Check a scene, its history in normalized or raw units; whether the goal needs proprio depends on the options."""
     if scene.observation is None:
         raise invalid("context.observation", "is missing", Reason.MISSING_FIELD)
     check_observation(scene.observation, spec, "context.observation")
@@ -92,7 +108,7 @@ def check_scene(scene: Scene, spec: ModelSpec, *, needs_goal: bool = True) -> No
         check_observation(scene.goal, spec, "context.goal", needs_proprio=False)
     elif needs_goal:
         raise invalid("context.goal", "is missing", Reason.MISSING_FIELD)
-    _check_history(scene.action_history, scene.observation.visual.shape[1], spec)
+    _check_history(scene.action_history, scene.observation.visual.shape[1], spec, normalized)
 
 
 def check_options(options: ScoreOptions, spec: ModelSpec) -> None:
@@ -115,26 +131,20 @@ def check_normalizable(actions_are_normalized: bool, spec: ModelSpec) -> None:
         )
 
 
-def check_extra_info(extra_info: object) -> None:
-    """Check what models with a scoring method of their own are told: a JSON object whose keys say something."""
-    if not isinstance(extra_info, Mapping):
-        raise invalid("extra_info", f"is a {type(extra_info).__name__}; expected an object", Reason.INVALID_TYPE)
-    for key, value in extra_info.items():
-        if not isinstance(key, str) or not key.strip():
-            raise invalid("extra_info", f"has the key {key!r}; expected non-empty strings", Reason.INVALID_TYPE)
-        try:
-            json.dumps(value, allow_nan=False)
-        except (TypeError, ValueError, RecursionError) as error:
-            raise invalid(f"extra_info.{key}", f"is not JSON: {error}", Reason.NOT_JSON) from error
-
-
-def check_candidates(candidates: NDArray[Any], spec: ModelSpec) -> None:
-    """Check candidates (1, S, H, A) and the limits on S and H."""
-    _check_tensor(candidates, spec.action_candidates, "action_candidates")
+def check_candidates(candidates: NDArray[Any], spec: ModelSpec, *, normalized: bool = True) -> None:
+    """Check candidates (1, S, H, A), in normalized or raw units, and the limits on S and H."""
+    check_tensor(candidates, spec.action_candidates, "action_candidates")
     _, samples, horizon, _ = candidates.shape
     _check_limit("action_candidates", "samples", samples, spec.limits.max_samples)
     _check_limit("action_candidates", "steps of horizon", horizon, spec.limits.max_horizon)
     _check_product("action_candidates", samples, horizon, spec)
+    _check_actions(candidates, spec, "action_candidates", normalized, items="samples")
+
+
+def _check_actions(actions: NDArray[Any], spec: ModelSpec, field: str, normalized: bool, *, items: str = "") -> None:
+    statistics = None if normalized else spec.normalization
+    mean, std = (statistics.action_mean, statistics.action_std) if statistics else ((), ())
+    check_deviations(actions, mean, std, field, items=items)
 
 
 def _check_plan_limits(samples: int, horizon: int, spec: ModelSpec) -> None:
@@ -176,15 +186,18 @@ def proprio_weight(options: ScoreOptions, spec: ModelSpec) -> float:
 def check_observation(observation: Observation, spec: ModelSpec, field: str, *, needs_proprio: bool = True) -> None:
     """Check the frames of an observation or goal."""
     visual, proprio = observation.visual, observation.proprio
-    _check_tensor(visual, spec.visual, f"{field}.visual")
-    _check_pixel_range(visual, f"{field}.visual")
+    check_tensor(visual, spec.visual, f"{field}.visual")
+    check_frames(visual, f"{field}.visual")
     frames = visual.shape[1]
     _check_limit(f"{field}.visual", "frames", frames, spec.limits.max_context_frames)
     if spec.proprio is None:
         if proprio is not None:
             raise invalid(f"{field}.proprio", f"is set; model {spec.name} takes none", Reason.UNEXPECTED_FIELD)
     elif proprio is not None:
-        _check_tensor(proprio, spec.proprio, f"{field}.proprio")
+        check_tensor(proprio, spec.proprio, f"{field}.proprio")
+        statistics = spec.normalization
+        mean, std = (statistics.proprio_mean, statistics.proprio_std) if statistics else ((), ())
+        check_deviations(proprio, mean, std, f"{field}.proprio")
         if proprio.shape[1] != frames:
             raise invalid(
                 f"{field}.proprio", f"has {proprio.shape[1]} frames; visual has {frames}", Reason.INVALID_SHAPE
@@ -194,13 +207,13 @@ def check_observation(observation: Observation, spec: ModelSpec, field: str, *, 
 
 
 def _missing_proprio(field: str, spec: ModelSpec) -> InvalidArgumentError:
-    expected = _shape_text(spec.proprio.shape) if spec.proprio else "none"
+    expected = shape_text(spec.proprio.shape) if spec.proprio else "none"
     return invalid(
         f"{field}.proprio", f"is missing; model {spec.name} needs raw proprio {expected}", Reason.MISSING_FIELD
     )
 
 
-def _check_history(history: NDArray[Any] | None, frames: int, spec: ModelSpec) -> None:
+def _check_history(history: NDArray[Any] | None, frames: int, spec: ModelSpec, normalized: bool) -> None:
     field = "context.action_history"
     if history is None:
         if frames > 1:
@@ -212,60 +225,17 @@ def _check_history(history: NDArray[Any] | None, frames: int, spec: ModelSpec) -
         return
     if frames == 1:
         raise invalid(field, "is set; one observation frame has no action before it", Reason.UNEXPECTED_FIELD)
-    _check_tensor(history, spec.action_history, field)
+    check_tensor(history, spec.action_history, field)
     if history.shape[1] != frames - 1:
         raise invalid(
             field,
             f"has {history.shape[1]} actions; {frames} observation frames need {frames - 1}",
             Reason.INVALID_SHAPE,
         )
-
-
-def _check_tensor(array: NDArray[Any], spec: TensorSpec, field: str) -> None:
-    name = dtype_name(array.dtype)
-    if name not in spec.dtypes:
-        raise invalid(field, f"has dtype {name}; expected {' or '.join(spec.dtypes)}", Reason.INVALID_DTYPE)
-    fits = len(array.shape) == len(spec.shape) and all(
-        got > 0 if expected == DYNAMIC else got == expected
-        for got, expected in zip(array.shape, spec.shape, strict=True)
-    )
-    if not fits:
-        raise invalid(field, f"has shape {array.shape}; expected {_shape_text(spec.shape)}", Reason.INVALID_SHAPE)
-    if array.dtype.kind != "f":
-        return
-    if name == "float64":
-        with np.errstate(over="ignore"):
-            array = array.astype(np.float32)  # as models compute, to whom more than that is infinite
-    low, high = float(array.min()), float(array.max())  # NaN if any value is
-    if not (math.isfinite(low) and math.isfinite(high)):
-        raise invalid(field, "holds NaN or infinite values; expected finite numbers", Reason.NON_FINITE)
-    if spec.value_range is None:
-        return
-    least, most = spec.value_range
-    if low < least or high > most:
-        raise invalid(
-            field, f"has values from {low:g} to {high:g}; expected {least:g} to {most:g}", Reason.INVALID_VALUE
-        )
-
-
-def _check_pixel_range(visual: NDArray[Any], field: str) -> None:
-    """Refuse frames scaled to 0..1: the model divides by 255 itself and would score a black scene."""
-    if visual.dtype.kind != "f":
-        return
-    for most in visual.max(axis=(0, 2, 3, 4)).tolist():
-        if 0 < most <= 1:
-            raise invalid(
-                field,
-                f"has a frame with no value above {most:g}; expected 0 to 255, this looks scaled to 0..1",
-                Reason.INVALID_VALUE,
-            )
+    _check_actions(history, spec, field, normalized)
 
 
 def _check_limit(field: str, what: str, got: int, most: int) -> None:
     """Refuse more than a published limit."""
     if got > most:
         raise OutOfRangeError(f"has {got} {what}; the limit is {most}", reason=Reason.LIMIT_EXCEEDED, field=field)
-
-
-def _shape_text(shape: tuple[int, ...]) -> str:
-    return f"({', '.join('any' if size == DYNAMIC else str(size) for size in shape)})"

@@ -7,11 +7,11 @@ from dataclasses import fields
 from functools import partial
 from typing import Any, cast
 
+from worldforge_jepa_client.contract.extra_info import check_extra_info
 from worldforge_jepa_client.contract.spec import Objective
 from worldforge_jepa_client.contract.types import Context, PlanCall, Scene, ScoreCall, ScoreOptions, UnrollCall
-from worldforge_jepa_client.contract.validate import check_extra_info
 from worldforge_jepa_client.errors import invalid
-from worldforge_jepa_client.inputs.arrays import as_array, as_observation
+from worldforge_jepa_client.inputs.arrays import as_array, as_candidates, as_history, as_observation
 from worldforge_jepa_client.inputs.keywords import (
     OptionKeywords,
     PlanKeywords,
@@ -43,7 +43,7 @@ def build_score_call(scene: Scene | str, action_candidates: object, keywords: Sc
     check_keywords(keywords, ScoreKeywords)
     return ScoreCall(
         scene=scene,
-        action_candidates=as_array(action_candidates, "action_candidates", rank=4),
+        action_candidates=as_candidates(action_candidates),
         model=keywords.get("model", ""),
         options=build_options(keywords),
         extra_info=build_extra_info(keywords),
@@ -55,7 +55,7 @@ def build_unroll_call(scene: Scene | str, action_candidates: object, keywords: U
     check_keywords(keywords, UnrollKeywords)
     return UnrollCall(
         scene=scene,
-        action_candidates=as_array(action_candidates, "action_candidates", rank=4),
+        action_candidates=as_candidates(action_candidates),
         model=keywords.get("model", ""),
         actions_are_normalized=_are_normalized(keywords),
         steps=as_ints(keywords.get("steps", ()), "steps"),
@@ -72,7 +72,7 @@ def build_plan_call(scene: Scene | str, keywords: PlanKeywords) -> PlanCall:
         scene=scene,
         method=cast("Method", as_str(keywords.get("method", "cem"), "method")),
         planner=_planner_options(keywords),
-        initial_mean=None if initial_mean is None else as_array(initial_mean, "initial_mean", rank=2),
+        initial_mean=None if initial_mean is None else as_array(initial_mean, "initial_mean", rank=2, least_rank=2),
         seed=as_int(keywords.get("seed", 0), "seed", least=0, most=2**64 - 1),
         on_device=as_bool(keywords.get("on_device", False), "on_device"),
         model=keywords.get("model", ""),
@@ -85,7 +85,7 @@ def build_scene(observation: object, goal: object = None, action_history: object
     return Scene(
         observation=as_observation(observation, "context.observation"),
         goal=None if goal is None else as_observation(goal, "context.goal"),
-        action_history=None if action_history is None else as_array(action_history, "context.action_history", rank=3),
+        action_history=None if action_history is None else as_history(action_history),
     )
 
 

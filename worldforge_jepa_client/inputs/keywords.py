@@ -27,7 +27,7 @@ class RequestKeywords(OptionKeywords, total=False):
     """What one request for scores may add to its candidates.
 
     Attributes:
-        extra_info: JSON handed to models with a scoring method of their own.
+        extra_info: JSON handed to models with a scoring method of their own (`reads_extra_info`); others refuse it.
     """
 
     extra_info: Mapping[str, Any]
@@ -67,6 +67,9 @@ class UnrollKeywords(TypedDict, total=False):
 
 class PlanKeywords(OptionKeywords, total=False):
     """The optional keywords of `plan`; beyond these the fields of `planning.PlannerOptions`.
+
+    Bounds, initial mean and plan are in normalized units always; `actions_are_normalized=False` says that the action
+    history is raw, and is refused without one.
 
     Attributes:
         action_history: the T-1 actions between T observation frames, (1, T-1, A) or (T-1, A).

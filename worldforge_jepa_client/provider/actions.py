@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from worldforge_jepa_client.contract.spec import ModelSpec
 from worldforge_jepa_client.contract.validate import check_normalizable
 from worldforge_jepa_client.errors import FailedPreconditionError, invalid
-from worldforge_jepa_client.inputs.arrays import as_array
+from worldforge_jepa_client.inputs.arrays import as_candidates
 from worldforge_jepa_client.inputs.scalars import as_float
 from worldforge_jepa_client.provider.task_families import FAMILIES, TaskFamily
 from worldforge_jepa_client.reasons import Reason
@@ -103,7 +103,7 @@ class ActionMapping:
 
     def _steps(self, candidates: object) -> NDArray[np.float64]:
         """Candidates as raw steps, [S, H * frameskip, a], whatever their units."""
-        array = as_array(candidates, "candidates", rank=4)
+        array = as_candidates(candidates, "candidates")
         expected = self._spec.action_dim
         if array.shape[0] != 1 or array.shape[-1] != expected:
             raise invalid(

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from worldforge_jepa_client.contract.types import Scene, ScoreResult
-from worldforge_jepa_client.errors import JepaError, NotFoundError, invalid
+from worldforge_jepa_client.errors import JepaError, NotFoundError, invalid, nearest
 from worldforge_jepa_client.inputs.build import build_scene
 from worldforge_jepa_client.provider.scene_memory import UNSEEN, SceneMemory, scene_digest
 from worldforge_jepa_client.reasons import Reason
@@ -72,8 +72,8 @@ class GrpcRuntime:
             info: "observation" and "goal", each visual (1, T, 3, height, width) in 0..255, leading axes of size 1
                 optional; "observation_proprio" and "goal_proprio", (1, T, P) raw, where the model takes proprio;
                 optional "action_history" (1, T-1, A), "objective" ("l2", "l1" or "cosine"), "proprio_weight" and
-                "actions_are_normalized" (default True). Other keys must be JSON; models with a scoring method of
-                their own receive them.
+                "actions_are_normalized" (default True). Other keys must be JSON; a model with a scoring method of
+                its own receives them, any other refuses them.
             action_candidates: (1, S, H, A).
 
         Returns:
@@ -134,6 +134,9 @@ def _score_arguments(info: Mapping[str, Any]) -> tuple[Scene, dict[str, Any]]:
 
 
 def _message(error: JepaError) -> str:
+    key = error.field.removeprefix("extra_info.")
+    if error.reason == Reason.UNKNOWN_FIELD and key != error.field:
+        return f"info.{key}: is no key that the model reads{nearest(key, (*_SCENE, *_OPTIONS))}"
     name = _INFO_FIELDS.get(error.field) or error.field.replace("extra_info", "info", 1)
     return name + str(error).removeprefix(error.field)
 

@@ -7,10 +7,16 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+from worldforge_jepa_client.contract.extra_info import check_extra_info
 from worldforge_jepa_client.contract.spec import ModelSpec
 from worldforge_jepa_client.contract.types import Scene, ScoreCall
-from worldforge_jepa_client.contract.validate import check_candidates, check_goal_proprio, check_options, check_scene
-from worldforge_jepa_client.inputs.arrays import as_array, as_observation
+from worldforge_jepa_client.contract.validate import (
+    check_candidates,
+    check_goal_proprio,
+    check_options,
+    check_scene,
+)
+from worldforge_jepa_client.inputs.arrays import as_candidates, as_history, as_observation
 from worldforge_jepa_client.inputs.build import build_extra_info, build_options, build_scene
 from worldforge_jepa_client.inputs.keywords import RequestKeywords, ScoreKeywords, check_keywords
 from worldforge_jepa_client.rpc.operations import Specs, Steps, checked_steps
@@ -47,7 +53,7 @@ class SessionScene:
         keywords: Any = {**self._keywords, **overrides}
         call = ScoreCall(
             scene=self._scene,
-            action_candidates=as_array(candidates, "action_candidates", rank=4).copy(),
+            action_candidates=as_candidates(candidates).copy(),
             model=self._model,
             options=build_options(keywords),
             extra_info=build_extra_info(keywords),
@@ -66,7 +72,7 @@ def build_session_scene(observation: object, goal: object, keywords: ScoreKeywor
 
 def observation_changes(observation: object, action_history: object) -> Scene:
     """Return the change that a new observation is."""
-    history = None if action_history is None else as_array(action_history, "context.action_history", rank=3)
+    history = None if action_history is None else as_history(action_history)
     return Scene(observation=as_observation(observation, "context.observation"), action_history=history)
 
 
@@ -78,4 +84,5 @@ def goal_changes(goal: object) -> Scene:
 def _check(call: ScoreCall, scene: Scene, spec: ModelSpec) -> None:
     check_options(call.options, spec)
     check_goal_proprio(scene.goal, call.options, spec)
-    check_candidates(call.action_candidates, spec)
+    check_candidates(call.action_candidates, spec, normalized=call.options.actions_are_normalized)
+    check_extra_info(call.extra_info, spec)

@@ -1,7 +1,7 @@
 """JSON to Struct messages and back.
 
 Struct is slow in Python, and what a server adds to its scores is nearly always the same: small ones are converted once
-and remembered, as text or bytes, so that nobody shares an object with anybody.
+and remembered, as text or bytes, so that no two callers share an object.
 """
 
 from __future__ import annotations

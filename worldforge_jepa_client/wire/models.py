@@ -52,6 +52,7 @@ def model_message(spec: ModelSpec) -> jepa_pb2.Model:
         memory=jepa_pb2.MemoryUse(**asdict(spec.memory)) if spec.memory else None,
         image_size=spec.image_size,
         compiled=spec.compiled,
+        reads_extra_info=spec.reads_extra_info,
     )
 
 
@@ -84,6 +85,7 @@ def model_spec(message: jepa_pb2.Model) -> ModelSpec:
         memory=_plain(message.memory, MemoryUse) if message.HasField("memory") else None,
         image_size=message.image_size,
         compiled=message.compiled,
+        reads_extra_info=message.reads_extra_info,
     )
 
 

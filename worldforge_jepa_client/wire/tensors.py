@@ -1,7 +1,8 @@
 """numpy arrays to Tensor messages and back: the only file that knows bytes.
 
 On the wire every array is row-major and little-endian. numpy has no bfloat16: it is decoded to the float32 of the
-same value, and encoded from float32 (rounded to nearest even) or from an array whose dtype is named `bfloat16`.
+same value, and encoded from float32 (rounded to nearest even) or from an array whose dtype is named `bfloat16`. Where
+ml_dtypes is installed it rounds, to the same bits about ten times as fast.
 """
 
 from __future__ import annotations
@@ -20,6 +21,11 @@ from worldforge_jepa_client.contract import dtypes
 from worldforge_jepa_client.errors import FailedPreconditionError, invalid
 from worldforge_jepa_client.reasons import Reason
 from worldforge_jepa_client.v1 import jepa_pb2
+
+try:
+    from ml_dtypes import bfloat16 as _BFLOAT16
+except ImportError:
+    _BFLOAT16 = None
 
 _NUMPY_DTYPES: dict[str, np.dtype[Any]] = {
     name: np.dtype(name).newbyteorder("<")
@@ -71,7 +77,7 @@ def decode(message: jepa_pb2.Tensor, *, field: str = "tensor") -> NDArray[Any]:
 
     Raises:
         InvalidArgumentError: unknown dtype, impossible shape, or a byte length other than shape and dtype say.
-        FailedPreconditionError: the bytes are in shared memory, and nobody has fetched them.
+        FailedPreconditionError: the bytes are in shared memory, and were not fetched.
     """
     if message.HasField("shared"):
         raise FailedPreconditionError(
@@ -139,7 +145,12 @@ def _checked_shape(message: jepa_pb2.Tensor, field: str) -> tuple[int, ...]:
 def _to_bfloat16(array: NDArray[Any]) -> NDArray[np.uint16]:
     if array.dtype.name in ("bfloat16", "uint16"):  # the latter holds a bfloat16's bits
         return array.view(np.uint16).astype("<u2", copy=False)
-    bits = np.ascontiguousarray(array, dtype=np.float32).view(np.uint32).reshape(array.shape)
+    single = array.astype(np.float32, order="C", copy=False)
+    return _round_by_hand(single) if _BFLOAT16 is None else single.astype(_BFLOAT16).view("<u2")
+
+
+def _round_by_hand(array: NDArray[np.float32]) -> NDArray[np.uint16]:
+    bits = array.view(np.uint32)
     rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
     quiet_nan = (bits >> 16) | 0x40
     return np.where(np.isnan(array), quiet_nan, rounded).astype("<u2")

@@ -51,17 +51,18 @@ class SceneHandle:
         frames: T of the encoded scene.
         goal: the goal, encoded or not; only whether it has proprio matters.
         encode: encodes the scene on the device thread.
+        has_history: whether it has actions between its frames.
     """
 
-    def __init__(self, frames: int, goal: object, encode: Callable[[], EncodedScene]) -> None:
-        self.frames, self.goal = frames, goal
+    def __init__(self, frames: int, goal: object, encode: Callable[[], EncodedScene], *, has_history: bool) -> None:
+        self.frames, self.goal, self.has_history = frames, goal, has_history
         self._encode = encode
         self._encoded: EncodedScene | None = None
 
     @classmethod
     def of(cls, scene: EncodedScene) -> SceneHandle:
         """Return the handle of a scene that is encoded already."""
-        return cls(scene.frames, scene.goal, lambda: scene)
+        return cls(scene.frames, scene.goal, lambda: scene, has_history=scene.action_history is not None)
 
     def encoded(self) -> EncodedScene:
         """Encode the scene, or return it if it is encoded already. On the device thread."""

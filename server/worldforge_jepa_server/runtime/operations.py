@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncGenerator
 from functools import partial
 
+from worldforge_jepa_client.contract.extra_info import check_extra_info
 from worldforge_jepa_client.contract.spec import ModelSpec
 from worldforge_jepa_client.contract.types import (
     Context,
@@ -22,11 +23,11 @@ from worldforge_jepa_client.contract.types import (
 )
 from worldforge_jepa_client.contract.validate import (
     check_candidates,
-    check_extra_info,
     check_goal_proprio,
     check_normalizable,
     check_observation,
     check_options,
+    check_plan_units,
     check_selection,
     planner_for,
 )
@@ -147,8 +148,8 @@ class Runtime:
         """Yield (step, latents) as in `encode`; each step waits its turn, so others score in between."""
         with self._scenes.resolve(call.scene, call.model, needs_goal=False) as (deployed, scene):
             model = deployed.latent_model()
-            check_candidates(call.action_candidates, deployed.spec)
             check_normalizable(call.actions_are_normalized, deployed.spec)
+            check_candidates(call.action_candidates, deployed.spec, normalized=call.actions_are_normalized)
             check_selection(call)
             _, samples, horizon, _ = call.action_candidates.shape
             samples = len(call.samples) or samples
@@ -165,6 +166,7 @@ class Runtime:
         with self._scenes.resolve(call.scene, call.model) as (deployed, scene):
             check_options(call.options, deployed.spec)
             check_goal_proprio(scene.goal, call.options, deployed.spec)
+            check_plan_units(call.options, has_history=scene.has_history)
             planner = await self._planner(call, deployed, caller)
             with self._engine.admit(planner.samples * planner.horizon):
                 arrived, decoded = caller.arrived, time.perf_counter()
@@ -201,8 +203,8 @@ def _encoding(scene: SceneHandle) -> FunctionJob[EncodedScene]:
 def _check(call: ScoreCall, deployed: Deployment, scene: SceneHandle) -> None:
     """Check all of a call but its scene; raises as `check_score_call` does."""
     check_options(call.options, deployed.spec)
-    check_candidates(call.action_candidates, deployed.spec)
-    check_extra_info(call.extra_info)
+    check_candidates(call.action_candidates, deployed.spec, normalized=call.options.actions_are_normalized)
+    check_extra_info(call.extra_info, deployed.spec)
     check_goal_proprio(scene.goal, call.options, deployed.spec)
 
 

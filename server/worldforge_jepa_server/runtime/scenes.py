@@ -72,7 +72,8 @@ class Scenes:
         deployed = self._models.find(model)
         check_scene(scene, deployed.spec, needs_goal=needs_goal)
         encode = partial(self._encoder.encode_scene, deployed.model, scene)
-        return deployed, SceneHandle(frames_kept(deployed.model, scene), scene.goal, encode)
+        frames, has_history = frames_kept(deployed.model, scene), scene.action_history is not None
+        return deployed, SceneHandle(frames, scene.goal, encode, has_history=has_history)
 
     @contextlib.contextmanager
     def resolve(self, scene: Scene | str, model: str, *, needs_goal: bool = True) -> Iterator[HeldScene]:

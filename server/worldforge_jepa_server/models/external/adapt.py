@@ -119,6 +119,7 @@ def _spec(
         checkpoint_digest="",
         memory=MemoryUse(sum(parameter.nbytes for parameter in parameters), 0) if parameters else None,
         image_size=size if isinstance(size := getattr(inner, "img_size", 0), int) else 0,
+        reads_extra_info=scoring_method(model) is not None,
         **(entry.published if entry else {}),
     )
     return spec, preprocessing

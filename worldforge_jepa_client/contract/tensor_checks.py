@@ -1,0 +1,138 @@
+"""Checks of one tensor against a published spec: dtype, shape, finite values, range, and distance from the mean.
+
+Letters: S samples (candidates), T frames, H horizon, A packed action dim, P proprio dim, a raw action dim.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from worldforge_jepa_client.contract.dtypes import dtype_name
+from worldforge_jepa_client.contract.spec import DYNAMIC, TensorSpec
+from worldforge_jepa_client.errors import invalid
+from worldforge_jepa_client.reasons import Reason
+
+MAX_DEVIATIONS = 1e6
+"""How far an action or proprio may be from the training data's mean, in standard deviations.
+
+What is further is no action of any robot, and overflows in a model that computes in float32.
+"""
+
+_SCALED_MAX = 2
+"""The highest value of a frame that was scaled to 0..1, with the overshoot of a resize or of brightness."""
+
+_NAMED = 8
+"""How many samples at fault an error lists."""
+
+
+def check_tensor(array: NDArray[Any], spec: TensorSpec, field: str) -> None:
+    """Check dtype, shape, finite values and value range.
+
+    Raises:
+        InvalidArgumentError: one of them does not fit.
+    """
+    name = dtype_name(array.dtype)
+    if name not in spec.dtypes:
+        raise invalid(field, f"has dtype {name}; expected {' or '.join(spec.dtypes)}", Reason.INVALID_DTYPE)
+    fits = len(array.shape) == len(spec.shape) and all(
+        got > 0 if expected == DYNAMIC else got == expected
+        for got, expected in zip(array.shape, spec.shape, strict=True)
+    )
+    if not fits:
+        raise invalid(
+            field,
+            f"has shape {array.shape}; expected {shape_text(spec.shape)}{_layout_hint(array.shape, spec)}",
+            Reason.INVALID_SHAPE,
+        )
+    if array.dtype.kind == "f":
+        _check_values(array, spec, field)
+
+
+def check_frames(visual: NDArray[Any], field: str) -> None:
+    """Refuse a frame (of 1, T, 3, height, width) that was scaled to 0..1, whatever its dtype; a black one passes.
+
+    Models divide by 255 themselves, and would score such a frame as a black scene.
+
+    Raises:
+        InvalidArgumentError: a frame's maximum is above 0 and at most 2.
+    """
+    for most in visual.reshape(visual.shape[1], -1).max(axis=1).tolist():
+        if 0 < most <= _SCALED_MAX:
+            raise invalid(
+                field,
+                f"has a frame with no value above {most:g}; expected 0 to 255, this looks scaled to 0..1",
+                Reason.INVALID_VALUE,
+            )
+
+
+def check_deviations(
+    array: NDArray[Any], mean: Sequence[float], std: Sequence[float], field: str, *, items: str = ""
+) -> None:
+    """Refuse values [..., n * d] further than `MAX_DEVIATIONS` from the mean.
+
+    Args:
+        array: finite floats.
+        mean: d entries, or none for 0.
+        std: d entries, or none for 1.
+        field: named in the error.
+        items: names the entries of axis 1, whose numbers the error lists; empty lists none.
+
+    Raises:
+        InvalidArgumentError: some are.
+    """
+    centre, scale = np.asarray(mean or (0.0,)), np.asarray(std or (1.0,))
+    low, high = centre - MAX_DEVIATIONS * scale, centre + MAX_DEVIATIONS * scale
+    if array.min() >= low.max() and array.max() <= high.min():
+        return
+    each = array.reshape(*array.shape[:-1], -1, len(low))
+    beyond = (each < low) | (each > high)
+    if beyond.any():
+        raise invalid(
+            field,
+            f"has values beyond {MAX_DEVIATIONS:g} standard deviations{named(beyond, items)}; "
+            "no model computes with them",
+            Reason.INVALID_VALUE,
+        )
+
+
+def named(at_fault: NDArray[np.bool_], items: str) -> str:
+    """Return " in samples 1, 4" of faults [1, S, ...], or nothing where `items` is empty."""
+    if not items:
+        return ""
+    numbers = np.flatnonzero(at_fault.reshape(at_fault.shape[1], -1).any(axis=1))
+    more = f" and {len(numbers) - _NAMED} more" if len(numbers) > _NAMED else ""
+    return f" in {items} {', '.join(map(str, numbers[:_NAMED]))}{more}"
+
+
+def shape_text(shape: tuple[int, ...]) -> str:
+    """Return a published shape as errors write it: (1, any, 3, any, any)."""
+    return f"({', '.join('any' if size == DYNAMIC else str(size) for size in shape)})"
+
+
+def _layout_hint(shape: tuple[int, ...], spec: TensorSpec) -> str:
+    is_visual = len(spec.shape) == 5 and spec.shape[2] == 3
+    if is_visual and len(shape) >= 3 and shape[-1] == 3 and shape[-3] != 3:
+        return "; channels come last: transpose to (3, H, W)"
+    return ""
+
+
+def _check_values(array: NDArray[Any], spec: TensorSpec, field: str) -> None:
+    if array.dtype.itemsize > 4:
+        with np.errstate(over="ignore"):
+            array = array.astype(np.float32)  # as models compute, to whom more than that is infinite
+    low, high = float(array.min()), float(array.max())  # NaN if any value is
+    if not (math.isfinite(low) and math.isfinite(high)):
+        where = named(~np.isfinite(array), "samples") if field == "action_candidates" else ""
+        raise invalid(field, f"holds NaN or infinite values{where}; expected finite numbers", Reason.NON_FINITE)
+    if spec.value_range is None:
+        return
+    least, most = spec.value_range
+    if low < least or high > most:
+        raise invalid(
+            field, f"has values from {low:g} to {high:g}; expected {least:g} to {most:g}", Reason.INVALID_VALUE
+        )
