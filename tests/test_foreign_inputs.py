@@ -243,10 +243,14 @@ async def test_a_candidate_that_is_never_to_be_chosen_is_ranked_last(lower_is_be
 
 
 def test_candidates_that_overflow_are_the_callers_fault():
+    class Half(python_models.Plain):
+        def unroll(self, z_ctxt, act_suffix):
+            return {"visual": super().unroll(z_ctxt, act_suffix)["visual"].half()}
+
     candidates = np.repeat(FOUR, 2, axis=1)
-    candidates[0, [1, 3]] = 1e30
-    with pytest.raises(InvalidArgumentError, match=r"up to 1e\+30 in candidates 1, 3, which overflow") as caught:
-        ask(served(python_models.Plain()), call(candidates))
+    candidates[0, [1, 3]] = 1e5
+    with pytest.raises(InvalidArgumentError, match=r"up to 100000 in candidates 1, 3, which overflow") as caught:
+        ask(served(Half()), call(candidates))
     assert caught.value.field == "action_candidates"
 
 

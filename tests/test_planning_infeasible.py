@@ -63,7 +63,7 @@ def test_mean_and_std_stay_finite_however_many_are_infeasible(kind, seed, feasib
 def test_an_infeasible_candidate_weighs_nothing_where_enough_are_feasible(kind):
     means = []
     for worst in (1e30, np.inf):
-        planner = make(kind)
+        planner = make(kind, elites=K)
         candidates = planner.ask()
         scores = distance_to(1)(candidates)
         scores[np.argsort(scores)[K:]] = worst
