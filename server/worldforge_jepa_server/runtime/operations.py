@@ -166,18 +166,20 @@ class Runtime:
         """Yield the plan after each iteration; each waits its turn, so others score in between."""
         deployed = self._model_for(call.scene, call.model)
         check_options(call.options, deployed.spec)
+        call = call.resolved(deployed.spec)
         planner = await self._planner(call, deployed, caller)
         with (
             self._scenes.opened(call.scene, deployed.model) as scene,
             self._engine.accepted(planner.samples * planner.horizon),
         ):
             arrived, decoded = caller.arrived, time.perf_counter()
-            for iteration in range(1, call.planner.iterations + 1):
+            iterations = call.planner.iterations or 0
+            for iteration in range(1, iterations + 1):
                 job = jobs.improve_plan(deployed, scene, planner, call)
                 step, waited = await self._engine.run(job, deployed.spec.name, caller)
                 yield PlanProgress(
                     iteration=iteration,
-                    iterations=call.planner.iterations,
+                    iterations=iterations,
                     mean=step.mean,
                     best_actions=step.best_actions,
                     best_score=step.best_score,
