@@ -124,7 +124,7 @@ class MPPI(Planner):
 
 
 def lowest(scores: Float64, count: int | None) -> npt.NDArray[np.intp]:
-    """Return the indices of the `count` lowest scores [S], None for all, lowest first; of equals the first comes first."""
+    """Return the indices of the `count` lowest scores [S], None for all, lowest first, equals in their order."""
     return np.argsort(scores, kind="stable")[:count]
 
 
@@ -144,7 +144,7 @@ def path_integral_weights(scores: Float64, temperature: float) -> Float64:
 
 
 def noise_filter(horizon: int, beta: float) -> Float64:
-    """Return the filter [H, H] that gives white noise [H, A] a power of f ** -beta at frequency f, at an unchanged variance.
+    """Return the filter [H, H] that gives white noise [H, A] the power f ** -beta at frequency f, variance kept.
 
     As in the paper, after Timmer & Koenig (1995): Fourier amplitudes f ** (-beta / 2), frequency 0 having that of
     the lowest other one, 1 / H.
@@ -207,7 +207,11 @@ def make_planner(
     initial_mean: npt.ArrayLike | None = None,
     arrays: Callable[[int | np.random.Generator], Arrays] = HostArrays,
 ) -> Planner:
-    """Return the planner of that name; a bad option, or one that the method does not have, is a ValueError naming it."""
+    """Return the planner of that name.
+
+    Raises:
+        ValueError: an option is bad, or the method does not have it; the message names it.
+    """
     options = options.over(FALLBACK)
     planners: dict[str, type[Planner]] = {"cem": CEM, "icem": ICEM, "mppi": MPPI}
     expect(method in planners, "method", repr(method), f"one of {', '.join(planners)}")

@@ -13,7 +13,7 @@ from worldforge_jepa_client.inputs.build import build_scene
 from worldforge_jepa_client.provider.scene_memory import UNSEEN, SceneMemory, scene_digest
 from worldforge_jepa_client.reasons import Reason
 from worldforge_jepa_client.rpc.channel import default_target, environment
-from worldforge_jepa_client.rpc.client import Client
+from worldforge_jepa_client.rpc.sync.client import Client
 
 if TYPE_CHECKING:
     from typing_extensions import Self

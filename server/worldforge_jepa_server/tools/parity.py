@@ -20,7 +20,7 @@ from worldforge_jepa_client.inputs.build import build_score_call
 from worldforge_jepa_client.inputs.synthetic import scene_of, synthetic_arrays
 from worldforge_jepa_client.reasons import Reason
 from worldforge_jepa_client.rpc.channel import default_target
-from worldforge_jepa_client.rpc.client import Client
+from worldforge_jepa_client.rpc.sync.client import Client
 from worldforge_jepa_server.config import ModelSource, ServerConfig
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def _score_here(model: ServedModel, scene: Scene, candidates: NDArray[np.float32
     from worldforge_jepa_server.scheduling.engine import run_here
 
     scenes = Scenes(Encoder(Cache(max_bytes=0, ttl=0)), Cache(max_bytes=0, ttl=0))
-    call = build_score_call(scene, candidates, {"objective": objective})
+    call = build_score_call(scene, candidates, objective=objective)
     job = score_candidates(deploy(model, None, ServerConfig()), scenes.whole(scene, model), call)
     return run_here(job)
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.calls import call, observation
-from tests.fake_streams import FIRST, FULL, GONE, PaperServer, Streams, marked
+from tests.fake_streams import FIRST, FULL, GONE, FakeServer, FakeStreams, marked
 from worldforge_jepa_client.contract.types import Scene
 from worldforge_jepa_client.errors import (
     CallCancelledError,
@@ -21,7 +21,7 @@ from worldforge_jepa_client.rpc.stream_state import MAX_IN_FLIGHT, Request
 
 @pytest.fixture
 def streams():
-    return Streams()
+    return FakeStreams()
 
 
 def failure(request):
@@ -97,46 +97,46 @@ def test_refused_candidates_leave_the_scene_as_it_was(streams):
 def test_after_a_break_what_is_owed_goes_out_once_more_with_the_scene(streams):
     done, owed, also = (streams.ask() for _ in range(3))
     streams.answer()
-    streams.exchange.ended(streams.lines[0], GONE)
+    streams.pipeline.ended(streams.opened[0], GONE)
     assert streams.scenes() == [["observation", "goal"], []]
-    assert streams.exchange.reconnects == 0
+    assert streams.pipeline.reconnects == 0
     streams.answer()
     streams.answer()
-    assert streams.exchange.reconnects == 1
+    assert streams.pipeline.reconnects == 1
     assert [failure(request) for request in (done, owed, also)] == [None] * 3
-    assert streams.cancelled == [streams.lines[0]]
+    assert streams.cancelled == [streams.opened[0]]
 
 
 def test_a_second_break_in_a_row_is_raised(streams):
     request = streams.ask()
-    streams.exchange.ended(streams.lines[0], GONE)
-    streams.exchange.ended(streams.lines[1], GONE)
+    streams.pipeline.ended(streams.opened[0], GONE)
+    streams.pipeline.ended(streams.opened[1], GONE)
     assert failure(request) is GONE
-    assert len(streams.lines) == 2
+    assert len(streams.opened) == 2
 
 
 @pytest.mark.parametrize("error", [DeadlineExceededError("late"), CallCancelledError("cancelled")])
 def test_only_a_server_that_went_away_is_asked_again(streams, error):
     request = streams.ask()
-    streams.exchange.ended(streams.lines[0], error)
+    streams.pipeline.ended(streams.opened[0], error)
     assert failure(request) is error
 
 
 def test_a_break_while_idle_costs_nothing_until_the_next_request(streams):
     streams.ask()
     streams.answer()
-    streams.exchange.ended(streams.lines[0], GONE)
-    assert len(streams.lines) == 1
+    streams.pipeline.ended(streams.opened[0], GONE)
+    assert len(streams.opened) == 1
     streams.ask()
     assert streams.scenes() == [["observation", "goal"]]
 
 
 def test_giving_up_ends_the_stream_and_the_others_go_on_a_new_one(streams):
     late, other = streams.ask(), streams.ask()
-    streams.exchange.give_up(late, DeadlineExceededError("late"))
-    assert streams.cancelled == [streams.lines[0]]
+    streams.pipeline.cancel(late, DeadlineExceededError("late"))
+    assert streams.cancelled == [streams.opened[0]]
     assert isinstance(failure(late), DeadlineExceededError)
-    streams.exchange.ended(streams.lines[0], CallCancelledError("cancelled"))
+    streams.pipeline.ended(streams.opened[0], CallCancelledError("cancelled"))
     streams.answer()
     assert failure(other) is None
 
@@ -144,7 +144,7 @@ def test_giving_up_ends_the_stream_and_the_others_go_on_a_new_one(streams):
 def test_giving_up_what_is_answered_changes_nothing(streams):
     request = streams.ask()
     streams.answer()
-    streams.exchange.give_up(request, DeadlineExceededError("late"))
+    streams.pipeline.cancel(request, DeadlineExceededError("late"))
     assert failure(request) is None
     assert streams.cancelled == []
 
@@ -152,14 +152,14 @@ def test_giving_up_what_is_answered_changes_nothing(streams):
 def test_too_many_in_flight_have_to_wait(streams):
     requests = [streams.ask() for _ in range(MAX_IN_FLIGHT)]
     extra = Request(call(scene=FIRST), Future())
-    assert streams.exchange.submit(extra) is requests[0].future
+    assert streams.pipeline.submit(extra) is requests[0].future
     streams.answer()
-    assert streams.exchange.submit(extra) is None
+    assert streams.pipeline.submit(extra) is None
 
 
 def test_what_cannot_be_encoded_is_not_owed(streams):
     with pytest.raises(InvalidArgumentError):
-        streams.exchange.submit(Request(call(scene=FIRST, extra_info={"key": object()}), Future()))
+        streams.pipeline.submit(Request(call(scene=FIRST, extra_info={"key": object()}), Future()))
     request = streams.ask()
     streams.answer()
     assert failure(request) is None
@@ -168,20 +168,20 @@ def test_what_cannot_be_encoded_is_not_owed(streams):
 
 def test_closing_fails_what_is_owed_and_refuses_more(streams):
     request = streams.ask()
-    streams.exchange.close()
+    streams.pipeline.close()
     assert failure(request).reason == "SESSION_CLOSED"
-    assert streams.cancelled == [streams.lines[0]]
+    assert streams.cancelled == [streams.opened[0]]
     with pytest.raises(CallCancelledError, match="closed"):
         streams.ask()
 
 
-ACTIONS = ["ask", "ask", "change", "change", "serve", "serve", "refuse", "refuse", "disappear", "give up"]
+ACTIONS = ["ask", "ask", "change", "change", "serve", "serve", "refuse", "refuse", "disappear", "cancel"]
 
 
 @settings(deadline=None, max_examples=400)
 @given(st.lists(st.tuples(st.sampled_from(ACTIONS), st.integers(0, 9)), min_size=5, max_size=50))
 def test_whatever_happens_no_score_is_of_another_scene(actions):
-    server, scenes, asked = PaperServer(), [Scene(marked(1), marked(2))], []
+    server, scenes, asked = FakeServer(), [Scene(marked(1), marked(2))], []
     for number, (action, chosen) in enumerate(actions, start=3):
         if action == "change":
             part = "observation" if chosen % 2 else "goal"
@@ -193,8 +193,8 @@ def test_whatever_happens_no_score_is_of_another_scene(actions):
             server.serve(refuse=action == "refuse")
         elif action == "disappear":
             server.disappear()
-        elif action == "give up" and asked:
-            server.exchange.give_up(asked[chosen % len(asked)], DeadlineExceededError("late"))
+        elif action == "cancel" and asked:
+            server.pipeline.cancel(asked[chosen % len(asked)], DeadlineExceededError("late"))
     for _ in asked:
         server.serve(refuse=False)
     for request in asked:
