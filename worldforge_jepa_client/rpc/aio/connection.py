@@ -14,7 +14,6 @@ from typing import Any
 
 import grpc
 import grpc.aio
-from google.protobuf.message import DecodeError
 
 from worldforge_jepa_client.errors import CallCancelledError, FailedPreconditionError, InternalError, JepaError
 from worldforge_jepa_client.reasons import Reason
@@ -46,8 +45,8 @@ class Connection:
         """Return the response of a unary call."""
         call = self._track(self._method(method)(request, timeout=remaining(deadline)))
         try:
-            return await call
-        except (grpc.RpcError, DecodeError) as error:
+            return self.parsed(await call)
+        except grpc.RpcError as error:
             raise self.failure(error) from None
         except asyncio.CancelledError:
             self.raise_if_closed()
@@ -87,11 +86,15 @@ class Connection:
         if self._closed:
             raise client_closed() from None
 
-    def failure(self, error: Exception) -> JepaError:
+    def parsed(self, response: Any) -> Any:
+        """Return a response; InternalError for None, which grpc.aio makes of one that it cannot parse."""
+        if response is None:
+            raise unparsable(self.target)
+        return response
+
+    def failure(self, error: grpc.RpcError) -> JepaError:
         """Return the JepaError of a failed call."""
-        return self.outcome(
-            from_rpc_error(error, self.target) if isinstance(error, grpc.RpcError) else unparsable(self.target)
-        )
+        return self.outcome(from_rpc_error(error, self.target))
 
     def outcome(self, error: JepaError) -> JepaError:
         """Return an error, or that of a closed client, which explains it."""
@@ -125,7 +128,7 @@ class Responses:
         """
         try:
             response = await self._call.read()
-        except (grpc.RpcError, DecodeError) as error:
+        except grpc.RpcError as error:
             raise self._connection.failure(error) from None
         except asyncio.CancelledError:
             self._connection.raise_if_closed()
@@ -133,7 +136,7 @@ class Responses:
                 raise CallCancelledError("the call was cancelled") from None
             self._cancelled = True  # the awaiting task was cancelled, and gRPC ends the call with it
             raise
-        return None if response is grpc.aio.EOF else response
+        return None if response is grpc.aio.EOF else self._connection.parsed(response)
 
     def cancel(self) -> None:
         """End the call."""
@@ -199,9 +202,11 @@ async def _read(pipeline: RequestPipeline, stream: OpenStream, responses: Any, c
     error: JepaError = stream_ended(connection.target)
     try:
         while (response := await responses.read()) is not grpc.aio.EOF:
-            pipeline.answer(stream, response)
-    except (grpc.RpcError, DecodeError) as broken:
+            pipeline.answer(stream, connection.parsed(response))
+    except grpc.RpcError as broken:
         error = connection.failure(broken)
+    except JepaError as broken:
+        error = broken
     except asyncio.CancelledError:
         error = CallCancelledError("the stream was cancelled")
         raise
