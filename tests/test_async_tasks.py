@@ -1,4 +1,4 @@
-"""What tasks and event loops add to the client for asyncio: cancelling, sharing, and the loop it belongs to."""
+"""Tasks and event loops of the client for asyncio: cancelling, sharing, and the loop that it belongs to."""
 
 import asyncio
 import gc

@@ -1,4 +1,4 @@
-"""What threads add to sessions: none is left behind by a session that is dropped."""
+"""Threads of sessions: a dropped session leaves none behind."""
 
 import gc
 import threading

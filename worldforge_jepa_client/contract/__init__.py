@@ -1,1 +1,1 @@
-"""What a model publishes and a call says: pure data, and whether one fits the other. Shared by client and server."""
+"""The specs of models, the types of calls, and the check of one against the other. Shared by client and server."""

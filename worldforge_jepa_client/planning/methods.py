@@ -195,7 +195,7 @@ class PlannerOptions:
 
 
 FALLBACK = PlannerOptions(horizon=6, iterations=30)
-"""What neither a caller, nor a model, nor a method's planner says."""
+"""The options that neither caller, nor model, nor method sets."""
 
 
 def make_planner(

@@ -130,7 +130,7 @@ class RequestPipeline:
 
     @property
     def reconnects(self) -> int:
-        """How often a new stream has taken over from one that ended."""
+        """The number of new streams that took over from one that ended."""
         return max(0, self._streams_answered - 1)
 
     def check_open(self) -> None:
