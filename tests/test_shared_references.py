@@ -189,7 +189,7 @@ def test_every_method_reads_what_is_shared(sharing_server):
         segments = Segments()
         with segments.sharing(unroll), segments.sharing(plan):  # which the channel leaves as they are
             assert all(tensor.HasField("shared") for _, tensor in tensors_in(plan))
-            sharing = jepa_pb2_grpc.WorldModelServiceStub(SharedChannel(channel))
+            sharing = jepa_pb2_grpc.WorldModelServiceStub(SharedChannel(channel, segments))
             assert list(answers(sharing)) == inline
 
 
