@@ -28,9 +28,10 @@ setup: .venv/ready ## create .venv with everything for development
 	  .venv-worldforge/bin/pip install --quiet --editable '.[worldforge]' pytest && touch $@; \
 	else echo "no Python 3.13 here: the WorldForge tests will be skipped"; fi
 
-generate: .venv/ready ## regenerate what is made from other files: the stubs, docs/errors.md
+generate: .venv/ready ## regenerate what is made from other files: the stubs, docs/errors.md, the blocking client
 	$(PROTOC) --python_out=. --pyi_out=. --grpc_python_out=.
 	$(BIN)/python scripts/errors_page.py
+	$(BIN)/python scripts/async_to_sync.py
 
 lint: .venv/ready ## ruff, mypy, import rules, buf, and generated files that are up to date
 	$(BIN)/ruff check
@@ -42,6 +43,7 @@ lint: .venv/ready ## ruff, mypy, import rules, buf, and generated files that are
 	$(PROTOC) --python_out=build/stubs --pyi_out=build/stubs --grpc_python_out=build/stubs
 	diff -r -x __init__.py -x __pycache__ build/stubs/$(STUBS) $(STUBS)
 	$(BIN)/python scripts/errors_page.py --check
+	$(BIN)/python scripts/async_to_sync.py --check
 
 test: lint .venv-worldforge/ready ## everything CI runs
 	$(BIN)/pytest

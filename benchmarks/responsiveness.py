@@ -110,4 +110,4 @@ async def _repeat(target: str, samples: int, sent: asyncio.Event) -> None:
         while True:
             pending = await session.submit(proposed)
             sent.set()
-            await pending
+            await pending.result()

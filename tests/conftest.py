@@ -14,7 +14,7 @@ import pytest
 from hypothesis import settings
 
 from tests import failures
-from tests.addresses import dead_target, silent_target  # noqa: F401
+from tests.addresses import babbling_target, dead_target, silent_target  # noqa: F401
 from worldforge_jepa_client import Client
 from worldforge_jepa_client.provider.runtime import GrpcRuntime
 

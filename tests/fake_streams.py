@@ -1,4 +1,4 @@
-"""Streams of paper, which only write down what a session sends, and a server that answers on them."""
+"""Fake streams, which record the messages that a session sends, and a fake server that answers on them."""
 
 import contextlib
 from concurrent.futures import Future
@@ -9,7 +9,7 @@ from tests.calls import call, observation
 from worldforge_jepa_client import wire
 from worldforge_jepa_client.contract.types import Scene, ScoreResult, Timing
 from worldforge_jepa_client.errors import ResourceExhaustedError, UnavailableError
-from worldforge_jepa_client.rpc.stream_state import Exchange, Line, Request
+from worldforge_jepa_client.rpc.stream_state import OpenStream, Request, RequestPipeline
 from worldforge_jepa_client.v1 import jepa_pb2
 from worldforge_jepa_client.wire.status import to_message
 
@@ -18,33 +18,33 @@ GONE = UnavailableError("gone")
 FULL = ResourceExhaustedError("full")
 
 
-class Streams:
-    """Opens streams that only write down what was sent."""
+class FakeStreams:
+    """Opens streams that record the messages sent."""
 
     def __init__(self):
-        self.lines, self.sent, self.cancelled = [], [], []
-        self.exchange = Exchange(self.open, contextlib.nullcontext())
+        self.opened, self.sent, self.cancelled = [], [], []
+        self.pipeline = RequestPipeline(self.open, contextlib.nullcontext())
 
-    def open(self, exchange):
-        assert exchange is self.exchange
+    def open(self, pipeline):
+        assert pipeline is self.pipeline
         sent = []
         self.sent.append(sent)
-        line = Line(sent.append, lambda: self.cancelled.append(line))
-        self.lines.append(line)
-        return line
+        stream = OpenStream(sent.append, lambda: self.cancelled.append(stream))
+        self.opened.append(stream)
+        return stream
 
     def ask(self, scene=FIRST):
         request = Request(call(scene=scene), Future())
-        assert self.exchange.submit(request) is None
+        assert self.pipeline.submit(request) is None
         return request
 
-    def answer(self, error=None, line=-1):
+    def answer(self, error=None, stream=-1):
         if error:
             response = jepa_pb2.ScoreStreamResponse(error=to_message(error))
         else:
             result = ScoreResult(np.ones(3, np.float32), 0, True, {}, Timing())
             response = jepa_pb2.ScoreStreamResponse(score=wire.score_response(result))
-        self.exchange.answer(self.lines[line], response)
+        self.pipeline.answer(self.opened[stream], response)
 
     def scenes(self):
         """The parts of the scene in each message of the newest stream."""
@@ -62,15 +62,15 @@ def marks(observation_message):
     return float(np.frombuffer(observation_message.proprio.data, np.float32)[0])
 
 
-class PaperServer(Streams):
+class FakeServer(FakeStreams):
     """Answers with the marks of the scene it has; refuses and disappears when told to."""
 
-    def open(self, exchange):
+    def open(self, pipeline):
         self.held, self.read = None, 0
-        return super().open(exchange)
+        return super().open(pipeline)
 
     def serve(self, refuse):
-        if self.lines and self.read < len(self.sent[-1]):
+        if self.opened and self.read < len(self.sent[-1]):
             context = self.sent[-1][self.read].context
             self.read += 1
             changed = {
@@ -82,8 +82,8 @@ class PaperServer(Streams):
             self.held = (self.held or {}) | changed
             scores = np.array([self.held["observation"], self.held["goal"]], np.float32)
             response = wire.score_response(ScoreResult(scores, 0, True, {}, Timing()))
-            self.exchange.answer(self.lines[-1], jepa_pb2.ScoreStreamResponse(score=response))
+            self.pipeline.answer(self.opened[-1], jepa_pb2.ScoreStreamResponse(score=response))
 
     def disappear(self):
-        if self.lines:
-            self.exchange.ended(self.lines[-1], GONE)
+        if self.opened:
+            self.pipeline.ended(self.opened[-1], GONE)

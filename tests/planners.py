@@ -1,4 +1,4 @@
-"""What the tests of planners share: small planners, and scores for what they ask."""
+"""Small planners for the tests, and scores for their candidates."""
 
 import numpy as np
 from hypothesis import strategies as st

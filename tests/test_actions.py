@@ -167,7 +167,7 @@ STEP = plain(dx=0.0, dy=1)
         ([[STEP] * 4 + [plain(dx=1e300, dy=0.0)]], "plans: hold numbers beyond float32"),
     ],
 )
-def test_plans_that_are_none(plans, message):
+def test_malformed_plans_are_refused(plans, message):
     with pytest.raises(InvalidArgumentError, match=message):
         ActionMapping(TINY).candidates(plans)
 
@@ -181,7 +181,7 @@ def test_plans_that_are_none(plans, message):
         ([[1.0], [1.0, 2.0]], "candidates: is not a rectangular array"),
     ],
 )
-def test_candidates_that_are_none(candidates, message):
+def test_malformed_candidates_are_refused(candidates, message):
     with pytest.raises(InvalidArgumentError, match=message):
         ActionMapping(TINY).actions(candidates)
 
@@ -203,10 +203,10 @@ def test_without_statistics_there_are_only_raw_actions():
         ({"raw_action_dim": 3, "normalization": Normalization((0.0,) * 3, (1.0,) * 3)}, "takes 3 numbers an action"),
     ],
 )
-def test_a_model_whose_actions_are_not_known(change, message):
+def test_a_model_of_unknown_actions_is_refused(change, message):
     with pytest.raises(FailedPreconditionError, match=message):
         ActionMapping(replace(TINY, **change))
 
 
-def test_the_server_publishes_what_the_mapping_needs(client):
+def test_the_server_publishes_all_that_the_mapping_needs(client):
     assert ActionMapping(client.model()).family.name == "two_room"

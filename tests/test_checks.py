@@ -34,9 +34,9 @@ def test_of_a_context_only_the_candidates_and_options_are_checked():
         check_score_call(call(scene="an id", action_candidates=np.zeros((1, S, H, A + 1), np.float32)), SPEC)
 
 
-def test_an_unroll_takes_no_text_for_a_boolean():
+def test_an_unroll_refuses_text_for_a_boolean():
     with pytest.raises(InvalidArgumentError, match=r"options\.actions_are_normalized: is 'no'; expected true or false"):
-        build_unroll_call("an id", np.zeros((1, S, H, A), np.float32), {"actions_are_normalized": "no"})
+        build_unroll_call("an id", np.zeros((1, S, H, A), np.float32), actions_are_normalized="no")
 
 
 class OnlyDLPack:

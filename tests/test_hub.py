@@ -12,7 +12,6 @@ import torch
 from tests.hub import NAMES, STAND_IN, A, H, S, arrays, frames, join, load, options_of
 from worldforge_jepa_client import Client
 from worldforge_jepa_client.errors import InvalidArgumentError
-from worldforge_jepa_client.planning import PlannerOptions
 from worldforge_jepa_server.models.catalog import CATALOG
 from worldforge_jepa_server.models.contract import ModelLoadError, Observation
 
@@ -39,7 +38,7 @@ def test_a_model_that_is_not_what_is_published_under_its_name_is_refused(monkeyp
 def test_a_model_without_proprio_takes_bare_images():
     model = load("jepa_wm_droid")
     assert (model.spec.proprio, model.spec.proprio_weight, model.spec.action_dim) == (None, 0.0, 7)
-    assert model.spec.planner.clip_high[-1] == 0.75
+    assert model.spec.planner.high[-1] == 0.75
     *_, last = model.unroll(model.encode(Observation(frames().visual)), torch.ones(2, 1, 7), None)
     assert last.proprio is None
 
@@ -116,13 +115,25 @@ def test_the_server_publishes_upstreams_settings(client):
 
 
 def test_a_plan_takes_upstreams_settings(client):
-    settings = {**client.model().planner.keywords(), "iterations": 1}
     now, goal = arrays(frames()), arrays(frames(seed=5))
-    assert client.plan(observation=now, goal=goal, **settings).result().actions.shape == (6, A)
-    clipped = CATALOG["jepa_wm_droid"].environment.planner
-    assert PlannerOptions(**clipped.keywords()) == PlannerOptions(
-        samples=300, elites=10, iterations=15, horizon=3, initial_std=0.1, low=clipped.clip_low, high=clipped.clip_high
-    )
+    published = client.model().planner
+    first = next(iter(client.plan(observation=now, goal=goal)))
+    assert (first.iterations, len(first.mean)) == (published.iterations, published.horizon) == (30, 6)
+    assert client.plan(observation=now, goal=goal, iterations=1, horizon=2).result().actions.shape == (2, A)
+
+
+def test_a_droid_model_is_planned_with_its_bounds_and_its_std(start_server):
+    server = start_server("--model", f"droid=hub:jepa_wm_droid,repo={STAND_IN}")
+    with Client(server.target, timeout=30) as client:
+        now, goal = ({"visual": frames(seed=seed).visual.numpy()} for seed in (0, 5))
+        told = client.plan(observation=now, goal=goal, iterations=2, seed=3).result()
+        bound = np.array(client.model().planner.high, np.float32)
+        assert bound.tolist() == np.float32([0.1] * 6 + [0.75]).tolist()
+        explicit = {"horizon": 3, "initial_std": 0.1, "low": -bound, "high": bound, "samples": 300, "elites": 10}
+        same = client.plan(observation=now, goal=goal, iterations=2, seed=3, **explicit).result()
+        np.testing.assert_array_equal(told.actions, same.actions)
+        assert len(told.actions) == 3
+        assert (np.abs(told.best_actions) <= bound).all()
 
 
 def test_of_a_goals_frames_the_last_counts(client):

@@ -73,7 +73,7 @@ def test_simulated_models(family, environment, action_dim, proprio_dim, executed
     planner = entry.environment.planner
     iterations = 15 if environment == "metaworld" else 30
     assert (planner.samples, planner.elites, planner.iterations, planner.horizon) == (300, 10, iterations, 6)
-    assert (planner.executed_steps, planner.std, planner.clip_low) == (executed, 1.0, ())
+    assert (planner.executed_steps, planner.initial_std, planner.low) == (executed, 1.0, ())
     with torch.device("meta"):
         predictor = Jepa(model_config(entry)).predictor
     width = {"jepa_wm": 400, "dino_wm": 384 + entry.proprio_embed_dim + entry.action_embed_dim}[family]
@@ -82,8 +82,8 @@ def test_simulated_models(family, environment, action_dim, proprio_dim, executed
 
 def test_droid_is_clipped_and_ignores_proprio():
     planner = CATALOG["jepa_wm_droid"].environment.planner
-    assert planner.clip_high == (0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.75)
-    assert planner.clip_low == tuple(-bound for bound in planner.clip_high)
+    assert planner.high == (0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.75)
+    assert planner.low == tuple(-bound for bound in planner.high)
     assert {entry.proprio_weight for entry in CATALOG.values() if entry.environment.name == "droid"} == {0.0}
     assert CATALOG["jepa_wm_droid"].proprio_dim == 0
 

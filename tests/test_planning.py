@@ -1,4 +1,4 @@
-"""The laws that all planners share: what they ask, what they draw it from, and what they remember as best."""
+"""The laws that all planners share: candidates, their distribution, and the best one kept."""
 
 import numpy as np
 import pytest

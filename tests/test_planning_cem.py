@@ -1,4 +1,4 @@
-"""What CEM makes of its scores."""
+"""The refit of CEM to scores."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What iCEM adds to CEM; the laws that all planners share are in test_planning."""
+"""The additions of iCEM to CEM; the laws that all planners share are in test_planning."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What MPPI makes of its scores."""
+"""The refit of MPPI to scores."""
 
 import numpy as np
 import pytest

@@ -1,11 +1,16 @@
 """Planners by name: the same options on both sides of the wire."""
 
+import dataclasses
 from dataclasses import fields
 
 import numpy as np
 import pytest
 
+from tests import calls
+from worldforge_jepa_client.contract.spec import PlannerDefaults
+from worldforge_jepa_client.contract.types import PlanCall
 from worldforge_jepa_client.planning import CEM, ICEM, MPPI, PlannerOptions, make_planner
+from worldforge_jepa_client.planning.methods import FALLBACK
 from worldforge_jepa_client.v1 import jepa_pb2
 
 H, A = 6, 2
@@ -58,14 +63,47 @@ def test_options_are_those_on_the_wire():
 
 
 def test_every_default_said_in_the_contract_is_the_planners():
-    options = PlannerOptions()
-    assert (options.horizon, options.iterations) == (6, 30)
+    assert (FALLBACK.horizon, FALLBACK.iterations) == (6, 30)
+    assert make().horizon == 6
     for method, elites in (("cem", 10), ("icem", 10), ("mppi", None)):
         planner = make(method)
         assert (planner.samples, planner.elites) == (300, elites)
         assert (planner.initial_std, planner.min_std, planner.low, planner.high) == (1, 0, -np.inf, np.inf)
         assert (planner.prior_fraction, planner.keep_best) == (0, False)
     assert (make("cem").momentum, make("icem").momentum, make("mppi").temperature) == (0, 0.1, 1)
+
+
+# The model's published settings
+
+PUBLISHED = PlannerDefaults(
+    samples=40, elites=4, iterations=5, horizon=2, executed_steps=1, initial_std=0.1, low=(-0.1,) * A, high=(0.75,) * A
+)
+SPEC = dataclasses.replace(calls.SPEC, planner=PUBLISHED)
+
+
+def test_published_settings_share_their_names_with_the_options():
+    shared = {each.name for each in fields(PlannerDefaults)} - {"executed_steps"}
+    assert shared <= {each.name for each in fields(PlannerOptions)}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_unset_options_are_the_models_published_ones(method):
+    resolved = PlanCall(calls.call().scene, method=method).resolved(SPEC).planner
+    elites = None if method == "mppi" else 4
+    assert resolved == PlannerOptions(
+        samples=40, elites=elites, iterations=5, horizon=2, initial_std=0.1, low=(-0.1,) * A, high=(0.75,) * A
+    )
+
+
+def test_an_explicit_option_wins_over_a_published_one():
+    told = PlannerOptions(iterations=1, initial_std=2.0, momentum=0.5)
+    resolved = PlanCall(calls.call().scene, planner=told).resolved(SPEC).planner
+    assert (resolved.iterations, resolved.initial_std, resolved.momentum) == (1, 2.0, 0.5)
+    assert (resolved.horizon, resolved.samples) == (2, 40)
+
+
+def test_without_published_settings_the_fallbacks_hold():
+    assert PlanCall(calls.call().scene).resolved(calls.SPEC).planner == FALLBACK
 
 
 @pytest.mark.parametrize(

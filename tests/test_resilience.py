@@ -107,11 +107,11 @@ async def test_until_the_models_are_loaded_calls_are_unavailable_and_wait_ready_
 async def test_wait_ready_says_why_there_was_no_answer_rather_than_that_the_last_try_was_short(monkeypatch):
     with Client("127.0.0.1:1", timeout=DEADLINE) as client:
         refused, late = UnavailableError("refused"), DeadlineExceededError("late")
-        monkeypatch.setattr(client, "models", Mock(side_effect=[refused, late]))
+        monkeypatch.setattr(client, "_run", Mock(side_effect=[refused, late]))
         with pytest.raises(UnavailableError, match="refused"):
             client.wait_ready(DEADLINE)
     async with AsyncClient("127.0.0.1:1", timeout=DEADLINE) as client:
-        monkeypatch.setattr(client, "models", AsyncMock(side_effect=[refused, late]))
+        monkeypatch.setattr(client, "_run", AsyncMock(side_effect=[refused, late]))
         with pytest.raises(UnavailableError, match="refused"):
             await client.wait_ready(DEADLINE)
 

@@ -30,7 +30,7 @@ def as_call(keywords):
     """The call that `client.score(**keywords)` makes."""
     whole = build_scene(keywords["observation"], keywords["goal"])
     rest = {name: value for name, value in keywords.items() if name not in ("observation", "goal", "action_candidates")}
-    return build_score_call(whole, keywords["action_candidates"], rest)
+    return build_score_call(whole, keywords["action_candidates"], **rest)
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,7 @@ def test_closing_the_client_removes_its_segments(sharing):
     wait_until(lambda: not held())
 
 
-def test_what_is_answered_after_the_client_was_closed_is_removed():
+def test_a_segment_answered_after_the_client_was_closed_is_removed():
     segments = Segments()
     with segments.sharing(request(candidates())):
         segments.close()

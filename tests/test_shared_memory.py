@@ -150,7 +150,7 @@ def test_few_segments_are_kept():
     assert len(held()) == 4
 
 
-def test_what_a_call_without_an_answer_has_shared_is_removed(silent_target, inline):
+def test_the_segment_of_a_call_without_an_answer_is_removed(silent_target, inline):
     with Client(silent_target, timeout=0.3, shared_memory=True) as deaf:
         deaf._specs[""] = inline.model()
         with pytest.raises(DeadlineExceededError):
@@ -162,7 +162,7 @@ def test_what_a_call_without_an_answer_has_shared_is_removed(silent_target, inli
             wait_until(lambda: not held())
 
 
-async def test_what_a_cancelled_call_has_shared_is_removed(silent_target, inline):
+async def test_the_segment_of_a_cancelled_call_is_removed(silent_target, inline):
     async with AsyncClient(silent_target, timeout=DEADLINE, shared_memory=True) as deaf:
         deaf._specs[""] = inline.model()
         async with deaf.session(**scene(), **RAW) as session:
@@ -175,7 +175,7 @@ async def test_what_a_cancelled_call_has_shared_is_removed(silent_target, inline
                 await asyncio.to_thread(wait_until, lambda: not held())
 
 
-def test_what_a_refused_call_has_shared_is_removed(sharing):
+def test_the_segment_of_a_refused_call_is_removed(sharing):
     with pytest.raises(NotFoundError):
         sharing.score(context="of nobody", **raw_candidates())
     assert not held()

@@ -1,4 +1,4 @@
-"""What a server refuses of references to shared memory: a clear error each time, nothing read that should not be."""
+"""Refusals of references to shared memory: a clear error each time, and nothing read that should not be."""
 
 import os
 import secrets
@@ -123,7 +123,7 @@ def test_no_more_is_read_than_a_request_may_have(shared, place):
     assert refused(shared) == ("RESOURCE_EXHAUSTED", "MESSAGE_TOO_LARGE", "")
 
 
-def test_what_a_request_shares_counts_together():
+def test_the_tensors_that_a_request_shares_count_together():
     parse = parser(ServerConfig(shared_memory=True, max_message_mib=1))
     half = np.zeros((1, 1, 1, 2**17), np.float32)
     message = request(half)
@@ -189,7 +189,7 @@ def test_every_method_reads_what_is_shared(sharing_server):
         segments = Segments()
         with segments.sharing(unroll), segments.sharing(plan):  # which the channel leaves as they are
             assert all(tensor.HasField("shared") for _, tensor in tensors_in(plan))
-            sharing = jepa_pb2_grpc.WorldModelServiceStub(SharedChannel(channel))
+            sharing = jepa_pb2_grpc.WorldModelServiceStub(SharedChannel(channel, segments))
             assert list(answers(sharing)) == inline
 
 

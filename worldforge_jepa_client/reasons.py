@@ -193,7 +193,19 @@ class Reason(str, Enum):
         "A server that was started here ended, or did not become ready in time.",
         "Read its log.",
     )
+    # The client
     SESSION_CLOSED = "SESSION_CLOSED", "The session was closed.", "Open a new one."
+    CLIENT_CLOSED = "CLIENT_CLOSED", "The client was closed.", "Make a new one."
+    CLIENT_FORKED = (
+        "CLIENT_FORKED",
+        "The client was made in another process, of which this one is a fork.",
+        "Make a client in each process.",
+    )
+    OTHER_EVENT_LOOP = (
+        "OTHER_EVENT_LOOP",
+        "The asynchronous client is used in another event loop than before.",
+        "Make a client in each event loop.",
+    )
     # Shared memory
     SHARED_MEMORY_OFF = (
         "SHARED_MEMORY_OFF",

@@ -41,7 +41,7 @@ async def test_streams_and_plans_say_it_too(client):
 
 async def test_the_total_is_all_of_the_servers_time(server):
     where = build_scene(scene()["observation"], scene()["goal"], None)
-    call = build_score_call(where, candidates(200, 8), RAW)
+    call = build_score_call(where, candidates(200, 8), **RAW)
     began = time.perf_counter()
     timing = (await server.runtime.score(call, Caller(arrived=began))).timing
     assert parts(timing) >= ACCOUNTED * (time.perf_counter() - began) * 1e6

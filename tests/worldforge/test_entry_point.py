@@ -71,7 +71,7 @@ def test_the_lifecycle(at_target, scene):
 
     closed = provider.teardown()
     assert (closed.hook, closed.status, closed.ready) == ("teardown", "ready", True)
-    with pytest.raises(ProviderError, match="closed channel"):
+    with pytest.raises(ProviderError, match="client is closed"):
         provider.score_actions(**score_inputs(scene))
 
 

@@ -113,4 +113,4 @@ def test_a_server_that_never_answers(silent_target, info):
 def test_a_closed_provider(target, info):
     provider = make_provider(target=target, timeout=PATIENCE)
     provider.close()
-    assert_fails(provider, "...closed channel...", info=info, action_candidates=candidates())
+    assert_fails(provider, "...client_closed: the client is closed", info=info, action_candidates=candidates())

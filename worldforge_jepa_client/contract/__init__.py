@@ -1,1 +1,1 @@
-"""Pure data of models and calls, and the checks that a call fits a model. Shared by client and server."""
+"""The specs of models, the types of calls, and the check of one against the other. Shared by client and server."""

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+
+from worldforge_jepa_client.planning import Method, PlannerOptions
 
 DYNAMIC = -1
 """A dimension of a `TensorSpec` shape that may take any positive size."""
@@ -48,7 +49,7 @@ class Normalization:
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits of one request; the server refuses more. 0 is no limit.
+    """The largest request that the server accepts. 0 is no limit.
 
     `max_candidate_steps` bounds S x H, the candidates' actions all together.
     """
@@ -64,9 +65,9 @@ class Limits:
 class PlannerDefaults:
     """The CEM settings a model was published with, in its normalized action units.
 
-    Each of `iterations` draws `samples` sequences of `horizon` actions and refits mean and deviation, at first 0 and
-    `std`, to the best `elites`; then `executed_steps` actions are executed. `clip_low` and `clip_high` bound each of
-    the A entries; empty where nothing is clipped.
+    A plan uses them where the caller says nothing else. Each of `iterations` draws `samples` sequences of `horizon`
+    actions and refits mean and deviation, at first 0 and `initial_std`, to the best `elites`; then `executed_steps`
+    actions are executed. `low` and `high` bound each of the A entries; empty where nothing is clipped.
     """
 
     samples: int
@@ -74,15 +75,14 @@ class PlannerDefaults:
     iterations: int
     horizon: int
     executed_steps: int
-    std: float
-    clip_low: tuple[float, ...] = ()
-    clip_high: tuple[float, ...] = ()
+    initial_std: float
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
 
-    def keywords(self) -> dict[str, Any]:
-        """The keywords of `Client.plan` that plan so: `client.plan(**scene, **client.model().planner.keywords())`."""
-        bounds = {"low": self.clip_low, "high": self.clip_high} if self.clip_low else {}
-        shape = {"samples": self.samples, "elites": self.elites, "iterations": self.iterations, "horizon": self.horizon}
-        return {**shape, "initial_std": self.std, **bounds}
+    def options(self, method: Method = "cem") -> PlannerOptions:
+        """Return the settings that a plan by `method` takes from these; the elites are CEM's and iCEM's alone."""
+        given = {name: value for name, value in vars(self).items() if name != "executed_steps" and value != ()}
+        return PlannerOptions(**given | ({"elites": None} if method == "mppi" else {}))
 
 
 @dataclass(frozen=True)

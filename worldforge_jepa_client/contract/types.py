@@ -6,14 +6,15 @@ Letters: S samples (candidates), H horizon, A packed action dim, T context frame
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from worldforge_jepa_client.contract.spec import Objective
+from worldforge_jepa_client.contract.spec import ModelSpec, Objective
 from worldforge_jepa_client.planning import Method, PlannerOptions
+from worldforge_jepa_client.planning.methods import FALLBACK
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Observation:
 
 @dataclass(frozen=True)
 class Scene:
-    """The part of a call that a planner holds fixed while it tries candidates; `action_history` is (1, T-1, A) or None.
+    """The part of a call that stays while candidates change; `action_history` is (1, T-1, A) or None.
 
     In an update of a scene, None leaves a part as it was.
     """
@@ -36,7 +37,7 @@ class Scene:
     action_history: NDArray[Any] | None = None
 
     def updated(self, changes: Scene) -> Scene:
-        """This scene with the parts that `changes` has; a new observation brings its own history, or none."""
+        """Return this scene with the parts that `changes` has; a new observation brings its own history, or none."""
         if changes.observation is None:
             history = self.action_history if changes.action_history is None else changes.action_history
         else:
@@ -46,7 +47,13 @@ class Scene:
 
 @dataclass(frozen=True)
 class ScoreOptions:
-    """How to score; None means the model's default."""
+    """The options of a score.
+
+    Attributes:
+        objective: the latent distance; None is the model's default.
+        proprio_weight: the weight of the proprio features, >= 0; None is the model's default.
+        actions_are_normalized: False has the server normalize candidates and history.
+    """
 
     objective: Objective | None = None
     proprio_weight: float | None = None
@@ -69,7 +76,7 @@ class ScoreCall:
 
 @dataclass(frozen=True)
 class Timing:
-    """Where the server's time went, in microseconds."""
+    """The server's time for a call by stage, in microseconds."""
 
     queue_us: int = 0
     decode_us: int = 0
@@ -132,7 +139,10 @@ class UnrollCall:
 
 @dataclass(frozen=True)
 class PlanCall:
-    """One request for a plan; `initial_mean` is float32 (H, A) or None for zeros."""
+    """One request for a plan; `initial_mean` is float32 (H, A) or None for zeros.
+
+    Options of the planner that are None are the model's published ones, then the method's.
+    """
 
     scene: Scene | str
     method: Method = "cem"
@@ -142,6 +152,32 @@ class PlanCall:
     on_device: bool = False
     model: str = ""
     options: ScoreOptions = ScoreOptions()
+
+    def resolved(self, spec: ModelSpec) -> PlanCall:
+        """Return this call with the options that `spec` publishes, or else the fallbacks, where it has none."""
+        published = spec.planner.options(self.method) if spec.planner else PlannerOptions()
+        return replace(self, planner=self.planner.over(published).over(FALLBACK))
+
+
+@dataclass(frozen=True)
+class PlanResult:
+    """A planner's result; arrays are float32 (H, A), in the model's normalized actions.
+
+    Attributes:
+        actions: the plan to execute: the centre of the planner's last distribution.
+        best_actions: the best candidate of all iterations.
+        score: the score of `best_actions`.
+        iterations: how many were done.
+        complete: False where the deadline or a cancel came before the last iteration.
+        timing: the last iteration's.
+    """
+
+    actions: NDArray[np.float32]
+    best_actions: NDArray[np.float32]
+    score: float
+    iterations: int
+    complete: bool
+    timing: Timing
 
 
 @dataclass(frozen=True)

@@ -58,14 +58,14 @@ def check_plan_call(call: PlanCall, spec: ModelSpec) -> None:
 
 
 def planner_for(call: PlanCall, spec: ModelSpec, arrays: Callable[..., Arrays] = HostArrays) -> Planner:
-    """Return the planner that a call describes.
+    """Return the planner that a call describes, with the model's published settings where it says nothing.
 
     Raises:
         InvalidArgumentError: there is no such planner; the message names the option at fault.
         OutOfRangeError: it would ask for more than the model's limits.
         FailedPreconditionError: the model does not say what actions it takes.
     """
-    told = call.planner
+    told = call.resolved(spec).planner
     if spec.action_dim == DYNAMIC:
         raise FailedPreconditionError(
             f"{spec.name} does not say how many entries an action has; score candidates of your own",
@@ -74,10 +74,10 @@ def planner_for(call: PlanCall, spec: ModelSpec, arrays: Callable[..., Arrays] =
         )
     try:
         # Before the planner, because it allocates what it is told to.
-        _check_plan_limits(told.samples or 0, told.horizon, spec)
+        _check_plan_limits(told.samples or 0, told.horizon or 0, spec)
         planner = make_planner(
             call.method,
-            call.planner,
+            told,
             action_dim=spec.action_dim,
             rng=call.seed,
             initial_mean=call.initial_mean,

@@ -1,1 +1,1 @@
-"""What callers pass (arrays, scalars, keywords) to the contract's types."""
+"""Conversion of callers' arguments (arrays, scalars) to the contract's types."""

@@ -1,9 +1,9 @@
-"""What callers of the clients pass, to calls: conversion to arrays, and a clear error for what is no such thing."""
+"""Builds calls from the arguments of the clients' methods: converts to arrays and names the argument at fault."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import partial
 from typing import Any, cast
 
@@ -12,72 +12,96 @@ from worldforge_jepa_client.contract.spec import Objective
 from worldforge_jepa_client.contract.types import Context, PlanCall, Scene, ScoreCall, ScoreOptions, UnrollCall
 from worldforge_jepa_client.errors import invalid
 from worldforge_jepa_client.inputs.arrays import as_array, as_candidates, as_history, as_observation
-from worldforge_jepa_client.inputs.keywords import (
-    OptionKeywords,
-    PlanKeywords,
-    RequestKeywords,
-    ScoreKeywords,
-    UnrollKeywords,
-    check_keywords,
-)
 from worldforge_jepa_client.inputs.scalars import as_bool, as_float, as_int, as_ints, as_str
 from worldforge_jepa_client.planning import Method, PlannerOptions
 from worldforge_jepa_client.reasons import Reason
 
-_PLANNER_TYPES: dict[str, Callable[[Any, str], Any]] = {
-    **dict.fromkeys(("horizon", "iterations", "samples", "elites"), as_int),
-    **dict.fromkeys(("initial_std", "min_std", "low", "high"), partial(as_array, rank=0)),
-    **dict.fromkeys(("momentum", "temperature", "prior_fraction"), as_float),
-    "keep_best": as_bool,
+_CONVERSIONS: dict[Any, Callable[[Any, str], Any]] = {
+    "int | None": as_int,
+    "float | None": as_float,
+    "bool | None": as_bool,
+    "npt.ArrayLike | None": partial(as_array, rank=0),
 }
-"""What converts each field of `PlannerOptions`."""
+"""The conversion to each type of a field of `PlannerOptions`."""
+
+_DEFAULT_OPTIONS = ScoreOptions()
 
 
-def build_score_call(scene: Scene | str, action_candidates: object, keywords: ScoreKeywords) -> ScoreCall:
+def build_score_call(
+    scene: Scene | str,
+    action_candidates: object,
+    *,
+    objective: object = None,
+    proprio_weight: object = None,
+    actions_are_normalized: object = None,
+    extra_info: Mapping[str, Any] | None = None,
+    model: str = "",
+) -> ScoreCall:
     """Return the call that the arguments of `score` describe.
 
     Raises:
-        InvalidArgumentError: something is not an array, or not what its field takes.
-        TypeError: there is no such keyword.
+        InvalidArgumentError: an argument is not an array, or not of its field's type.
     """
-    check_keywords(keywords, ScoreKeywords)
     return ScoreCall(
         scene=scene,
         action_candidates=as_candidates(action_candidates),
-        model=keywords.get("model", ""),
-        options=build_options(keywords),
-        extra_info=build_extra_info(keywords),
+        model=as_str(model, "model"),
+        options=build_options(objective, proprio_weight, actions_are_normalized),
+        extra_info=build_extra_info(extra_info),
     )
 
 
-def build_unroll_call(scene: Scene | str, action_candidates: object, keywords: UnrollKeywords) -> UnrollCall:
+def build_unroll_call(
+    scene: Scene | str,
+    action_candidates: object,
+    *,
+    actions_are_normalized: object = True,
+    steps: object = (),
+    samples: object = (),
+    dtype: str = "float32",
+    model: str = "",
+) -> UnrollCall:
     """Return the call that the arguments of `unroll` describe; raises as `build_score_call` does."""
-    check_keywords(keywords, UnrollKeywords)
     return UnrollCall(
         scene=scene,
         action_candidates=as_candidates(action_candidates),
-        model=keywords.get("model", ""),
-        actions_are_normalized=_are_normalized(keywords),
-        steps=as_ints(keywords.get("steps", ()), "steps"),
-        samples=as_ints(keywords.get("samples", ()), "samples"),
-        dtype=keywords.get("dtype", "float32"),
+        model=as_str(model, "model"),
+        actions_are_normalized=as_bool(actions_are_normalized, "options.actions_are_normalized"),
+        steps=as_ints(steps, "steps"),
+        samples=as_ints(samples, "samples"),
+        dtype=dtype,
     )
 
 
-def build_plan_call(scene: Scene | str, keywords: PlanKeywords) -> PlanCall:
+def build_plan_call(
+    scene: Scene | str,
+    planner: PlannerOptions,
+    options: ScoreOptions,
+    *,
+    method: str = "cem",
+    seed: object = 0,
+    initial_mean: object = None,
+    on_device: object = False,
+    model: str = "",
+) -> PlanCall:
     """Return the call that the arguments of `plan` describe; raises as `build_score_call` does."""
-    check_keywords(keywords, PlanKeywords)
-    initial_mean = keywords.get("initial_mean")
     return PlanCall(
         scene=scene,
-        method=cast("Method", as_str(keywords.get("method", "cem"), "method")),
-        planner=_planner_options(keywords),
+        method=cast("Method", as_str(method, "method")),
+        planner=planner,
         initial_mean=None if initial_mean is None else as_array(initial_mean, "initial_mean", rank=2, least_rank=2),
-        seed=as_int(keywords.get("seed", 0), "seed", least=0, most=2**64 - 1),
-        on_device=as_bool(keywords.get("on_device", False), "on_device"),
-        model=keywords.get("model", ""),
-        options=build_options(keywords),
+        seed=as_int(seed, "seed", min=0, max=2**64 - 1),
+        on_device=as_bool(on_device, "on_device"),
+        model=as_str(model, "model"),
+        options=options,
     )
+
+
+def build_planner_options(**given: object) -> PlannerOptions:
+    """Return the planner's options; the keywords are its fields, None leaves one unset."""
+    conversions = {item.name: _CONVERSIONS[item.type] for item in fields(PlannerOptions)}
+    told = {name: value for name, value in given.items() if value is not None}
+    return PlannerOptions(**{name: conversions[name](value, f"planner.{name}") for name, value in told.items()})
 
 
 def build_scene(observation: object, goal: object = None, action_history: object = None) -> Scene:
@@ -113,38 +137,33 @@ def context_id(context: Context | str) -> str:
     return as_str(context.id if isinstance(context, Context) else context, "context")
 
 
-def build_options(keywords: OptionKeywords) -> ScoreOptions:
-    """Return how to score."""
-    weight = keywords.get("proprio_weight")
-    return ScoreOptions(
-        _objective(keywords.get("objective")),
-        None if weight is None else as_float(weight, "options.proprio_weight"),
-        _are_normalized(keywords),
-    )
+def build_options(
+    objective: object = None,
+    proprio_weight: object = None,
+    actions_are_normalized: object = None,
+    *,
+    default: ScoreOptions = _DEFAULT_OPTIONS,
+) -> ScoreOptions:
+    """Return the options of a score; those that are None are as in `default`."""
+    given: dict[str, Any] = {
+        "objective": None if objective is None else _as_objective(objective),
+        "proprio_weight": None if proprio_weight is None else as_float(proprio_weight, "options.proprio_weight"),
+        "actions_are_normalized": None
+        if actions_are_normalized is None
+        else as_bool(actions_are_normalized, "options.actions_are_normalized"),
+    }
+    return replace(default, **{name: value for name, value in given.items() if value is not None})
 
 
-def build_extra_info(keywords: RequestKeywords) -> Mapping[str, Any]:
-    """Return what a model with a scoring method of its own is told."""
-    extra_info = keywords.get("extra_info")
+def build_extra_info(extra_info: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """Return the JSON for a model with a scoring method of its own; None is none."""
     if extra_info is None:
         return {}
     check_extra_info(extra_info)
     return extra_info
 
 
-def _planner_options(keywords: Mapping[str, Any]) -> PlannerOptions:
-    names = (item.name for item in fields(PlannerOptions))
-    given = {name: keywords[name] for name in names if keywords.get(name) is not None}
-    return PlannerOptions(**{name: _PLANNER_TYPES[name](value, f"planner.{name}") for name, value in given.items()})
-
-
-def _are_normalized(keywords: Mapping[str, Any]) -> bool:
-    return as_bool(keywords.get("actions_are_normalized", True), "options.actions_are_normalized")
-
-
-def _objective(value: object) -> Objective | None:
-    if value is None:
-        return None
+def _as_objective(value: object) -> Objective:
     try:
         return Objective(value.lower() if isinstance(value, str) else value)
     except ValueError:

@@ -37,7 +37,7 @@ def synthetic_arrays(spec: ModelSpec, *, samples: int, horizon: int, seed: int) 
         FailedPreconditionError: the model does not publish the size of its actions.
     """
     for name, value, least in (("samples", samples, 1), ("horizon", horizon, 1), ("seed", seed, 0)):
-        as_int(value, name, least=least)
+        as_int(value, name, min=least)
     if spec.action_dim <= 0:
         raise FailedPreconditionError(
             f"model {spec.name} does not publish the size of its actions", reason=Reason.NO_ACTION_DIM

@@ -1,4 +1,4 @@
-"""What sampling planners share: a Gaussian over plans, the draw from it, and the loop around it.
+"""The base of the sampling planners: a Gaussian over plans, the draw from it, and the loop around it.
 
 Letters: S samples (candidates), H horizon (model steps), A action dim, K elites. Actions, bounds and stds are
 in the units the model takes its actions in, scores in the scorer's own.
@@ -23,9 +23,9 @@ Score = Callable[[Float32], npt.ArrayLike]
 
 
 class Arrays(Protocol):
-    """Where a planner's arrays live, and where its normal draws come from.
+    """Makes a planner's arrays, of numpy or of torch on a device, and its normal draws.
 
-    Beyond these four a planner does with its arrays only what numpy's and torch's have in common.
+    Beyond these four methods a planner uses only operations that both kinds of array share.
     """
 
     def normal(self, shape: tuple[int, ...]) -> Any:
@@ -97,7 +97,7 @@ class Planner(ABC):
     best_score: float = field(init=False, default=np.inf)
     """The score of `best_actions`; infinite before the first `tell`."""
     iterations: int = field(init=False, default=0)
-    """How many times `tell` was called."""
+    """The number of calls of `tell`."""
 
     def __post_init__(self) -> None:
         for name, least in (("horizon", 1), ("action_dim", 1), ("samples", 2)):
@@ -164,19 +164,19 @@ class Planner(ABC):
 
     @property
     def spread(self) -> float:
-        """The mean of `std`: falls as the candidates agree, in action units."""
+        """The mean of `std`, in action units; it falls as the candidates agree."""
         return float(self.std.mean())
 
     @abstractmethod
     def _refit(self, candidates: Float64, scores: Float64) -> Moments:
-        """The next mean and std, each [H, A], from candidates [S, H, A] and their scores [S], on the host."""
+        """Return the next mean and std, each [H, A], from candidates [S, H, A] and their scores [S], on the host."""
 
     def _count(self) -> int:
-        """S, how many candidates to ask for."""
+        """Return S, the number of candidates to ask for."""
         return self.samples
 
     def _noise(self, count: int) -> Float32:
-        """What `std` scales, [S, H, A]: mean 0, variance 1, independent from sample to sample."""
+        """Draw the noise that `std` scales, [S, H, A]: mean 0, variance 1, independent from sample to sample."""
         noise: Float32 = self._arrays.normal((count, self.horizon, self.action_dim))
         return noise
 
@@ -206,7 +206,7 @@ class Planner(ABC):
 
 
 def plan(planner: Planner, score: Score, iterations: int) -> Float32:
-    """Ask, score and tell `iterations` times; returns the planner's mean, float32 [H, A]."""
+    """Ask, score and tell `iterations` times; return the planner's mean, float32 [H, A]."""
     expect(iterations >= 1, "iterations", iterations, "at least 1")
     for _ in range(iterations):
         planner.tell(score(planner.ask()))
@@ -214,7 +214,7 @@ def plan(planner: Planner, score: Score, iterations: int) -> Float32:
 
 
 def shift_plan(plan: Float32, steps: int, horizon: int | None = None, pad: Literal["zero", "last"] = "zero") -> Float32:
-    """The warm start after `steps` of `plan` [H, A] were executed: float32 [horizon, A], by default H again.
+    """Return the warm start after `steps` of `plan` [H, A] were executed: float32 [horizon, A], by default H again.
 
     Drops the executed steps, then cuts to `horizon` or pads with zeros or with the plan's last action.
     """

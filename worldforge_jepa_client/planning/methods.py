@@ -1,4 +1,4 @@
-"""Sampling planners over action sequences: they propose candidates, someone else scores them.
+"""CEM, iCEM and MPPI over action sequences: a planner proposes candidates, its caller scores them.
 
     planner = CEM(horizon=6, action_dim=10, rng=0)
     for _ in range(30):
@@ -7,13 +7,13 @@
     planner.mean                            # float32 [H, A], the plan
 
 Pure numpy: a planner knows no model and no server, and all its randomness comes from the `rng` it is given.
-The letters, S, H, A and K, are those of `sampling`.
+The letters S, H, A and K are those of `planning.base`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 import numpy as np
@@ -126,7 +126,7 @@ class MPPI(Planner):
 
 
 def lowest(scores: Float64, count: int | None) -> npt.NDArray[np.intp]:
-    """The indices of the `count` lowest scores [S], None for all, lowest first; of equals the first comes first.
+    """Return the indices of the `count` lowest scores [S], None for all, lowest first, equals in their order.
 
     Those of infinite scores are left out.
     """
@@ -135,14 +135,14 @@ def lowest(scores: Float64, count: int | None) -> npt.NDArray[np.intp]:
 
 
 def elite_moments(candidates: Float64, scores: Float64, elites: int) -> tuple[Float64, Float64]:
-    """Mean and unbiased std, [H, A], of the K candidates [S, H, A] with the lowest scores [S]."""
+    """Return the mean and the unbiased std, [H, A], of the K candidates [S, H, A] with the lowest scores [S]."""
     best = candidates[lowest(scores, elites)]
     mean = best.mean(axis=0)
     return mean, (((best - mean) ** 2).sum(axis=0) / max(1, len(best) - 1)) ** 0.5
 
 
 def path_integral_weights(scores: Float64, temperature: float) -> Float64:
-    """softmax(-scores / temperature), float64 [S]; taking the lowest score off first changes no weight."""
+    """Return softmax(-scores / temperature), float64 [S]; taking the lowest score off first changes no weight."""
     with np.errstate(over="ignore"):
         weights: Float64 = np.exp(-(scores - scores.min()) / temperature)
     weights /= weights.sum()
@@ -150,7 +150,7 @@ def path_integral_weights(scores: Float64, temperature: float) -> Float64:
 
 
 def noise_filter(horizon: int, beta: float) -> Float64:
-    """The filter [H, H] that gives white noise [H, A] a power of f ** -beta at frequency f, at an unchanged variance.
+    """Return the filter [H, H] that gives white noise [H, A] the power f ** -beta at frequency f, variance kept.
 
     As in the paper, after Timmer & Koenig (1995): Fourier amplitudes f ** (-beta / 2), frequency 0 having that of
     the lowest other one, 1 / H.
@@ -163,13 +163,27 @@ def noise_filter(horizon: int, beta: float) -> Float64:
 
 @dataclass(frozen=True, kw_only=True)
 class PlannerOptions:
-    """What a planner can be told on either side of the wire; None is the default of the method's planner.
+    """The settings of a planner, on either side of the wire; None leaves one to the model's, then to the method's.
 
-    Each field but `iterations`, which is for who runs the loop, is a planner's field of that name.
+    Each field but `iterations`, which the loop around the planner reads, is a planner's field of that name.
+
+    Attributes:
+        horizon: H, in model steps; 6 where nothing says otherwise.
+        iterations: how often the distribution is refitted; 30 where nothing says otherwise.
+        samples: S, the candidates of an iteration.
+        elites: K, how many of the best refit the distribution.
+        initial_std: the first standard deviation, one value or A.
+        min_std: the floor of the standard deviation, one value or A.
+        low: the lower bounds of an action's entries, one value or A.
+        high: the upper bounds, likewise.
+        momentum: CEM and iCEM: the share of the last mean and deviation that is kept, in [0, 1).
+        temperature: MPPI: in units of the score.
+        prior_fraction: the share of the first candidates drawn around zero instead of `initial_mean`.
+        keep_best: whether the best candidate so far competes in every iteration.
     """
 
-    horizon: int = 6
-    iterations: int = 30
+    horizon: int | None = None
+    iterations: int | None = None
     samples: int | None = None
     elites: int | None = None
     initial_std: npt.ArrayLike | None = None
@@ -181,6 +195,14 @@ class PlannerOptions:
     prior_fraction: float | None = None
     keep_best: bool | None = None
 
+    def over(self, defaults: PlannerOptions) -> PlannerOptions:
+        """Return these options, with those of `defaults` where one is None."""
+        return replace(defaults, **{name: value for name, value in vars(self).items() if value is not None})
+
+
+FALLBACK = PlannerOptions(horizon=6, iterations=30)
+"""The options that neither caller, nor model, nor method sets."""
+
 
 def make_planner(
     method: Method,
@@ -191,10 +213,15 @@ def make_planner(
     initial_mean: npt.ArrayLike | None = None,
     arrays: Callable[[int | np.random.Generator], Arrays] = HostArrays,
 ) -> Planner:
-    """The planner of that name; a bad option, or one that the method does not have, is a ValueError naming it."""
+    """Return the planner of that name.
+
+    Raises:
+        ValueError: an option is bad, or the method does not have it; the message names it.
+    """
+    options = options.over(FALLBACK)
     planners: dict[str, type[Planner]] = {"cem": CEM, "icem": ICEM, "mppi": MPPI}
     expect(method in planners, "method", repr(method), f"one of {', '.join(planners)}")
-    expect(options.iterations >= 1, "iterations", options.iterations, "at least 1")
+    expect((options.iterations or 0) >= 1, "iterations", options.iterations, "at least 1")
     given = {name: value for name, value in vars(options).items() if name != "iterations" and value is not None}
     known = {each.name for each in fields(planners[method]) if each.init}
     for name, value in given.items():

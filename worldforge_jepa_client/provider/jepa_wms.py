@@ -17,7 +17,7 @@ from worldforge_jepa_client.rpc.channel import environment
 
 try:
     from worldforge.models import ProviderLifecycleResult
-except ImportError:  # WorldForge 0.5 has no lifecycle, but whoever likes may call the hooks there too
+except ImportError:  # WorldForge 0.5 has no lifecycle; the hooks can be called there all the same
     from types import SimpleNamespace as ProviderLifecycleResult
 
 
@@ -58,7 +58,7 @@ class GrpcJEPAWMSProvider(JEPAWMSProvider):  # type: ignore[misc]  # WorldForge 
         ]
 
     def configured(self) -> bool:
-        """Whether the environment had what is required when the provider was made."""
+        """Return whether the environment had every required variable when the provider was made."""
         return not self._missing
 
     def health(self) -> ProviderHealth:

@@ -4,29 +4,24 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
-from worldforge_jepa_client.contract.types import Scene, ScoreResult
+from worldforge_jepa_client.contract.types import Scene, ScoreOptions, ScoreResult
 from worldforge_jepa_client.errors import JepaError, NotFoundError, invalid, nearest
 from worldforge_jepa_client.inputs.build import build_scene
 from worldforge_jepa_client.provider.scene_memory import UNSEEN, SceneMemory, scene_digest
 from worldforge_jepa_client.reasons import Reason
 from worldforge_jepa_client.rpc.channel import default_target, environment
-from worldforge_jepa_client.rpc.client import Client
+from worldforge_jepa_client.rpc.sync.client import Client
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-_OPTIONS = ("objective", "proprio_weight", "actions_are_normalized")
-
-
+_OPTIONS = tuple(item.name for item in fields(ScoreOptions))
 _SCENE = ("observation", "goal", "observation_proprio", "goal_proprio", "action_history")
-
-
 _SCENES = 8
-
 
 _INFO_FIELDS = {
     "context.observation.visual": "info.observation",
@@ -34,11 +29,9 @@ _INFO_FIELDS = {
     "context.goal.visual": "info.goal",
     "context.goal.proprio": "info.goal_proprio",
     "context.action_history": "info.action_history",
-    "options.objective": "info.objective",
-    "options.proprio_weight": "info.proprio_weight",
-    "options.actions_are_normalized": "info.actions_are_normalized",
+    **{f"options.{name}": f"info.{name}" for name in _OPTIONS},
 }
-"""What an error calls a field, to what the caller of `score_actions` calls it."""
+"""The names of fields in errors, and in the `info` of `score_actions`."""
 
 
 class GrpcRuntime:
@@ -60,7 +53,7 @@ class GrpcRuntime:
         self.model = model or environment("JEPA_WMS_MODEL_NAME")
         self.client = Client(target or default_target(), timeout=timeout)
         self.contexts_created = 0
-        """How often the server was asked to keep a scene."""
+        """The number of scenes that the server was asked to keep."""
         self._scenes = SceneMemory(_SCENES)
         self._counting = threading.Lock()
 

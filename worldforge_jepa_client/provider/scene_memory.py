@@ -1,4 +1,4 @@
-"""Which scenes a caller has scored in lately, known by their content."""
+"""The scenes that a caller scored in lately, known by their content."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the entries of a raw action mean, environment by environment: names, units, and what the environment does.
+"""The fields of a raw action in each environment: names, units, and effects.
 
 Units are those of the environment's own `step`. Sources: the environments of facebookresearch/jepa-wms (commit
 6eafb14), Farama's Metaworld for `metaworld`, and `examples/two_room/env.py` for the embedded model's.

@@ -1,9 +1,14 @@
-"""How both clients connect, and how long they wait."""
+"""The connection's settings and the deadlines of both clients."""
 
 from __future__ import annotations
 
 import os
+import re
 import time
+
+from worldforge_jepa_client.errors import invalid
+from worldforge_jepa_client.inputs.scalars import as_seconds
+from worldforge_jepa_client.reasons import Reason
 
 DEFAULT_TARGET = "127.0.0.1:50051"
 TARGET_VARIABLE = "WORLDFORGE_JEPA_TARGET"
@@ -22,6 +27,10 @@ CHANNEL_OPTIONS = (
     ("grpc.use_local_subchannel_pool", 1),
 )
 
+_NEVER_SECONDS = 1e9  # about 30 years: beyond it clocks overflow
+_SCHEMES = ("unix:", "unix-abstract:", "dns:", "ipv4:", "ipv6:", "vsock:", "xds:")
+_HOST_PORT = re.compile(r"(?:[^\s:/]+|\[[^\s\]]+\]):([0-9]{1,5})")
+
 
 def environment(name: str) -> str:
     """Return an environment variable without the space around it; empty where it is unset."""
@@ -33,11 +42,31 @@ def default_target() -> str:
     return environment(TARGET_VARIABLE) or DEFAULT_TARGET
 
 
-def deadline_after(seconds: float) -> float:
-    """When `seconds` from now are over, on the monotonic clock."""
-    return time.monotonic() + seconds
+def checked_target(target: object) -> str:
+    """Return a target that gRPC can try to reach.
+
+    Raises:
+        InvalidArgumentError: not a string, a URL of another protocol, or no port.
+    """
+    expected = 'expected "host:port" or "unix:/path"'
+    if not isinstance(target, str):
+        raise invalid("target", f"is {target!r}; {expected}", Reason.INVALID_TYPE)
+    port = _HOST_PORT.fullmatch(target)
+    if not target.startswith(_SCHEMES) and not (port and 0 < int(port[1]) < 2**16):
+        raise invalid("target", f"is {target!r}; {expected}", Reason.INVALID_VALUE)
+    return target
 
 
-def remaining(deadline: float) -> float:
-    """The seconds until then, or 0."""
-    return max(0.0, deadline - time.monotonic())
+def deadline_after(seconds: object, field: str = "timeout") -> float:
+    """Return the time, on the monotonic clock, when `seconds` from now are over; infinite is never.
+
+    Raises:
+        InvalidArgumentError: not a number of seconds, at least 0.
+    """
+    return time.monotonic() + as_seconds(seconds, field)
+
+
+def remaining(deadline: float) -> float | None:
+    """Return the seconds until a deadline, or 0; None where that is never."""
+    left = max(0.0, deadline - time.monotonic())
+    return left if left < _NEVER_SECONDS else None

@@ -1,4 +1,4 @@
-"""What a session holds fixed, without its stream: Session and AsyncSession share it."""
+"""The scene and options of a session, without its stream; both kinds of session share it."""
 
 from __future__ import annotations
 
@@ -9,65 +9,64 @@ from typing import Any
 
 from worldforge_jepa_client.contract.extra_info import check_extra_info
 from worldforge_jepa_client.contract.spec import ModelSpec
-from worldforge_jepa_client.contract.types import Scene, ScoreCall
-from worldforge_jepa_client.contract.validate import (
-    check_candidates,
-    check_goal_proprio,
-    check_options,
-    check_scene,
-)
+from worldforge_jepa_client.contract.types import Scene, ScoreCall, ScoreOptions
+from worldforge_jepa_client.contract.validate import check_candidates, check_goal_proprio, check_options, check_scene
 from worldforge_jepa_client.inputs.arrays import as_candidates, as_history, as_observation
-from worldforge_jepa_client.inputs.build import build_extra_info, build_options, build_scene
-from worldforge_jepa_client.inputs.keywords import RequestKeywords, ScoreKeywords, check_keywords
-from worldforge_jepa_client.rpc.operations import Specs, Steps, checked_steps
+from worldforge_jepa_client.inputs.build import build_extra_info, build_options
+from worldforge_jepa_client.rpc.operations import Operation, Specs, checked
 
 
 class SessionScene:
-    """A session's scene, and how to score in it.
+    """A session's scene, and the options of its scores.
 
-    Arrays are copied: they may have to be sent later, and again, when the caller's buffers hold something else.
+    Arrays are copied: they may have to be sent later, and again, when the caller's buffers have changed.
 
     Args:
         scene: the scene to begin with.
-        model: a served model's name.
-        keywords: how to score, unless a request says otherwise.
-        specs: what the server has published.
+        options: the options of a request that has none of its own.
+        extra_info: likewise.
+        model: a served model's name; empty is the server's default.
+        specs: the specs that the server has published.
     """
 
-    def __init__(self, scene: Scene, model: str, keywords: RequestKeywords, specs: Specs) -> None:
-        self._scene, self._model, self._keywords, self._specs = copy.deepcopy(scene), model, keywords, specs
+    def __init__(
+        self, scene: Scene, options: ScoreOptions, extra_info: Mapping[str, Any], model: str, specs: Specs
+    ) -> None:
+        self._scene, self._options, self._extra_info = copy.deepcopy(scene), options, extra_info
+        self._model, self._specs = model, specs
+        self._checked = False
 
-    def check_steps(self) -> Steps[None]:
-        """Check the scene."""
-        yield from self.change_steps(Scene())
+    @property
+    def max_message_bytes(self) -> int:
+        """The largest message that the server takes; 0 where none is known."""
+        spec = self._specs.get(self._model)
+        return spec.limits.max_message_bytes if spec else 0
 
-    def change_steps(self, changes: Scene) -> Steps[None]:
+    def check(self) -> Operation[None]:
+        """Check the scene, unless that is done."""
+        if not self._checked:
+            yield from self.change(Scene())
+
+    def change(self, changes: Scene) -> Operation[None]:
         """Check the scene with these changes, and score in it from now on."""
         scene = self._scene.updated(copy.deepcopy(changes))
-        yield from checked_steps(self._model, partial(check_scene, scene), self._specs)
-        self._scene = scene
+        yield from checked(self._model, partial(check_scene, scene), self._specs)
+        self._scene, self._checked = scene, True
 
-    def call_steps(self, candidates: object, overrides: Mapping[str, Any]) -> Steps[ScoreCall]:
-        """Check candidates and return their call."""
-        check_keywords(overrides, RequestKeywords)
-        keywords: Any = {**self._keywords, **overrides}
+    def score_call(
+        self, candidates: object, extra_info: Mapping[str, Any] | None, **options: object
+    ) -> Operation[ScoreCall]:
+        """Check candidates and return their call; options that are None are the session's."""
         call = ScoreCall(
             scene=self._scene,
             action_candidates=as_candidates(candidates).copy(),
             model=self._model,
-            options=build_options(keywords),
-            extra_info=build_extra_info(keywords),
+            options=build_options(**options, default=self._options),
+            extra_info=self._extra_info if extra_info is None else build_extra_info(extra_info),
         )
-        yield from checked_steps(self._model, partial(_check, call, self._scene), self._specs)
+        yield from self.check()
+        yield from checked(self._model, partial(_check, call, self._scene), self._specs)
         return call
-
-
-def build_session_scene(observation: object, goal: object, keywords: ScoreKeywords, specs: Specs) -> SessionScene:
-    """Return the scene that the arguments of `Client.session` describe."""
-    check_keywords(keywords, ScoreKeywords)
-    given: Any = dict(keywords)
-    scene = build_scene(observation, goal, given.pop("action_history", None))
-    return SessionScene(scene, given.pop("model", ""), given, specs)
 
 
 def observation_changes(observation: object, action_history: object) -> Scene:

@@ -1,7 +1,8 @@
-"""gRPC channels whose requests carry their large tensors in shared memory; what returns a stream sends them inline."""
+"""gRPC channels that pass large tensors through shared memory; methods with a stream of responses send them inline."""
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import partial
@@ -15,8 +16,8 @@ from worldforge_jepa_client.shm.segments import Segment, Segments
 class SharedChannel:
     """A `grpc.Channel` as the stub knows it."""
 
-    def __init__(self, channel: Any) -> None:
-        self._channel, self._segments = channel, Segments()
+    def __init__(self, channel: Any, segments: Segments) -> None:
+        self._channel, self._segments = channel, segments
         self.unary_stream = channel.unary_stream
 
     def unary_unary(self, *method: Any, **codec: Any) -> Callable[..., Any]:
@@ -42,17 +43,20 @@ class SharedChannel:
 class SharedAioChannel:
     """A `grpc.aio.Channel` as the stub knows it."""
 
-    def __init__(self, channel: Any) -> None:
-        self._channel, self._segments = channel, Segments()
+    def __init__(self, channel: Any, segments: Segments) -> None:
+        self._channel, self._segments = channel, segments
         self.unary_stream = channel.unary_stream
 
     def unary_unary(self, *method: Any, **codec: Any) -> Callable[..., Awaitable[Any]]:
         """See `grpc.aio.Channel.unary_unary`."""
         send = self._channel.unary_unary(*method, **codec)
 
-        async def call(request: Any, timeout: float | None = None) -> Any:
+        async def share_and_send(request: Any, timeout: float | None) -> Any:
             with self._segments.sharing(request):
                 return await send(request, timeout=timeout)
+
+        def call(request: Any, timeout: float | None = None) -> Awaitable[Any]:
+            return asyncio.ensure_future(share_and_send(request, timeout))
 
         return call
 
@@ -67,18 +71,18 @@ class SharedAioChannel:
 
 
 class _Call:
-    """A call of ScoreStream: each response answers the oldest request that has none."""
+    """A call of ScoreStream: each response answers the oldest request in flight."""
 
     def __init__(
         self, send: Callable[[Any], Any], share: Callable[..., Any], segments: Segments, requests: Any
     ) -> None:
         self._segments = segments
-        self._owed: deque[Segment | None] = deque()
-        self._responses = send(share(requests, segments, self._owed))
+        self._in_flight: deque[Segment | None] = deque()
+        self._responses = send(share(requests, segments, self._in_flight))
         self.cancel = self._responses.cancel
 
     def _answered(self) -> None:
-        self._segments.answered(self._owed.popleft())
+        self._segments.answered(self._in_flight.popleft())
 
 
 class _Stream(_Call):
@@ -88,10 +92,14 @@ class _Stream(_Call):
                 self._answered()
                 yield response
         finally:
-            self._owed.clear()  # whose segments the error's traceback may hold for long
+            self._in_flight.clear()  # whose segments the error's traceback may hold for long
 
 
 class _AioStream(_Call):
+    def add_done_callback(self, callback: Callable[[Any], None]) -> None:
+        """See `grpc.aio.StreamStreamCall.add_done_callback`."""
+        self._responses.add_done_callback(callback)
+
     async def read(self) -> Any:
         """See `grpc.aio.StreamStreamCall.read`."""
         response = await self._responses.read()
@@ -100,15 +108,15 @@ class _AioStream(_Call):
         return response
 
 
-def _shared(requests: Iterator[Any], segments: Segments, owed: deque[Segment | None]) -> Iterator[Any]:
+def _shared(requests: Iterator[Any], segments: Segments, in_flight: deque[Segment | None]) -> Iterator[Any]:
     for request in requests:
-        owed.append(segments.share(request))
+        in_flight.append(segments.share(request))
         yield request
 
 
 async def _shared_async(
-    requests: AsyncIterator[Any], segments: Segments, owed: deque[Segment | None]
+    requests: AsyncIterator[Any], segments: Segments, in_flight: deque[Segment | None]
 ) -> AsyncIterator[Any]:
     async for request in requests:
-        owed.append(segments.share(request))
+        in_flight.append(segments.share(request))
         yield request

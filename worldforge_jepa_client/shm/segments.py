@@ -1,7 +1,7 @@
 """Large tensors of requests in shared memory, for a server on the same host: the client's side. Linux only.
 
-A segment is a file in /dev/shm that only its user may open, locked (flock) for as long as its client lives. Whoever can
-lock one may remove it: its client is gone, however it ended.
+A segment is a file in /dev/shm that only its user may open, locked (flock) for as long as its client lives. A
+segment that can be locked may be removed: its client has ended.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ FOLDER = Path("/dev/shm")  # noqa: S108 - names in it are unguessable, and only 
 PREFIX = "worldforge-jepa-"
 TOKEN_BYTES = 16
 SMALLEST = 256 * 1024
-"""Bytes of a tensor from which on sharing it is quicker than sending it."""
+"""The size in bytes from which sharing a tensor is quicker than sending it."""
 
 _MOST_FREE = 4
 
 
 class Segment:
-    """A file in shared memory, which is removed when nobody holds the object any more, and when the process exits.
+    """A file in shared memory, which is removed when the object is collected, and when the process exits.
 
     Raises:
         OSError: there is no room for so many bytes.
@@ -91,7 +91,7 @@ class Segments:
         return segment
 
     def answered(self, segment: Segment | None) -> None:
-        """Keep for later what `share` returned for a request that has been answered."""
+        """Keep the segment of an answered request, from `share`, for the next one."""
         with self._lock:
             if segment and not self._closed and len(self._free) < _MOST_FREE:
                 self._free.append(segment)
@@ -109,7 +109,7 @@ class Segments:
         self.answered(segment)
 
     def close(self) -> None:
-        """Remove what is not in use, and from now on whatever gets free."""
+        """Remove the free segments now, and the others when they are answered."""
         with self._lock:
             self._closed = True
             self._free.clear()
@@ -121,7 +121,7 @@ class Segments:
 
 
 def sweep() -> None:
-    """Remove what killed clients have left."""
+    """Remove the segments of clients that were killed."""
     for path in FOLDER.glob(f"{PREFIX}*"):
         with contextlib.suppress(OSError):  # in use, of another user, or gone meanwhile
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)

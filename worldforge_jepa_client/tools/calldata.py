@@ -24,7 +24,7 @@ from worldforge_jepa_client.inputs.scalars import as_int
 from worldforge_jepa_client.inputs.synthetic import scene_of, synthetic_arrays
 from worldforge_jepa_client.planning import PlannerOptions
 from worldforge_jepa_client.rpc.channel import default_target
-from worldforge_jepa_client.rpc.client import Client
+from worldforge_jepa_client.rpc.sync.client import Client
 from worldforge_jepa_client.v1 import jepa_pb2
 
 SERVICE = jepa_pb2.DESCRIPTOR.services_by_name["WorldModelService"].full_name
@@ -72,7 +72,7 @@ def calldata(spec: ModelSpec, *, samples: int, horizon: int, count: int, seed: i
         InvalidArgumentError: less than one sample, action or request, or a negative seed.
         FailedPreconditionError: the model does not publish the size of its actions.
     """
-    count = as_int(count, "count", least=1)
+    count = as_int(count, "count", min=1)
     calls = [_score_call(spec, samples, horizon, seed + index) for index in range(count)]
     return {
         "ListModels": [jepa_pb2.ListModelsRequest()],

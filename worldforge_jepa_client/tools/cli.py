@@ -12,7 +12,7 @@ from worldforge_jepa_client.errors import JepaError
 
 
 class Command(NamedTuple):
-    """Where a command lives, imported only once it is chosen, and what it is for."""
+    """The module of a command, imported when it is chosen, and its purpose."""
 
     module: str
     purpose: str
@@ -25,7 +25,7 @@ COMMANDS = {
         "worldforge_jepa_server.tools.parity", "compare a server's scores with the same model in this process"
     ),
 }
-"""What the server's package adds is known here by name alone: only choosing it imports torch and the server."""
+"""The commands. Those of the server's package are named only: choosing one imports torch and the server."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

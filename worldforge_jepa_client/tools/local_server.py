@@ -1,4 +1,4 @@
-"""A server process of one's own, where the server package is installed with what it needs."""
+"""Starts a server process, where the server package and its dependencies are installed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def running_server(*flags: str, start_seconds: float = 120.0) -> Iterator[str]:
 
     Args:
         *flags: further flags of the server; it logs warnings to this process's stderr.
-        start_seconds: how long loading its models may take.
+        start_seconds: the time that loading its models may take.
 
     Raises:
         UnavailableError: the server is not installed, or did not start.
@@ -44,16 +44,19 @@ def running_server(*flags: str, start_seconds: float = 120.0) -> Iterator[str]:
 
 
 def ready_address(process: subprocess.Popen[str], start_seconds: float) -> str:
-    """The address that a server prints once it is ready.
+    """Return the address that a server prints once it is ready.
 
     Raises:
         UnavailableError: it ended before, or was not ready within `start_seconds` and has been killed.
     """
     assert process.stdout is not None
     too_late = threading.Timer(start_seconds, process.kill)
+    too_late.daemon = True
     too_late.start()
-    ready = process.stdout.readline()
-    too_late.cancel()
+    try:
+        ready = process.stdout.readline()
+    finally:  # also after Ctrl-C, which must not wait for the timer
+        too_late.cancel()
     if not ready:
         code = process.wait()
         what = (

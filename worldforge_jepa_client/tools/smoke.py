@@ -116,7 +116,7 @@ def _score_without_worldforge(runtime: GrpcRuntime, info: Summary, candidates: o
 
 
 def _versions(spec: ModelSpec) -> Summary:
-    """What ran, of which the server's part is what it publishes."""
+    """Return the versions of both packages, and the served model's identity."""
     return {
         "worldforge_jepa": version("worldforge-jepa"),
         "worldforge": _version_or_none("worldforge-ai"),
@@ -159,7 +159,7 @@ def _write_text(path: Path, text: str) -> None:
 
 
 def _command(arguments: argparse.Namespace) -> list[str]:
-    """The command with its defaults, but without what the environment said."""
+    """Return the command with its defaults, without the environment's settings."""
     flags = {f"--{name.replace('_', '-')}": str(value) for name, value in vars(arguments).items() if value is not None}
     return ["worldforge-jepa", "smoke", *itertools.chain.from_iterable(flags.items())]
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, fields
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from worldforge_jepa_client.contract.spec import (
@@ -21,6 +23,9 @@ from worldforge_jepa_client.wire import tensors
 from worldforge_jepa_client.wire.scoring import OBJECTIVE_CODES, OBJECTIVES
 
 _D = TypeVar("_D", Normalization, Limits, PlannerDefaults, MemoryUse)
+
+_WIRE_NAMES = {"initial_std": "std", "low": "clip_low", "high": "clip_high"}
+"""The proto's names of the fields of PlannerDefaults, where they differ."""
 
 
 def model_message(spec: ModelSpec) -> jepa_pb2.Model:
@@ -48,7 +53,7 @@ def model_message(spec: ModelSpec) -> jepa_pb2.Model:
         family=spec.family,
         environment=spec.environment,
         encoder=spec.encoder,
-        planner=jepa_pb2.PlannerDefaults(**asdict(spec.planner)) if spec.planner else None,
+        planner=_planner_message(spec.planner) if spec.planner else None,
         memory=jepa_pb2.MemoryUse(**asdict(spec.memory)) if spec.memory else None,
         image_size=spec.image_size,
         compiled=spec.compiled,
@@ -81,7 +86,7 @@ def model_spec(message: jepa_pb2.Model) -> ModelSpec:
         family=message.family,
         environment=message.environment,
         encoder=message.encoder,
-        planner=_plain(message.planner, PlannerDefaults) if message.HasField("planner") else None,
+        planner=_plain(message.planner, PlannerDefaults, _WIRE_NAMES) if message.HasField("planner") else None,
         memory=_plain(message.memory, MemoryUse) if message.HasField("memory") else None,
         image_size=message.image_size,
         compiled=message.compiled,
@@ -99,9 +104,13 @@ def _objective(message: jepa_pb2.Model) -> Objective:
     return OBJECTIVES[message.default_objective]
 
 
-def _plain(message: Any, kind: type[_D]) -> _D:
-    """The dataclass `kind` of a message with the same fields."""
-    read = {item.name: getattr(message, item.name) for item in fields(kind)}
+def _planner_message(planner: PlannerDefaults) -> jepa_pb2.PlannerDefaults:
+    return jepa_pb2.PlannerDefaults(**{_WIRE_NAMES.get(name, name): value for name, value in vars(planner).items()})
+
+
+def _plain(message: Any, kind: type[_D], wire_names: Mapping[str, str] = MappingProxyType({})) -> _D:
+    """Return the dataclass `kind` of a message with the same fields, but for those in `wire_names`."""
+    read = {item.name: getattr(message, wire_names.get(item.name, item.name)) for item in fields(kind)}
     values: dict[str, Any] = {
         name: value if isinstance(value, int | float) else tuple(value) for name, value in read.items()
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -37,19 +38,9 @@ _METHOD_NAMES: dict[int, Method] = {jepa_pb2.PLAN_METHOD_UNSPECIFIED: "cem"} | {
 }
 
 
-_PER_DIM = ("initial_std", "min_std", "low", "high")
-
-
-_SCALARS = (
-    "horizon",
-    "samples",
-    "iterations",
-    "elites",
-    "momentum",
-    "temperature",
-    "prior_fraction",
-    "keep_best",
-)
+_OPTIONS = tuple(item.name for item in fields(PlannerOptions))
+_PER_DIM = tuple(name for name in _OPTIONS if hasattr(getattr(jepa_pb2.PlannerOptions(), name), "extend"))
+_SCALARS = tuple(name for name in _OPTIONS if name not in _PER_DIM)
 
 
 def plan_request(call: PlanCall) -> jepa_pb2.PlanRequest:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterator
-from dataclasses import replace
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterator, Mapping
+from dataclasses import fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -22,19 +22,17 @@ from worldforge_jepa_client.contract.validate import (
 from worldforge_jepa_client.errors import DeadlineExceededError
 from worldforge_jepa_client.inputs.arrays import as_observation
 from worldforge_jepa_client.inputs.build import (
+    build_extra_info,
     build_named_scene,
+    build_options,
     build_plan_call,
+    build_planner_options,
     build_scene,
     build_score_call,
     build_unroll_call,
     context_id,
 )
-from worldforge_jepa_client.inputs.keywords import (
-    PlanKeywords,
-    ScoreKeywords,
-    UnrollKeywords,
-    check_keywords,
-)
+from worldforge_jepa_client.planning import PlannerOptions
 from worldforge_jepa_client.wire.latents import latent_dtype_code
 from worldforge_jepa_server.config import ModelSource, ServerConfig
 from worldforge_jepa_server.device.clock import use_threads
@@ -46,9 +44,11 @@ from worldforge_jepa_server.runtime.operations import Runtime
 from worldforge_jepa_server.scheduling.engine import Caller, Engine, FunctionJob
 
 if TYPE_CHECKING:
-    from typing_extensions import Self, Unpack
+    from typing_extensions import Self
 
 _R = TypeVar("_R")
+_PLANNER = [item.name for item in fields(PlannerOptions)]
+_OPTIONS = ("objective", "proprio_weight", "actions_are_normalized")
 
 
 class LocalClient:
@@ -92,37 +92,49 @@ class LocalClient:
         action_candidates: object,
         observation: object = None,
         goal: object = None,
+        action_history: object = None,
         context: Context | str | None = None,
         timeout: float | None = None,
-        **keywords: Unpack[ScoreKeywords],
+        **options: Any,
     ) -> ScoreResult:
         """See `Client.score`."""
-        scene = build_named_scene(context, observation, goal, keywords.get("action_history"))
-        call = build_score_call(scene, action_candidates, keywords)
+        scene = build_named_scene(context, observation, goal, action_history)
+        call = build_score_call(scene, action_candidates, **options)
         self._check(scene, call.model, partial(check_score_call, call))
         return self._run(partial(self._runtime.score, call), timeout)
 
     def session(
-        self, *, observation: object, goal: object, timeout: float | None = None, **keywords: Unpack[ScoreKeywords]
+        self,
+        *,
+        observation: object,
+        goal: object,
+        action_history: object = None,
+        extra_info: Mapping[str, Any] | None = None,
+        model: str = "",
+        timeout: float | None = None,
+        **options: Any,
     ) -> LocalSession:
         """See `Client.session`."""
-        check_keywords(keywords, ScoreKeywords)
-        given: Any = dict(keywords)
-        scene = build_scene(observation, goal, given.pop("action_history", None))
-        return LocalSession(self._runtime, self._run, scene, given, self.timeout if timeout is None else timeout)
+        scene = build_scene(observation, goal, action_history)
+        seconds = self.timeout if timeout is None else timeout
+        extra = build_extra_info(extra_info)
+        return LocalSession(self._runtime, self._run, scene, build_options(**options), extra, model, seconds)
 
     def plan(
         self,
         *,
         observation: object = None,
         goal: object = None,
+        action_history: object = None,
         context: Context | str | None = None,
         timeout: float | None = None,
-        **keywords: Unpack[PlanKeywords],
+        **options: Any,
     ) -> LocalPlan:
         """See `Client.plan`."""
-        scene = build_named_scene(context, observation, goal, keywords.get("action_history"))
-        call = build_plan_call(scene, keywords)
+        scene = build_named_scene(context, observation, goal, action_history)
+        planner = build_planner_options(**{name: options.pop(name) for name in _PLANNER if name in options})
+        score = build_options(**{name: options.pop(name) for name in _OPTIONS if name in options})
+        call = build_plan_call(scene, planner, score, **options)
         self._check(scene, call.model, partial(check_plan_call, call))
         return LocalPlan(self._steps(self._runtime.plan(call, self._caller(timeout)), timeout))
 
@@ -158,13 +170,14 @@ class LocalClient:
         *,
         action_candidates: object,
         observation: object = None,
+        action_history: object = None,
         context: Context | str | None = None,
         timeout: float | None = None,
-        **keywords: Unpack[UnrollKeywords],
+        **options: Any,
     ) -> Iterator[tuple[int, LatentFrames]]:
         """See `Client.unroll`."""
-        scene = build_named_scene(context, observation, None, keywords.get("action_history"))
-        call = build_unroll_call(scene, action_candidates, keywords)
+        scene = build_named_scene(context, observation, None, action_history)
+        call = build_unroll_call(scene, action_candidates, **options)
         self._check(scene, call.model, partial(check_unroll_call, call))
         latent_dtype_code(call.dtype)
         steps = self._steps(self._runtime.unroll(call, self._caller(timeout)), timeout)

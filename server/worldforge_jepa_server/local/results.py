@@ -3,44 +3,66 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from worldforge_jepa_client.contract.types import LatentFrames, PlanProgress, Scene, ScoreResult
+from worldforge_jepa_client.contract.types import (
+    LatentFrames,
+    PlanProgress,
+    PlanResult,
+    Scene,
+    ScoreCall,
+    ScoreOptions,
+    ScoreResult,
+)
 from worldforge_jepa_client.contract.validate import check_goal_proprio, check_options
 from worldforge_jepa_client.errors import CallCancelledError, DeadlineExceededError, InternalError
-from worldforge_jepa_client.inputs.arrays import as_observation
-from worldforge_jepa_client.inputs.build import build_scene, build_score_call
-from worldforge_jepa_client.inputs.keywords import RequestKeywords, check_keywords
-from worldforge_jepa_client.rpc.plan_stream import Plan
+from worldforge_jepa_client.inputs.arrays import as_candidates, as_observation
+from worldforge_jepa_client.inputs.build import build_extra_info, build_options, build_scene
 from worldforge_jepa_server.runtime.operations import Runtime
 
 if TYPE_CHECKING:
-    from typing_extensions import Self, Unpack
+    from typing_extensions import Self
 
 
 class LocalSession:
     """See `Session`: scores candidates in one scene, which is encoded once."""
 
     def __init__(
-        self, runtime: Runtime, run: Callable[..., ScoreResult], scene: Scene, keywords: Any, timeout: float | None
+        self,
+        runtime: Runtime,
+        run: Callable[..., ScoreResult],
+        scene: Scene,
+        options: ScoreOptions,
+        extra_info: Mapping[str, Any],
+        model: str,
+        timeout: float | None,
     ) -> None:
-        self._runtime, self._run, self._keywords, self._timeout = runtime, run, keywords, timeout
-        self._model = keywords.pop("model", "")
+        self._runtime, self._run, self._timeout = runtime, run, timeout
+        self._options, self._extra_info, self._model = options, extra_info, model
         self._scene = Scene()
         self._change(scene)
 
     def score(
-        self, action_candidates: object, *, timeout: float | None = None, **overrides: Unpack[RequestKeywords]
+        self,
+        action_candidates: object,
+        *,
+        extra_info: Mapping[str, Any] | None = None,
+        timeout: float | None = None,
+        **options: Any,
     ) -> ScoreResult:
         """See `Session.score`."""
-        check_keywords(overrides, RequestKeywords)
-        keywords: Any = {**self._keywords, **overrides}
-        call = build_score_call(self._scene, action_candidates, keywords)
+        call = ScoreCall(
+            scene=self._scene,
+            action_candidates=as_candidates(action_candidates),
+            model=self._model,
+            options=build_options(**options, default=self._options),
+            extra_info=self._extra_info if extra_info is None else build_extra_info(extra_info),
+        )
         spec = self._held[0].spec
         check_options(call.options, spec)
         check_goal_proprio(self._scene.goal, call.options, spec)
@@ -71,7 +93,7 @@ class LocalSession:
 
 
 class LocalPlan(Iterator[PlanProgress]):
-    """See `Planning`: an iterator over `PlanProgress`, one per iteration, with the plan as its `result()`."""
+    """See `PlanStream`: an iterator over `PlanProgress`, one per iteration, with the plan as its `result()`."""
 
     def __init__(self, steps: Generator[PlanProgress, None, None]) -> None:
         self._steps = steps
@@ -92,15 +114,15 @@ class LocalPlan(Iterator[PlanProgress]):
             raise StopIteration from None
         return self.latest
 
-    def result(self) -> Plan:
-        """See `Planning.result`."""
+    def result(self) -> PlanResult:
+        """See `PlanStream.result`."""
         for _ in self:
             pass
         last = self.latest
         if last is None:
             raise InternalError("the plan ended before its first iteration")
         complete = last.iteration == last.iterations
-        return Plan(last.mean, last.best_actions, last.best_score, last.iteration, complete, last.timing)
+        return PlanResult(last.mean, last.best_actions, last.best_score, last.iteration, complete, last.timing)
 
     def cancel(self) -> None:
         """Stop planning after the iteration that runs; `result` returns the best plan so far."""

@@ -84,7 +84,7 @@ class CatalogEntry:
         }
 
 
-_LONG = PlannerDefaults(samples=300, elites=10, iterations=30, horizon=6, executed_steps=6, std=1.0)
+_LONG = PlannerDefaults(samples=300, elites=10, iterations=30, horizon=6, executed_steps=6, initial_std=1.0)
 _DROID_BOUND = (0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.75)
 
 PUSHT = Environment(
@@ -141,9 +141,9 @@ DROID = Environment(
         iterations=15,
         horizon=3,
         executed_steps=3,
-        std=0.1,
-        clip_low=tuple(-bound for bound in _DROID_BOUND),
-        clip_high=_DROID_BOUND,
+        initial_std=0.1,
+        low=tuple(-bound for bound in _DROID_BOUND),
+        high=_DROID_BOUND,
     ),
 )
 

@@ -167,16 +167,18 @@ class Runtime:
             check_options(call.options, deployed.spec)
             check_goal_proprio(scene.goal, call.options, deployed.spec)
             check_plan_units(call.options, has_history=scene.has_history)
+            call = call.resolved(deployed.spec)
             planner = await self._planner(call, deployed, caller)
+            iterations = call.planner.iterations or 0
             with self._engine.admit(planner.samples * planner.horizon):
                 arrived, decoded = caller.arrived, time.perf_counter()
-                for iteration in range(1, call.planner.iterations + 1):
+                for iteration in range(1, iterations + 1):
                     job = jobs.PlanJob(deployed, scene, planner, call)
                     step: jobs.PlanStep
                     step, waited = await self._engine.run(job, deployed.spec.name, caller)
                     yield PlanProgress(
                         iteration=iteration,
-                        iterations=call.planner.iterations,
+                        iterations=iterations,
                         mean=step.mean,
                         best_actions=step.best_actions,
                         best_score=step.best_score,

@@ -18,7 +18,7 @@ from worldforge_jepa_client.errors import FailedPreconditionError
 from worldforge_jepa_client.inputs.synthetic import scene_of, synthetic_arrays
 from worldforge_jepa_client.reasons import Reason
 from worldforge_jepa_client.rpc.channel import default_target
-from worldforge_jepa_client.rpc.client import Client
+from worldforge_jepa_client.rpc.sync.client import Client
 from worldforge_jepa_server.config import ModelSource
 
 if TYPE_CHECKING:

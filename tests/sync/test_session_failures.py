@@ -1,13 +1,13 @@
+# Made from tests/aio/test_session_failures.py by scripts/async_to_sync.py.
 """Sessions when servers go, requests run out of time and sessions end: errors at once, and no score of another scene."""
 
-import gc
-import threading
 import time
 
 import pytest
 
 from tests.results import assert_same
 from tests.scenes import LONG, LONG_LOG, RAW, candidates, scene
+from tests.sync.support import blocking
 from worldforge_jepa_client import Client
 from worldforge_jepa_client.errors import CallCancelledError, DeadlineExceededError, UnavailableError
 
@@ -34,7 +34,7 @@ def test_a_session_survives_a_restart_of_the_server(start_server):
         assert_same(session.score(candidates()), before)
         assert session.reconnects == 1
         doomed = session.submit(candidates(**LONG))
-        second.wait_logged(LONG_LOG)
+        blocking(second.wait_logged, LONG_LOG)
         second.kill()
         began = time.monotonic()
         with pytest.raises(UnavailableError, match=first.target):
@@ -43,8 +43,10 @@ def test_a_session_survives_a_restart_of_the_server(start_server):
 
 
 def test_without_a_server_a_session_is_an_error_at_once():
-    with Client("127.0.0.1:1", timeout=DEADLINE) as client, pytest.raises(UnavailableError):
-        client.session(**scene())
+    with Client("127.0.0.1:1", timeout=DEADLINE) as client:
+        with pytest.raises(UnavailableError):
+            with client.session(**scene()):
+                pass
 
 
 def test_a_request_out_of_time_frees_the_device_and_the_session_goes_on(start_server):
@@ -84,16 +86,3 @@ def test_a_closed_session_says_so(client):
     with pytest.raises(CallCancelledError) as caught:
         session.score(candidates())
     assert caught.value.reason == "SESSION_CLOSED"
-
-
-def test_sessions_that_are_dropped_leave_no_threads(client):
-    def alive():
-        gc.collect()
-        return sum(thread.name == "session" for thread in threading.enumerate())
-
-    for _ in range(20):
-        client.session(**scene(), **RAW).score(candidates())
-    deadline = time.monotonic() + DEADLINE
-    while alive():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)

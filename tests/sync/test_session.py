@@ -1,13 +1,14 @@
+# Made from tests/aio/test_session.py by scripts/async_to_sync.py.
 """Sessions on a real server: the same scores as by unary calls, whatever changes in between."""
 
 import time
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
 from tests.results import assert_same
 from tests.scenes import RAW, candidates, raw_candidates, scene
+from tests.sync.support import together
 from worldforge_jepa_client import Client
 from worldforge_jepa_client.errors import InvalidArgumentError
 
@@ -38,13 +39,12 @@ def test_answers_keep_their_order_when_requests_run_ahead(client):
             assert one.done()
 
 
-def test_threads_share_a_session(client):
+def test_a_session_is_shared(client):
     expected = [client.score(**scene(), **raw_candidates(seed=seed)) for seed in range(40)]
-    with client.session(**scene(), **RAW) as session, ThreadPoolExecutor(8) as pool:
-        for got, wanted in zip(
-            pool.map(lambda seed: session.score(candidates(seed=seed)), range(40)), expected, strict=True
-        ):
-            assert_same(got, wanted)
+    with client.session(**scene(), **RAW) as session:
+        results = together(lambda seed: session.score(candidates(seed=seed)), range(40))
+    for got, wanted in zip(results, expected, strict=True):
+        assert_same(got, wanted)
 
 
 def test_the_scene_changes_in_mid_stream(client):
@@ -56,7 +56,8 @@ def test_the_scene_changes_in_mid_stream(client):
         session.score(candidates())
         session.set_goal(goal)
         assert_same(
-            session.score(candidates()), client.score(observation=scene()["observation"], goal=goal, **raw_candidates())
+            session.score(candidates()),
+            client.score(observation=scene()["observation"], goal=goal, **raw_candidates()),
         )
         session.observe(frames, history)
         ahead = [session.submit(candidates(seed=seed)) for seed in range(3)]
@@ -93,9 +94,13 @@ def test_a_request_may_score_in_its_own_way(client):
         assert_same(session.score(candidates()), first)
 
 
-def test_what_does_not_fit_is_refused_before_it_is_sent_and_changes_nothing(client):
+def test_an_argument_that_does_not_fit_is_refused_before_it_is_sent_and_changes_nothing(client):
+    bad = {"observation": scene()["observation"], "goal": np.zeros((4, 8, 8), np.uint8)}
     with pytest.raises(InvalidArgumentError, match=r"context\.goal\.visual"):
-        client.session(observation=scene()["observation"], goal=np.zeros((4, 8, 8), np.uint8))
+        with client.session(**bad):
+            pass
+    with pytest.raises(InvalidArgumentError, match=r"context\.goal\.visual"):
+        client.session(**bad).score(candidates())
     with client.session(**scene(), **RAW) as session:
         good = session.score(candidates())
         with pytest.raises(InvalidArgumentError, match="action_candidates"):
@@ -110,8 +115,8 @@ def test_what_does_not_fit_is_refused_before_it_is_sent_and_changes_nothing(clie
         assert session.reconnects == 0
 
 
-def test_what_the_server_refuses_leaves_the_session_alive(client, server):
-    limit = client.model().limits
+def test_a_refusal_by_the_server_leaves_the_session_alive(client, server):
+    limit = (client.model()).limits
     with Client(server.target, timeout=DEADLINE) as trusting, trusting.session(**scene(), **RAW) as session:
         good = session.score(candidates())
         spec = trusting._specs[""]

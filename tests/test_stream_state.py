@@ -1,4 +1,4 @@
-"""What a session does with its streams, on streams of paper: what is sent, what is owed, what is sent again."""
+"""The state of a session's stream, on fake streams: the messages sent, the requests in flight, and those sent again."""
 
 from concurrent.futures import Future
 
@@ -8,11 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.calls import call, observation
-from tests.fake_streams import FIRST, FULL, GONE, PaperServer, Streams, marked
+from tests.fake_streams import FIRST, FULL, GONE, FakeServer, FakeStreams, marked
 from worldforge_jepa_client.contract.types import Scene
 from worldforge_jepa_client.errors import (
     CallCancelledError,
     DeadlineExceededError,
+    InternalError,
     InvalidArgumentError,
     ResourceExhaustedError,
 )
@@ -21,7 +22,7 @@ from worldforge_jepa_client.rpc.stream_state import MAX_IN_FLIGHT, Request
 
 @pytest.fixture
 def streams():
-    return Streams()
+    return FakeStreams()
 
 
 def failure(request):
@@ -45,14 +46,14 @@ def test_answers_belong_to_requests_in_order(streams):
     assert third.future.result(0).scores.shape == (3,)
 
 
-def test_what_was_asked_in_a_scene_that_the_server_refused_fails_too_and_the_next_sends_it_whole(streams):
+def test_a_request_behind_a_refused_scene_fails_too_and_the_next_sends_the_scene_whole(streams):
     streams.ask()
     moved = FIRST.updated(Scene(goal=observation()))
     refused, behind = streams.ask(moved), streams.ask(moved)
     streams.answer()
     streams.answer(FULL)
     after = streams.ask(moved)
-    streams.answer()  # scores in the first scene, which nobody asked for
+    streams.answer()  # scores in the first scene, which was not asked for
     assert isinstance(failure(refused), ResourceExhaustedError)
     assert isinstance(failure(behind), ResourceExhaustedError)
     streams.answer()
@@ -94,57 +95,57 @@ def test_refused_candidates_leave_the_scene_as_it_was(streams):
     assert streams.scenes()[-1] == []
 
 
-def test_after_a_break_what_is_owed_goes_out_once_more_with_the_scene(streams):
-    done, owed, also = (streams.ask() for _ in range(3))
+def test_after_a_break_requests_in_flight_are_sent_once_more_with_the_scene(streams):
+    done, first, second = (streams.ask() for _ in range(3))
     streams.answer()
-    streams.exchange.ended(streams.lines[0], GONE)
+    streams.pipeline.ended(streams.opened[0], GONE)
     assert streams.scenes() == [["observation", "goal"], []]
-    assert streams.exchange.reconnects == 0
+    assert streams.pipeline.reconnects == 0
     streams.answer()
     streams.answer()
-    assert streams.exchange.reconnects == 1
-    assert [failure(request) for request in (done, owed, also)] == [None] * 3
-    assert streams.cancelled == [streams.lines[0]]
+    assert streams.pipeline.reconnects == 1
+    assert [failure(request) for request in (done, first, second)] == [None] * 3
+    assert streams.cancelled == [streams.opened[0]]
 
 
 def test_a_second_break_in_a_row_is_raised(streams):
     request = streams.ask()
-    streams.exchange.ended(streams.lines[0], GONE)
-    streams.exchange.ended(streams.lines[1], GONE)
+    streams.pipeline.ended(streams.opened[0], GONE)
+    streams.pipeline.ended(streams.opened[1], GONE)
     assert failure(request) is GONE
-    assert len(streams.lines) == 2
+    assert len(streams.opened) == 2
 
 
 @pytest.mark.parametrize("error", [DeadlineExceededError("late"), CallCancelledError("cancelled")])
-def test_only_a_server_that_went_away_is_asked_again(streams, error):
+def test_only_after_unavailable_are_requests_sent_again(streams, error):
     request = streams.ask()
-    streams.exchange.ended(streams.lines[0], error)
+    streams.pipeline.ended(streams.opened[0], error)
     assert failure(request) is error
 
 
 def test_a_break_while_idle_costs_nothing_until_the_next_request(streams):
     streams.ask()
     streams.answer()
-    streams.exchange.ended(streams.lines[0], GONE)
-    assert len(streams.lines) == 1
+    streams.pipeline.ended(streams.opened[0], GONE)
+    assert len(streams.opened) == 1
     streams.ask()
     assert streams.scenes() == [["observation", "goal"]]
 
 
-def test_giving_up_ends_the_stream_and_the_others_go_on_a_new_one(streams):
+def test_a_cancel_ends_the_stream_and_the_others_go_on_a_new_one(streams):
     late, other = streams.ask(), streams.ask()
-    streams.exchange.give_up(late, DeadlineExceededError("late"))
-    assert streams.cancelled == [streams.lines[0]]
+    streams.pipeline.cancel(late, DeadlineExceededError("late"))
+    assert streams.cancelled == [streams.opened[0]]
     assert isinstance(failure(late), DeadlineExceededError)
-    streams.exchange.ended(streams.lines[0], CallCancelledError("cancelled"))
+    streams.pipeline.ended(streams.opened[0], CallCancelledError("cancelled"))
     streams.answer()
     assert failure(other) is None
 
 
-def test_giving_up_what_is_answered_changes_nothing(streams):
+def test_a_cancel_of_an_answered_request_changes_nothing(streams):
     request = streams.ask()
     streams.answer()
-    streams.exchange.give_up(request, DeadlineExceededError("late"))
+    streams.pipeline.cancel(request, DeadlineExceededError("late"))
     assert failure(request) is None
     assert streams.cancelled == []
 
@@ -152,36 +153,62 @@ def test_giving_up_what_is_answered_changes_nothing(streams):
 def test_too_many_in_flight_have_to_wait(streams):
     requests = [streams.ask() for _ in range(MAX_IN_FLIGHT)]
     extra = Request(call(scene=FIRST), Future())
-    assert streams.exchange.submit(extra) is requests[0].future
+    assert streams.pipeline.submit(extra) is requests[0].future
     streams.answer()
-    assert streams.exchange.submit(extra) is None
+    assert streams.pipeline.submit(extra) is None
 
 
-def test_what_cannot_be_encoded_is_not_owed(streams):
+def test_a_request_that_cannot_be_encoded_is_not_in_flight(streams):
     with pytest.raises(InvalidArgumentError):
-        streams.exchange.submit(Request(call(scene=FIRST, extra_info={"key": object()}), Future()))
+        streams.pipeline.submit(Request(call(scene=FIRST, extra_info={"key": object()}), Future()))
     request = streams.ask()
     streams.answer()
     assert failure(request) is None
     assert streams.scenes() == [["observation", "goal"]]
 
 
-def test_closing_fails_what_is_owed_and_refuses_more(streams):
+def test_closing_fails_the_requests_in_flight_and_refuses_more(streams):
     request = streams.ask()
-    streams.exchange.close()
+    streams.pipeline.close()
     assert failure(request).reason == "SESSION_CLOSED"
-    assert streams.cancelled == [streams.lines[0]]
+    assert streams.cancelled == [streams.opened[0]]
     with pytest.raises(CallCancelledError, match="closed"):
         streams.ask()
 
 
-ACTIONS = ["ask", "ask", "change", "change", "serve", "serve", "refuse", "refuse", "disappear", "give up"]
+def test_an_oversize_request_fails_before_anything_is_sent(streams):
+    good = streams.ask()
+    with pytest.raises(ResourceExhaustedError, match="the limit is 10") as caught:
+        streams.pipeline.submit(Request(call(scene=FIRST), Future(), max_bytes=10))
+    assert caught.value.reason == "MESSAGE_TOO_LARGE"
+    assert len(streams.sent[-1]) == 1
+    streams.answer()
+    assert failure(good) is None
+
+
+def test_an_exception_while_resending_loses_no_request(streams):
+    requests = [streams.ask() for _ in range(3)]
+    opened = streams.pipeline._open_stream
+    failing = [ValueError("the channel is closed"), CallCancelledError("closed")]
+
+    def open_stream(pipeline):
+        if failing:
+            raise failing.pop()
+        return opened(pipeline)
+
+    streams.pipeline._open_stream = open_stream
+    streams.pipeline.ended(streams.opened[0], GONE)
+    streams.answer()
+    assert [type(failure(request)) for request in requests] == [CallCancelledError, InternalError, type(None)]
+
+
+ACTIONS = ["ask", "ask", "change", "change", "serve", "serve", "refuse", "refuse", "disappear", "cancel"]
 
 
 @settings(deadline=None, max_examples=400)
 @given(st.lists(st.tuples(st.sampled_from(ACTIONS), st.integers(0, 9)), min_size=5, max_size=50))
-def test_whatever_happens_no_score_is_of_another_scene(actions):
-    server, scenes, asked = PaperServer(), [Scene(marked(1), marked(2))], []
+def test_no_score_is_of_another_scene_in_any_order_of_events(actions):
+    server, scenes, asked = FakeServer(), [Scene(marked(1), marked(2))], []
     for number, (action, chosen) in enumerate(actions, start=3):
         if action == "change":
             part = "observation" if chosen % 2 else "goal"
@@ -193,8 +220,8 @@ def test_whatever_happens_no_score_is_of_another_scene(actions):
             server.serve(refuse=action == "refuse")
         elif action == "disappear":
             server.disappear()
-        elif action == "give up" and asked:
-            server.exchange.give_up(asked[chosen % len(asked)], DeadlineExceededError("late"))
+        elif action == "cancel" and asked:
+            server.pipeline.cancel(asked[chosen % len(asked)], DeadlineExceededError("late"))
     for _ in asked:
         server.serve(refuse=False)
     for request in asked:

@@ -1,15 +1,15 @@
+# Made from tests/aio/test_plans.py by scripts/async_to_sync.py.
 """Plans from a real server: progress, result, deadlines, cancelling; and latents for planners of one's own."""
 
-import asyncio
-import threading
 import time
 
 import numpy as np
 import pytest
 
-from tests.in_process import DEADLINE, Stop, running, waiting
+from tests.in_process import DEADLINE
 from tests.scenes import raw_candidates, scene
-from worldforge_jepa_client import AsyncClient, Plan
+from tests.sync.support import running
+from worldforge_jepa_client import PlanResult
 from worldforge_jepa_client.errors import (
     CallCancelledError,
     DeadlineExceededError,
@@ -31,21 +31,21 @@ def assert_same_plan(plan, other):
 
 
 def test_progress_comes_each_iteration_and_the_last_is_the_result(client):
-    planning = client.plan(**scene(), **SHORT)
-    progress = list(planning)
+    stream = client.plan(**scene(), **SHORT)
+    progress = [item for item in stream]
     assert [item.iteration for item in progress] == [1, 2, 3, 4, 5]
     assert {item.iterations for item in progress} == {5}
     scores = [item.best_score for item in progress]
     assert scores == sorted(scores, reverse=True)
-    last, plan = progress[-1], planning.result()
-    assert planning.latest is last
-    assert isinstance(plan, Plan)
+    last, plan = progress[-1], stream.result()
+    assert stream.latest is last
+    assert isinstance(plan, PlanResult)
     assert (plan.score, plan.iterations, plan.complete, plan.timing) == (last.best_score, 5, True, last.timing)
     np.testing.assert_array_equal(plan.actions, last.mean)
     np.testing.assert_array_equal(plan.best_actions, last.best_actions)
     assert plan.actions.shape == plan.best_actions.shape == (H, A)
     assert plan.actions.dtype == plan.best_actions.dtype == np.float32
-    assert_same_plan(planning.result(), plan)
+    assert_same_plan(stream.result(), plan)
 
 
 @pytest.mark.parametrize("method", ["cem", "icem", "mppi"])
@@ -56,7 +56,7 @@ def test_the_servers_plan_is_that_of_the_clients_planner_through_a_session(clien
     planner = make_planner(method, PlannerOptions(**SHORT, **told), action_dim=A, rng=7)
     with client.session(**scene(), **how) as session:
         for _ in range(SHORT["iterations"]):
-            planner.tell(session.score(planner.ask()).scores)
+            planner.tell((session.score(planner.ask())).scores)
     plan = client.plan(**scene(), **how, method=method, seed=7, **SHORT, **told).result()
     np.testing.assert_array_equal(plan.actions, planner.mean)
     np.testing.assert_array_equal(plan.best_actions, planner.best_actions)
@@ -109,15 +109,16 @@ def test_a_plan_starts_from_the_last_one(client):
         ({"model": "third"}, NotFoundError, "third"),
     ],
 )
-def test_what_no_planner_takes_is_refused_before_it_is_sent(client, options, error, words):
+def test_an_option_that_no_planner_takes_is_refused_before_it_is_sent(client, options, error, words):
     with pytest.raises(error, match=words):
-        client.plan(**(scene() | SHORT | options))
+        client.plan(**(scene() | SHORT | options)).result()
 
 
-def test_what_is_no_context_is_refused_before_it_is_sent(client):
-    for call in (client.plan, client.delete_context):
-        with pytest.raises(InvalidArgumentError, match="context: is 7; expected a string"):
-            call(context=7)
+def test_a_context_that_is_none_is_refused_before_it_is_sent(client):
+    with pytest.raises(InvalidArgumentError, match="context: is 7; expected a string"):
+        client.plan(context=7)
+    with pytest.raises(InvalidArgumentError, match="context: is 7; expected a string"):
+        client.delete_context(context=7)
 
 
 def test_scalars_of_numpy_are_numbers_and_no_model_is_the_default_one(client):
@@ -129,7 +130,7 @@ def test_scalars_of_numpy_are_numbers_and_no_model_is_the_default_one(client):
     assert_same_plan(plan, client.plan(**scene(), method="mppi", **short, **numbers).result())
 
 
-def test_of_a_context_the_server_checks(client):
+def test_the_server_checks_a_plan_in_a_context(client):
     context = client.create_context(**scene())
     with pytest.raises(InvalidArgumentError, match="temperature"):
         client.plan(context=context, **SHORT, temperature=1.0).result()
@@ -142,83 +143,38 @@ def test_of_a_context_the_server_checks(client):
 
 def test_at_the_deadline_the_best_plan_so_far_stands(client):
     began = time.monotonic()
-    planning = client.plan(**scene(), **ENDLESS, timeout=3.0)
-    progress = list(planning)
+    stream = client.plan(**scene(), **ENDLESS, timeout=3.0)
+    progress = [item for item in stream]
     assert time.monotonic() - began < 10
-    plan = planning.result()
+    plan = stream.result()
     assert not plan.complete
     assert plan.iterations == progress[-1].iteration == len(progress) > 1
     np.testing.assert_array_equal(plan.actions, progress[-1].mean)
 
 
 def test_a_cancelled_plan_stands_as_far_as_it_got(client):
-    planning = client.plan(**scene(), **ENDLESS, timeout=DEADLINE)
-    for progress in planning:
+    stream = client.plan(**scene(), **ENDLESS, timeout=DEADLINE)
+    for progress in stream:
         if progress.iteration == 3:
-            planning.cancel()
-    plan = planning.result()
+            stream.cancel()
+    plan = stream.result()
     assert (plan.iterations, plan.complete) == (3, False)
-    planning = client.plan(**scene(), **ENDLESS, timeout=DEADLINE)
-    next(planning)
-    threading.Timer(0.2, planning.cancel).start()
-    assert planning.result().iterations >= 1
+    stream = client.plan(**scene(), **ENDLESS, timeout=DEADLINE)
+    next(stream)
+    with running(stream.result) as outcome:
+        stream.cancel()
+        assert (outcome()).iterations >= 1
 
 
 def test_before_the_first_iteration_there_is_no_plan(client):
     heavy = ENDLESS | {"samples": 4000, "horizon": 32}
     with pytest.raises(DeadlineExceededError):
         client.plan(**scene(), **heavy, timeout=0.2).result()
-    planning = client.plan(**scene(), **heavy, timeout=DEADLINE)
-    planning.cancel()
+    stream = client.plan(**scene(), **heavy, timeout=DEADLINE)
+    stream.cancel()
     for _ in range(2):
         with pytest.raises(CallCancelledError):
-            planning.result()
-
-
-async def test_the_async_plan_is_the_same_plan(server, client):
-    expected = client.plan(**scene(), **SHORT, seed=5).result()
-    async with AsyncClient(server.target, timeout=DEADLINE) as other:
-        assert_same_plan(await other.plan(**scene(), **SHORT, seed=5).result(), expected)
-        planning = other.plan(**scene(), **SHORT, seed=5)
-        assert [progress.iteration async for progress in planning] == [1, 2, 3, 4, 5]
-        assert_same_plan(await planning.result(), expected)
-        with pytest.raises(InvalidArgumentError, match="temperature"):
-            await other.plan(**scene(), **SHORT, temperature=1.0).result()
-        late = await other.plan(**scene(), **ENDLESS, timeout=3.0).result()
-        assert not late.complete
-
-
-@pytest.mark.parametrize("end", ["cancel", "cancel the task"])
-async def test_a_cancelled_async_plan_stands_and_computes_nothing_further(end):
-    async with running() as server, AsyncClient(server.target, timeout=DEADLINE) as client:
-        planning = client.plan(**scene(), **ENDLESS)
-        assert (await anext(planning)).iteration == 1
-        stop = Stop(server.model)
-        await stop.reached()
-        if end == "cancel":
-            planning.cancel()
-        else:
-            result = asyncio.create_task(planning.result())
-            await asyncio.sleep(0)
-            result.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await result
-        plan = await planning.result()
-        assert plan.iterations >= 1
-        assert not plan.complete
-        await waiting(server, 0)  # the server has heard of it
-        computed = server.model.steps
-        stop.go_on()
-        await client.score(**scene(), **raw_candidates(horizon=H))
-        assert server.model.steps <= computed + 1 + H  # at most the step it was in
-
-
-async def test_an_async_plan_cancelled_before_it_began_has_no_plan(server):
-    async with AsyncClient(server.target, timeout=DEADLINE) as client:
-        planning = client.plan(**scene(), **SHORT)
-        planning.cancel()
-        with pytest.raises(CallCancelledError):
-            await planning.result()
+            stream.result()
 
 
 # Latents
@@ -232,7 +188,7 @@ def test_latents_come_in_the_dtype_asked_for(client):
     assert exact.proprio is not None
     for dtype, tolerance in (("float16", 1e-2), ("bfloat16", 1e-1)):
         np.testing.assert_allclose(
-            client.encode(observation=observation, dtype=dtype).visual, exact.visual, atol=tolerance
+            (client.encode(observation=observation, dtype=dtype)).visual, exact.visual, atol=tolerance
         )
     with pytest.raises(InvalidArgumentError, match="float32, float16, bfloat16"):
         client.encode(observation=observation, dtype="int32")
@@ -243,29 +199,17 @@ def test_latents_come_in_the_dtype_asked_for(client):
 def test_steps_are_predicted_one_by_one_or_those_chosen(client):
     observation = scene()["observation"]
     actions = raw_candidates(samples=5, horizon=3)
-    every = dict(client.unroll(observation=observation, **actions))
+    every = dict([item for item in client.unroll(observation=observation, **actions)])
     assert list(every) == [1, 2, 3]
     assert {latents.visual.shape[:2] for latents in every.values()} == {(5, 1)}
     context = client.create_context(**scene())
-    chosen = dict(client.unroll(context=context, **actions, steps=[2], samples=[4, 1], dtype="float16"))
+    some = client.unroll(context=context, **actions, steps=[2], samples=[4, 1], dtype="float16")
+    chosen = dict([item for item in some])
     assert list(chosen) == [2]
     np.testing.assert_allclose(chosen[2].visual, every[2].visual[[4, 1]], atol=1e-2)
     for wrong in ({"steps": [4]}, {"steps": ["a"]}, {"steps": [1.5]}, {"samples": [5]}, {"samples": 0}):
         with pytest.raises(InvalidArgumentError) as caught:
-            client.unroll(observation=observation, **actions, **wrong)
+            next(client.unroll(observation=observation, **actions, **wrong))
         assert caught.value.field == next(iter(wrong))
     with pytest.raises(NotFoundError):
         next(client.unroll(context="unknown", **actions))
-
-
-async def test_latents_for_asyncio(server, client):
-    observation = scene()["observation"]
-    async with AsyncClient(server.target, timeout=DEADLINE) as other:
-        np.testing.assert_array_equal(
-            (await other.encode(observation=observation)).visual, client.encode(observation=observation).visual
-        )
-        got = {
-            step: latents.visual async for step, latents in other.unroll(observation=observation, **raw_candidates())
-        }
-    for step, latents in client.unroll(observation=observation, **raw_candidates()):
-        np.testing.assert_array_equal(got[step], latents.visual)

@@ -1,0 +1,214 @@
+"""Plans from a real server: progress, result, deadlines, cancelling; and latents for planners of one's own."""
+
+import time
+
+import numpy as np
+import pytest
+
+from tests.aio.support import running
+from tests.in_process import DEADLINE
+from tests.scenes import raw_candidates, scene
+from worldforge_jepa_client import PlanResult
+from worldforge_jepa_client.errors import (
+    CallCancelledError,
+    DeadlineExceededError,
+    InvalidArgumentError,
+    NotFoundError,
+    OutOfRangeError,
+)
+from worldforge_jepa_client.planning import PlannerOptions, make_planner, shift_plan
+
+SHORT = {"horizon": 3, "samples": 24, "iterations": 5, "elites": 6}
+ENDLESS = {"horizon": 2, "samples": 8, "iterations": 1_000_000, "elites": 4}
+H, A = 3, 10
+
+
+def assert_same_plan(plan, other):
+    np.testing.assert_array_equal(plan.actions, other.actions)
+    np.testing.assert_array_equal(plan.best_actions, other.best_actions)
+    assert (plan.score, plan.iterations, plan.complete) == (other.score, other.iterations, other.complete)
+
+
+async def test_progress_comes_each_iteration_and_the_last_is_the_result(client):
+    stream = client.plan(**scene(), **SHORT)
+    progress = [item async for item in stream]
+    assert [item.iteration for item in progress] == [1, 2, 3, 4, 5]
+    assert {item.iterations for item in progress} == {5}
+    scores = [item.best_score for item in progress]
+    assert scores == sorted(scores, reverse=True)
+    last, plan = progress[-1], await stream.result()
+    assert stream.latest is last
+    assert isinstance(plan, PlanResult)
+    assert (plan.score, plan.iterations, plan.complete, plan.timing) == (last.best_score, 5, True, last.timing)
+    np.testing.assert_array_equal(plan.actions, last.mean)
+    np.testing.assert_array_equal(plan.best_actions, last.best_actions)
+    assert plan.actions.shape == plan.best_actions.shape == (H, A)
+    assert plan.actions.dtype == plan.best_actions.dtype == np.float32
+    assert_same_plan(await stream.result(), plan)
+
+
+@pytest.mark.parametrize("method", ["cem", "icem", "mppi"])
+async def test_the_servers_plan_is_that_of_the_clients_planner_through_a_session(client, method):
+    told = {"low": -2.0, "high": [2.0] * A, "initial_std": 0.3, "prior_fraction": 0.1}
+    told |= {"momentum": 0.1} if method != "mppi" else {"temperature": 0.01}
+    how = {"objective": "l1", "proprio_weight": 0.3}
+    planner = make_planner(method, PlannerOptions(**SHORT, **told), action_dim=A, rng=7)
+    async with client.session(**scene(), **how) as session:
+        for _ in range(SHORT["iterations"]):
+            planner.tell((await session.score(planner.ask())).scores)
+    plan = await client.plan(**scene(), **how, method=method, seed=7, **SHORT, **told).result()
+    np.testing.assert_array_equal(plan.actions, planner.mean)
+    np.testing.assert_array_equal(plan.best_actions, planner.best_actions)
+    assert plan.score == planner.best_score
+
+
+@pytest.mark.parametrize("on_device", [False, True])
+async def test_seeds_reproduce_and_a_context_plans_as_its_scene_does(client, on_device):
+    plan = await client.plan(**scene(), **SHORT, seed=3, on_device=on_device).result()
+    context = await client.create_context(**scene())
+    assert_same_plan(await client.plan(context=context, **SHORT, seed=3, on_device=on_device).result(), plan)
+    other = await client.plan(context=context, **SHORT, seed=4, on_device=on_device).result()
+    assert not np.array_equal(other.actions, plan.actions)
+
+
+async def test_a_plan_starts_from_the_last_one(client):
+    first = await client.plan(**scene(), **SHORT).result()
+    start = shift_plan(first.actions, 1)
+    narrow = {**SHORT, "iterations": 1, "initial_std": 0.0}
+    again = await client.plan(**scene(), **narrow, initial_mean=start).result()
+    np.testing.assert_allclose(again.actions, start, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"temperature": 1.0}, InvalidArgumentError, "temperature"),
+        ({"method": "mppi", "momentum": 0.1}, InvalidArgumentError, "momentum"),
+        ({"method": "random"}, InvalidArgumentError, "method.*cem, icem, mppi"),
+        ({"elites": 1}, InvalidArgumentError, "elites"),
+        ({"elites": 99}, InvalidArgumentError, "elites"),
+        ({"iterations": 0}, InvalidArgumentError, "iterations"),
+        ({"horizon": 0}, InvalidArgumentError, "horizon"),
+        ({"horizon": "6"}, InvalidArgumentError, "planner.horizon: is '6'; expected a whole number"),
+        ({"temperature": "warm"}, InvalidArgumentError, "planner.temperature: is 'warm'; expected a number"),
+        ({"low": "left"}, InvalidArgumentError, "planner.low: has dtype"),
+        ({"keep_best": 1}, InvalidArgumentError, "planner.keep_best: is 1; expected true or false"),
+        ({"on_device": "yes"}, InvalidArgumentError, "on_device: is 'yes'; expected true or false"),
+        ({"seed": 1.5}, InvalidArgumentError, "seed: is 1.5; expected a whole number"),
+        ({"method": ["cem"]}, InvalidArgumentError, "method: is .*; expected a string"),
+        ({"model": 7}, InvalidArgumentError, "model: is 7; expected a string"),
+        ({"low": 1.0, "high": 0.0}, InvalidArgumentError, "low"),
+        ({"low": [0.0] * 3}, InvalidArgumentError, "low"),
+        ({"initial_mean": np.zeros((H, A + 1))}, InvalidArgumentError, "initial_mean"),
+        ({"seed": -1}, InvalidArgumentError, "seed"),
+        ({"objective": "l7"}, InvalidArgumentError, "objective"),
+        ({"goal": None}, InvalidArgumentError, "context.goal"),
+        ({"horizon": 10**6}, OutOfRangeError, "planner.horizon"),
+        ({"samples": 10**6}, OutOfRangeError, "planner.samples"),
+        ({"model": "third"}, NotFoundError, "third"),
+    ],
+)
+async def test_an_option_that_no_planner_takes_is_refused_before_it_is_sent(client, options, error, words):
+    with pytest.raises(error, match=words):
+        await client.plan(**(scene() | SHORT | options)).result()
+
+
+async def test_a_context_that_is_none_is_refused_before_it_is_sent(client):
+    with pytest.raises(InvalidArgumentError, match="context: is 7; expected a string"):
+        client.plan(context=7)
+    with pytest.raises(InvalidArgumentError, match="context: is 7; expected a string"):
+        await client.delete_context(context=7)
+
+
+async def test_scalars_of_numpy_are_numbers_and_no_model_is_the_default_one(client):
+    numbers = {"seed": 3, "temperature": 0.5, "keep_best": True, "on_device": True, "proprio_weight": 0.5}
+    scalars = {name: np.array(value)[()] for name, value in numbers.items()}
+    short = {"horizon": 3, "samples": 24, "iterations": 2}
+    short_scalars = {name: np.int64(value) for name, value in short.items()}
+    plan = await client.plan(**scene(), method="mppi", **short_scalars, **scalars, model=None).result()
+    assert_same_plan(plan, await client.plan(**scene(), method="mppi", **short, **numbers).result())
+
+
+async def test_the_server_checks_a_plan_in_a_context(client):
+    context = await client.create_context(**scene())
+    with pytest.raises(InvalidArgumentError, match="temperature"):
+        await client.plan(context=context, **SHORT, temperature=1.0).result()
+    with pytest.raises(InvalidArgumentError, match="horizon: is 9223372036854775808; expected"):
+        client.plan(context=context, horizon=2**63)  # more than the message holds
+    with pytest.raises(NotFoundError) as caught:
+        await client.plan(context="unknown", **SHORT).result()
+    assert caught.value.reason == "CONTEXT_NOT_FOUND"
+
+
+async def test_at_the_deadline_the_best_plan_so_far_stands(client):
+    began = time.monotonic()
+    stream = client.plan(**scene(), **ENDLESS, timeout=3.0)
+    progress = [item async for item in stream]
+    assert time.monotonic() - began < 10
+    plan = await stream.result()
+    assert not plan.complete
+    assert plan.iterations == progress[-1].iteration == len(progress) > 1
+    np.testing.assert_array_equal(plan.actions, progress[-1].mean)
+
+
+async def test_a_cancelled_plan_stands_as_far_as_it_got(client):
+    stream = client.plan(**scene(), **ENDLESS, timeout=DEADLINE)
+    async for progress in stream:
+        if progress.iteration == 3:
+            stream.cancel()
+    plan = await stream.result()
+    assert (plan.iterations, plan.complete) == (3, False)
+    stream = client.plan(**scene(), **ENDLESS, timeout=DEADLINE)
+    await anext(stream)
+    async with running(stream.result) as outcome:
+        stream.cancel()
+        assert (await outcome()).iterations >= 1
+
+
+async def test_before_the_first_iteration_there_is_no_plan(client):
+    heavy = ENDLESS | {"samples": 4000, "horizon": 32}
+    with pytest.raises(DeadlineExceededError):
+        await client.plan(**scene(), **heavy, timeout=0.2).result()
+    stream = client.plan(**scene(), **heavy, timeout=DEADLINE)
+    stream.cancel()
+    for _ in range(2):
+        with pytest.raises(CallCancelledError):
+            await stream.result()
+
+
+# Latents
+
+
+async def test_latents_come_in_the_dtype_asked_for(client):
+    observation = scene()["observation"]
+    exact = await client.encode(observation=observation)
+    assert exact.visual.ndim == 4
+    assert exact.visual.shape[:2] == (1, 1)
+    assert exact.proprio is not None
+    for dtype, tolerance in (("float16", 1e-2), ("bfloat16", 1e-1)):
+        np.testing.assert_allclose(
+            (await client.encode(observation=observation, dtype=dtype)).visual, exact.visual, atol=tolerance
+        )
+    with pytest.raises(InvalidArgumentError, match="float32, float16, bfloat16"):
+        await client.encode(observation=observation, dtype="int32")
+    with pytest.raises(InvalidArgumentError, match=r"observation\.visual"):
+        await client.encode(observation=np.zeros((4, 8, 8), np.uint8))
+
+
+async def test_steps_are_predicted_one_by_one_or_those_chosen(client):
+    observation = scene()["observation"]
+    actions = raw_candidates(samples=5, horizon=3)
+    every = dict([item async for item in client.unroll(observation=observation, **actions)])
+    assert list(every) == [1, 2, 3]
+    assert {latents.visual.shape[:2] for latents in every.values()} == {(5, 1)}
+    context = await client.create_context(**scene())
+    some = client.unroll(context=context, **actions, steps=[2], samples=[4, 1], dtype="float16")
+    chosen = dict([item async for item in some])
+    assert list(chosen) == [2]
+    np.testing.assert_allclose(chosen[2].visual, every[2].visual[[4, 1]], atol=1e-2)
+    for wrong in ({"steps": [4]}, {"steps": ["a"]}, {"steps": [1.5]}, {"samples": [5]}, {"samples": 0}):
+        with pytest.raises(InvalidArgumentError) as caught:
+            await anext(client.unroll(observation=observation, **actions, **wrong))
+        assert caught.value.field == next(iter(wrong))
+    with pytest.raises(NotFoundError):
+        await anext(client.unroll(context="unknown", **actions))
