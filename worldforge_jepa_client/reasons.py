@@ -193,6 +193,11 @@ class Reason(str, Enum):
         "A server that was started here ended, or did not become ready in time.",
         "Read its log.",
     )
+    PACKAGE_MISSING = (
+        "PACKAGE_MISSING",
+        "A package that this part of the client needs is not installed.",
+        "Install the extra that the message names.",
+    )
     SESSION_CLOSED = "SESSION_CLOSED", "The session was closed.", "Open a new one."
     # Shared memory
     SHARED_MEMORY_OFF = (

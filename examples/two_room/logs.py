@@ -8,14 +8,16 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from examples.two_room.data import sample_actions, sample_starts
-from examples.two_room.env import FRAMESKIP, Floats, layouts, render_batch, step_batch
+from examples.two_room.env import FRAMESKIP, layouts, render_batch, step_batch
 
 
-def log_episodes(episodes: int, steps: int, seed: int) -> Iterator[dict[str, Floats]]:
+def log_episodes(episodes: int, steps: int, seed: int) -> Iterator[dict[str, npt.NDArray[Any]]]:
     """Yield episodes of random drifts in layouts never trained on.
 
     Args:
@@ -43,7 +45,7 @@ def write_logs(folder: Path, episodes: int, steps: int, seed: int) -> None:
     """Write each episode of `log_episodes` to a file of its own in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     for index, episode in enumerate(log_episodes(episodes, steps, seed)):
-        np.savez_compressed(folder / f"episode_{index:03}.npz", **episode)  # type: ignore[arg-type]
+        np.savez_compressed(folder / f"episode_{index:03}.npz", allow_pickle=False, **episode)
 
 
 def main() -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 
@@ -130,7 +129,10 @@ def _proprio(episodes: Sequence[Episode], spec: ModelSpec) -> Iterator[Hypothesi
     for factor, said in ((np.pi / 180, "in degrees"), (180 / np.pi, "in radians")):
         if spec.proprio_dim > 2:
             yield Hypothesis(
-                f"proprio: {said}", "proprio units", f"proprio = {factor:.5g} * proprio", proprio=_times(factor)
+                f"proprio: {said}",
+                "proprio units",
+                f"proprio = {factor:.5g} * proprio",
+                proprio=partial(np.multiply, factor),
             )
     if spec.normalization is not None and spec.normalization.proprio_std:
         yield from _proprio_statistics(values, spec.normalization.proprio_mean, spec.normalization.proprio_std)
@@ -165,10 +167,10 @@ def _pixels(episodes: Sequence[Episode]) -> Iterator[Hypothesis]:
         yield _value_range("standardized", "frame = 255 * (frame * pixel_std + pixel_mean)", 57.0, 120.0)
     for gain in (2.0, 1.4, 0.7, 0.5):
         yield Hypothesis(
-            f"frames: {'darker' if gain > 1 else 'brighter'} than they should be",
+            f"frames: {f'{gain:g} times too dark' if gain > 1 else f'{1 / gain:.3g} times too bright'}",
             "brightness",
             f"frame = {gain:g} * frame",
-            frame=lambda x, gain=gain: x.astype(np.float32) * gain,
+            frame=partial(np.multiply, np.float32(gain)),
         )
 
 
@@ -190,10 +192,10 @@ def _geometry(size: tuple[int, ...]) -> Iterator[Hypothesis]:
             frame=partial(np.rot90, k=turns, axes=(1, 2)),
         )
     pixels = max(1, round(size[0] * 3 / 64))
-    for axis, said in ((1, ("down", "up")), (2, ("to the right", "to the left"))):
+    for axis, sides in ((1, ("down", "up")), (2, ("to the right", "to the left"))):
         for sign in (1, -1):
             yield Hypothesis(
-                f"frames: shifted {said[sign < 0]}",
+                f"frames: shifted {sides[sign < 0]}",
                 "shift",
                 f"frame = np.roll(frame, {-sign * pixels}, axis={axis}), or mend the crop that shifts it",
                 frame=partial(shift_frame, pixels=-sign * pixels, axis=axis),
@@ -244,10 +246,6 @@ def _negate(raw: Array, dims: list[int]) -> Array:
 def _repack(raw: Array) -> Array:
     horizon, frameskip, dims = raw.shape
     return raw.reshape(horizon, dims, frameskip).swapaxes(1, 2)
-
-
-def _times(factor: float) -> Any:
-    return partial(np.multiply, np.float32(factor))
 
 
 def _steps(lag: int) -> str:

@@ -107,7 +107,7 @@ class Reach(NamedTuple):
     control: Estimate
 
 
-def measure_reach(probe: Probe, windows: Windows, goals: Ints, seed: int) -> list[Reach]:
+def measure_reach(probe: Probe, windows: Windows, seed: int) -> list[Reach]:
     """Rank at each horizon, for each objective and a few proprio weights, on few windows."""
     spec, found = probe.spec, []
     weights = sorted({0.0, spec.proprio_weight, 10 * spec.proprio_weight}) if spec.proprio_dim else [0.0]
@@ -172,5 +172,6 @@ def _at(episode: Episode, steps: Array) -> dict[str, Array]:
 
 def _gap(a: Array, b: Array) -> Array:
     """Mean squared difference, over all but the first axis."""
-    squares: Array = np.square(a - b)
-    return squares.reshape(len(squares), -1).mean(axis=1)
+    squares = np.square(a - b)
+    means: Array = squares.reshape(len(squares), -1).mean(axis=1)
+    return means

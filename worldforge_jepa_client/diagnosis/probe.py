@@ -111,7 +111,7 @@ class Probe:
         rows = []
         for index in range(len(windows)):
             sent = _with_goal(windows, index, wrong, goals)
-            candidates = np.stack([actions[index], *(actions[other] for other in foreign[index])])
+            candidates = np.stack([np.asarray(actions[other]) for other in (index, *foreign[index])])
             if drawn is not None:
                 candidates = np.concatenate([candidates, drawn[index]])
             rows.append(self.costs(sent, candidates, wrong, **options) if sent else np.full(len(candidates), np.nan))

@@ -62,7 +62,7 @@ def pooled_auroc(costs: NDArray[Any]) -> Floats:
     pool = np.sort(standard[:, 1:][~np.isnan(standard[:, 1:])])
     if not len(pool):
         return np.full(len(costs), np.nan)
-    left, right = (np.searchsorted(pool, standard[:, 0], side) for side in ("left", "right"))  # type: ignore[call-overload]
+    left, right = (np.searchsorted(pool, standard[:, 0], side) for side in ("left", "right"))
     area: Floats = 1 - (left + right) / (2 * len(pool))
     return np.where(np.isnan(standard[:, 0]), np.nan, area)
 
@@ -102,4 +102,5 @@ def _by_episode(values: NDArray[Any], weights: NDArray[Any], episodes: Ints) -> 
     """Sums of values and of weights for each episode that has any."""
     kept = ~(np.isnan(values) | np.isnan(weights))
     _, index = np.unique(episodes[kept], return_inverse=True)
-    return np.bincount(index, values[kept]), np.bincount(index, weights[kept])
+    totals, counts = (np.bincount(index, each[kept]).astype(np.float64) for each in (values, weights))
+    return totals, counts

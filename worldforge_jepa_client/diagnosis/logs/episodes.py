@@ -81,9 +81,10 @@ def check_episodes(
     good: list[Episode] = []
     broken: list[Broken] = []
     for name, arrays in raw:
+        if isinstance(arrays, Exception):
+            broken.append(Broken(name, f"cannot be read: {arrays}"))
+            continue
         try:
-            if isinstance(arrays, Exception):
-                raise arrays
             good.append(_checked(name, arrays, keys, spec, least_steps))
         except Exception as error:  # a file may be broken in any way, and is named for it
             broken.append(Broken(name, f"{error}" or type(error).__name__))

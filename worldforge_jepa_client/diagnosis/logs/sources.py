@@ -54,7 +54,7 @@ def _read_hdf5(path: Path) -> Iterator[Raw]:
         if "ep_len" in file and "ep_offset" in file:
             yield from _read_columns(file)
             return
-        groups = file["data"] if "data" in file else file  # robomimic keeps its episodes below data
+        groups = file.get("data", file)  # robomimic keeps its episodes below data
         for name in sorted(groups, key=_natural):
             yield name, _flatten(groups[name], h5py.Group)
 
