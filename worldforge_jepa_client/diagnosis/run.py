@@ -134,7 +134,7 @@ class _Found:
         self.prediction = self._try("prediction", lambda: measures.measure_prediction(probe, few, few_foreign, seed))
         self.tried = self._try(
             "hypotheses",
-            lambda: try_hypotheses(probe, windows, foreign, self._among(self.costs, False), wrong, seed + 5),
+            lambda: try_hypotheses(probe, windows, foreign, wrong, seed + 5),
         )
         self.reach = self._try("reach", lambda: measures.measure_reach(probe, windows, seed + 6))
         self.repeats = self._try("repeats", lambda: measures.measure_repeats(probe, windows, foreign))
@@ -181,8 +181,6 @@ class _Found:
     def _try(self, name: str, measure: Callable[[], _R]) -> _R | None:
         if name == "landscapes" and self.windows.episodes[0].actions.shape[1] < 2:
             self.left_out.append(f"{name}: actions have one dimension")
-            return None
-        if name == "hypotheses" and self.costs is None:
             return None
         try:
             return measure()

@@ -17,6 +17,10 @@ from worldforge_jepa_client.diagnosis.statistics import Floats, bits, ranks_of_f
 
 SCREEN_WINDOWS, SCREEN_SAMPLES = 32, 32
 CONFIRMED = 6
+SEARCH_HORIZON = 2
+"""Model steps of the search: an action one step late moves the end as much after a short way as after a long one, where
+the ends of other candidates lie further apart and hide it."""
+
 ALPHA = 0.01
 """Of one wrong accusation among all hypotheses together: Bonferroni's correction divides it by their number."""
 
@@ -49,7 +53,7 @@ class Tried:
 
 
 def try_hypotheses(
-    probe: Probe, windows: Windows, foreign: Ints, sent: Array, wrong: Sequence[Hypothesis], seed: int
+    probe: Probe, windows: Windows, foreign: Ints, wrong: Sequence[Hypothesis], seed: int
 ) -> list[Tried]:
     """Return what was tried, the best gain first; only the best of the first round are tried on all windows.
 
@@ -57,18 +61,19 @@ def try_hypotheses(
         probe: makes the calls.
         windows: to score.
         foreign: as for `Probe.rank`.
-        sent: costs (W, S) of what was sent, with these foreign actions.
         wrong: the hypotheses, cheap ones first.
         seed: of the draws.
 
     Raises:
         OutOfBudgetError: not even one hypothesis could be tried.
     """
+    windows = windows.first(len(windows), min(SEARCH_HORIZON, windows.shape.horizon))
     few = windows.first(SCREEN_WINDOWS)
     picks = draw_foreign(few, SCREEN_SAMPLES, seed)
     screened = _screen(probe, few, picks, wrong, seed)
     # A gain on few windows is no verdict, but none at all needs no second look.
     hopeful = [tried.hypothesis for tried in screened[:CONFIRMED] if tried.gain > 0]
+    sent = probe.rank("as sent, a short way", windows, foreign) if hopeful else np.empty((0, 0))
     confirmed = []
     for hypothesis in hopeful:
         costs = probe.rank("what may be wrong, on all windows", windows, foreign, wrong=hypothesis)
