@@ -14,16 +14,19 @@ class Tiny:
     action_dim, proprio_dim, frameskip, img_size = 10, 2, 5, 64
 
     def __init__(self):
-        self.model = tiny.load("cpu", "tiny")
+        self.world = tiny.load("cpu", "tiny")
 
     def encode(self, obs):
-        latents = self.model.encode(Observation(obs["visual"], obs["proprio"]))
+        latents = self.world.encode(Observation(obs["visual"], obs["proprio"]))
         return {"visual": latents.visual, "proprio": latents.proprio}
 
     def unroll(self, z_ctxt, act_suffix):
-        frames = list(self.model.unroll(Latents(z_ctxt["visual"], z_ctxt["proprio"]), act_suffix, None))
+        frames = list(self.world.unroll(Latents(z_ctxt["visual"], z_ctxt["proprio"]), act_suffix, None))
         visual, proprio = (torch.stack([getattr(frame, part)[:, 0] for frame in frames]) for part in PARTS)
-        return {part: torch.cat([first_of(z_ctxt[part], each), each]) for part, each in zip(PARTS, (visual, proprio))}
+        return {
+            part: torch.cat([first_of(z_ctxt[part], each), each])
+            for part, each in zip(PARTS, (visual, proprio), strict=True)
+        }
 
 
 PARTS = ("visual", "proprio")
@@ -70,7 +73,7 @@ def random_weights():
     """A native model that was never trained."""
     torch.manual_seed(0)
     model = Tiny()
-    model.model = NativeModel(
+    model.world = NativeModel(
         Jepa(tiny.CONFIG), name="random", source="test", digest="", device="cpu", limits=tiny.LIMITS
     )
     return model, Preprocessor()

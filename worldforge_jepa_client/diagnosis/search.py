@@ -13,7 +13,7 @@ import numpy as np
 from worldforge_jepa_client.diagnosis.logs.episodes import Array, Ints
 from worldforge_jepa_client.diagnosis.logs.windows import Hypothesis, Windows, draw_foreign
 from worldforge_jepa_client.diagnosis.probe import OutOfBudgetError, Probe
-from worldforge_jepa_client.diagnosis.statistics import Floats, bits, ranks_of_first, sign_flip_p
+from worldforge_jepa_client.diagnosis.statistics import Floats, bits, margins, ranks_of_first, sign_flip_p
 
 SCREEN_WINDOWS, SCREEN_SAMPLES = 32, 32
 CONFIRMED = 6
@@ -24,9 +24,9 @@ the ends of other candidates lie further apart and hide it."""
 ALPHA = 0.01
 """Of one wrong accusation among all hypotheses together: Bonferroni's correction divides it by their number."""
 
-LEAST_BITS = 0.25
+LEAST_BITS = 0.2
 """How much better, in halvings of the candidates ranked before the true actions, is worth naming; a wrong input that
-costs less than a quarter of one does no harm that planning would show."""
+costs less than a fifth of one does no harm that planning would show."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Tried:
         rank: mean rank of the true actions under it.
         sent_rank: as they were sent, on the same windows.
         gain: mean bits saved, see `statistics.bits`.
-        p: of no gain, one-sided and corrected for the number of hypotheses.
+        p: of margins no wider (see `statistics.margins`), one-sided and corrected for the number of hypotheses.
         windows: how many.
         clear: whether it ranks clearly better.
     """
@@ -111,6 +111,7 @@ def _compare(
         return Tried(hypothesis, np.nan, np.nan, 0.0, 1.0, 0, False)
     gains: Floats = bits(own, sent.shape[1] - 1) - bits(other, costs.shape[1] - 1)
     gain = float(gains[both].mean())
-    p = min(1.0, number * sign_flip_p(gains[both], episodes[both], seed)) if gain > 0 else 1.0
+    wider = (margins(costs) - margins(sent))[both]
+    p = min(1.0, number * sign_flip_p(wider, episodes[both], seed)) if gain > 0 else 1.0
     clear = final and p < ALPHA and gain >= LEAST_BITS
     return Tried(hypothesis, float(other[both].mean()), float(own[both].mean()), gain, p, int(both.sum()), clear)

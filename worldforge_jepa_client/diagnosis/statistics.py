@@ -51,6 +51,21 @@ def bits(ranks: Floats, others: int) -> Floats:
     return np.log2(1 + ranks * others)
 
 
+def margins(costs: NDArray[Any]) -> Floats:
+    """Return log2 of the median foreign cost over the true actions' cost, (W, S) to (W,): finer than a rank.
+
+    Costs that may be negative have no ratio: of them it is the gap in deviations of the foreign costs.
+    """
+    first, others = costs[:, 0], costs[:, 1:]
+    middle = np.median(others, axis=1)
+    floor = TIE * np.abs(costs).max(axis=1) + 1e-30
+    if (np.nan_to_num(costs) < 0).any():
+        gaps: Floats = (middle - first) / np.maximum(others.std(axis=1), floor)
+        return gaps
+    ratios: Floats = np.log2((middle + floor) / (first + floor))
+    return ratios
+
+
 def pooled_auroc(costs: NDArray[Any]) -> Floats:
     """Return for each window how many foreign candidates of all windows cost more than its true actions: (W,).
 
