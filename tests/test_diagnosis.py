@@ -22,6 +22,7 @@ from worldforge_jepa_client.tools.cli import main
 
 H, W, S = 3, 40, 24
 FEW = Settings(windows=W, samples=S, horizon=H)
+FEWER = Settings(windows=24, samples=12, horizon=2)
 ALL_FAULTS = bool(os.environ.get("DIAGNOSE_ALL_FAULTS"))
 QUICK = ("bgr", "one step late", "proprio swapped", "raw as normalized")
 """One fault of each kind, for every run; `make diagnose-faults` tries them all."""
@@ -62,7 +63,7 @@ def test_the_embedded_model_is_fit_and_two_runs_are_equal(served, episodes):
 @pytest.mark.parametrize("name", FAULTS if ALL_FAULTS else QUICK)
 def test_a_fault_in_the_logs_is_named(served, episodes, name):
     change, expected = FAULTS[name]
-    windows = 200 if ALL_FAULTS else 60
+    windows = 120 if ALL_FAULTS else 60
     best = search.best_of(searched(served, [change(episode) for episode in episodes], windows))
     assert best is not None
     assert best.hypothesis.name == expected
@@ -86,13 +87,13 @@ def test_a_named_fault_is_the_verdict(served, episodes):
     ],
 )
 def test_unfit_models_are_told_apart(served, episodes, model, cause):
-    found = diagnose(served, episodes, replace(FEW, model=model))
+    found = diagnose(served, episodes, replace(FEWER, model=model))
     assert found.verdict.text == "no better than chance"
     assert found.verdict.cause.startswith(cause)
 
 
 def test_a_model_that_only_scores_is_diagnosed_without_latents(served, episodes):
-    found = diagnose(served, episodes, replace(FEW, model="scores_only"))
+    found = diagnose(served, episodes, replace(FEWER, model="scores_only"))
     assert found.verdict.fit
     assert found.figures["measures"]["prediction"] is None
     assert "prediction: the model gives no latents" in found.figures["left_out"]
@@ -106,7 +107,7 @@ def test_no_verdict_without_its_controls(served, episodes, calls):
 
 
 def test_no_verdict_from_few_episodes(served, episodes):
-    assert "at least 10" in diagnose(served, episodes[:4], FEW).verdict.text
+    assert "at least 10" in diagnose(served, episodes[:4], replace(FEWER, windows=8, samples=4)).verdict.text
 
 
 def test_broken_episodes_are_named_and_counted(served, episodes, tmp_path):
@@ -167,7 +168,7 @@ def test_the_page_escapes_what_it_shows(served, episodes):
 
 def test_the_command_prints_the_verdict_first(served, tmp_path, capsys):
     write_logs(tmp_path / "logs", 12, 50, 0)
-    flags = ["--windows", "24", "--samples", "12", "--horizon", "2", "--json", str(tmp_path / "out" / "found.json")]
+    flags = ["--windows", "20", "--samples", "10", "--horizon", "2", "--json", str(tmp_path / "out" / "found.json")]
     code = main(["diagnose", "--target", served.target, "--episodes", f"npz:{tmp_path / 'logs'}", *flags])
     told = capsys.readouterr()
     assert (code, told.out.splitlines()[0]) == (0, "fit")
@@ -193,4 +194,4 @@ def searched(client, changed, count):
     settings = {"actions_are_normalized": False, "budget": Budget(10**6, 10**10), "progress": lambda *_: None}
     with Probe(client, spec, **settings) as probe:
         wrong = hypotheses(good, spec, shape, False)
-        return search.try_hypotheses(probe, windows, draw_foreign(windows, S - 1, 1), wrong, 2)
+        return search.try_hypotheses(probe, windows, draw_foreign(windows, 47, 1), wrong, 2)

@@ -8,7 +8,7 @@ from html import escape
 from typing import Any
 
 STYLE = """
-body { font: 15px/1.45 system-ui, sans-serif; color: #1d2430; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
+body { font: 15px/1.45 system-ui, sans-serif; color: #1d2430; max-width: 64rem; margin: 2rem auto; padding: 0 1rem }
 h1 { font-size: 1.6rem; padding: .6rem 1rem; border-left: .5rem solid var(--mark); background: #f4f5f7 }
 h2 { font-size: 1.1rem; margin-top: 2rem } table { border-collapse: collapse } .row { display: flex; flex-wrap: wrap }
 td, th { padding: .2rem .8rem .2rem 0; text-align: left; border-bottom: 1px solid #e3e6ea; vertical-align: top }
@@ -77,7 +77,7 @@ def _plots(figures: Mapping[str, Any]) -> str:
             _lines("Prediction error over persistence, by step", {**series, "persistence": [1.0] * _len(series)})
         )
     if found["reach"]:
-        plots.append(_lines("Rank of the true actions, by horizon", _reach_series(found["reach"]), top=0.6))
+        plots.append(_lines("Rank of the true actions, by horizon", _reach_series(found["reach"]), top=0.7))
     return _section("By step", f'<div class="row">{"".join(plots)}</div>') if plots else ""
 
 
@@ -138,7 +138,8 @@ def _table(head: Sequence[str] | None, rows: Iterable[Sequence[Any]]) -> str:
 
 
 def _interval(value: Mapping[str, Any]) -> str:
-    return f"{_text(value['mean'])} ({_text(value['low'])} to {_text(value['high'])})"
+    said = f"{_text(value['mean'])} ({_text(value['low'])} to {_text(value['high'])})"
+    return said.replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def _text(value: Any) -> str:
