@@ -2,6 +2,8 @@
 
 import json
 import os
+import sys
+import types
 from dataclasses import replace
 
 import numpy as np
@@ -148,8 +150,39 @@ def test_hdf5(served, episodes, tmp_path, layout):
     np.testing.assert_array_equal(good[-1].actions[:40], episodes[-1]["actions"][:40])
 
 
+def test_lerobot(served, episodes, tmp_path, monkeypatch):
+    """A stand-in with the surface of a v3 dataset: rows of floats in 0..1, and where each episode's rows are."""
+
+    class LeRobotDataset:
+        def __init__(self, repo_id, root):
+            self.rows = [
+                {
+                    "observation.images.top": each["frames"][t] / 255,
+                    "observation.state": each["proprio"][t],
+                    "action": each["actions"][t],
+                }
+                for each in episodes[:2]
+                for t in range(len(each["actions"]))
+            ]
+            ends = [len(self.rows) // 2, len(self.rows)]
+            rows = [
+                {"episode_index": i, "dataset_from_index": ends[i - 1] if i else 0, "dataset_to_index": ends[i]}
+                for i in range(2)
+            ]
+            self.meta = types.SimpleNamespace(episodes=rows)
+
+        def __getitem__(self, index):
+            return self.rows[index]
+
+    module = types.SimpleNamespace(LeRobotDataset=LeRobotDataset)
+    monkeypatch.setattr("importlib.import_module", lambda name: module)
+    good, broken = check_episodes(read_source(f"lerobot:{tmp_path}"), Keys(), served.model("tiny"), 15)
+    assert not broken
+    np.testing.assert_array_equal(good[1].frames[:9], episodes[1]["frames"][:9])
+
+
 def test_a_source_says_what_it_needs(tmp_path, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "h5py", None)
+    monkeypatch.setitem(sys.modules, "h5py", None)
     with pytest.raises(FailedPreconditionError, match=r"pip install 'worldforge-jepa\[hdf5\]'") as refused:
         list(read_source(f"hdf5:{tmp_path}"))
     assert refused.value.reason == "PACKAGE_MISSING"
