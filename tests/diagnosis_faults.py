@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from worldforge_jepa_client.diagnosis.hypotheses import shift_frame
+from worldforge_jepa_client.diagnosis.logs.changes import shift_frame
 
 FRAMESKIP = 5
 

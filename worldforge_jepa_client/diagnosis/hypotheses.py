@@ -12,6 +12,7 @@ from itertools import combinations
 import numpy as np
 
 from worldforge_jepa_client.contract.spec import ModelSpec
+from worldforge_jepa_client.diagnosis.logs.changes import negate, repack, shift_frame, zoom_frame
 from worldforge_jepa_client.diagnosis.logs.episodes import Array, Episode
 from worldforge_jepa_client.diagnosis.logs.windows import Hypothesis, Shape
 
@@ -63,7 +64,7 @@ def _action_order(dims: int, shape: Shape) -> Iterator[Hypothesis]:
             f"actions: wrong sign of dimension {dim}",
             "action sign",
             f"actions[..., {dim}] *= -1",
-            actions=partial(_negate, dims=[dim]),
+            actions=partial(negate, dims=[dim]),
         )
     if dims > 1:
         yield Hypothesis(
@@ -81,7 +82,7 @@ def _action_order(dims: int, shape: Shape) -> Iterator[Hypothesis]:
             "actions: packed in the other order",
             "packing order",
             "pack frame-major: actions.reshape(H, frameskip * raw_action_dim)",
-            actions=_repack,
+            actions=repack,
         )
 
 
@@ -205,7 +206,7 @@ def _geometry(size: tuple[int, ...]) -> Iterator[Hypothesis]:
             f"frames: cropped too {'wide' if zoom < 1 else 'narrow'}",
             "crop",
             f"scale what the camera sees by {1 / zoom:.3g}",
-            frame=partial(_zoom, share=zoom),
+            frame=partial(zoom_frame, share=zoom),
         )
 
 
@@ -219,33 +220,6 @@ def orders(dims: int) -> list[list[int]]:
         swapped[i], swapped[j] = j, i
         found.append(swapped)
     return found if dims <= 2 or natural[::-1] in found else [*found, natural[::-1]]
-
-
-def shift_frame(frame: Array, pixels: int, axis: int) -> Array:
-    """Move a frame (3, height, width) by pixels along an axis; its edge is repeated."""
-    size = frame.shape[axis]
-    return np.take(frame, np.clip(np.arange(size) - pixels, 0, size - 1), axis=axis)
-
-
-def _zoom(frame: Array, share: float) -> Array:
-    """The central share of a frame, at its size; beyond 1 the edge is repeated."""
-    for axis in (1, 2):
-        size = frame.shape[axis]
-        middle = (size - 1) / 2
-        taken = np.rint(middle + (np.arange(size) - middle) * share).astype(int)
-        frame = np.take(frame, np.clip(taken, 0, size - 1), axis=axis)
-    return frame
-
-
-def _negate(raw: Array, dims: list[int]) -> Array:
-    signs = np.ones(raw.shape[-1], raw.dtype)
-    signs[dims] = -1
-    return raw * signs
-
-
-def _repack(raw: Array) -> Array:
-    horizon, frameskip, dims = raw.shape
-    return raw.reshape(horizon, dims, frameskip).swapaxes(1, 2)
 
 
 def _steps(lag: int) -> str:
