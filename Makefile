@@ -9,10 +9,10 @@ STUBS := worldforge_jepa_client/v1
 # Mapping the proto's folder onto the package's gives the stubs imports that work, with nothing to rewrite.
 PROTOC = $(BIN)/python -m grpc_tools.protoc -I$(STUBS)=$(PROTO) $(PROTO)/jepa.proto
 
-.PHONY: help setup generate lint test demo serve bench load train evaluate clean
+.PHONY: help setup generate lint test diagnose-faults demo serve bench load train evaluate clean
 
 help:
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 17
 
 setup: .venv/ready ## create .venv with everything for development
 
@@ -47,6 +47,9 @@ lint: .venv/ready ## ruff, mypy, import rules, buf, and generated files that are
 
 test: lint .venv-worldforge/ready ## everything CI runs
 	$(BIN)/pytest
+
+diagnose-faults: .venv/ready ## inject each fault of the table into logs, and see that diagnose names it
+	DIAGNOSE_ALL_FAULTS=1 $(BIN)/pytest -q tests/test_diagnosis.py -k fault
 
 serve: .venv/ready ## serve the embedded model on 127.0.0.1:50051
 	$(BIN)/worldforge-jepa-server

@@ -78,7 +78,9 @@ def test_results_equal_those_through_the_wire_bit_by_bit(client, local, call):
         lambda client: client.score(**scene(), **raw_candidates(), model="none").scores,
         lambda client: client.score(context="none", **raw_candidates()),
         lambda client: client.score(**scene() | {"goal": scene()["goal"]["visual"]}, **raw_candidates()),
-        lambda client: client.session(**scene() | {"goal": np.zeros((3, 8))}),
+        lambda client: client.session(**scene() | {"goal": np.zeros((3, 8))}).score(
+            raw_candidates()["action_candidates"]
+        ),
         lambda client: client.plan(**scene(), **PLAN | {"samples": 10**6}).result(),
         lambda client: client.encode(observation=scene()["observation"], dtype="int32"),
         lambda client: list(unrolled(client, steps=(9,))),

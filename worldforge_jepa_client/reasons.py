@@ -194,6 +194,11 @@ class Reason(str, Enum):
         "Read its log.",
     )
     # The client
+    PACKAGE_MISSING = (
+        "PACKAGE_MISSING",
+        "A package that this part of the client needs is not installed.",
+        "Install the extra that the message names.",
+    )
     SESSION_CLOSED = "SESSION_CLOSED", "The session was closed.", "Open a new one."
     CLIENT_CLOSED = "CLIENT_CLOSED", "The client was closed.", "Make a new one."
     CLIENT_FORKED = (

@@ -21,6 +21,9 @@ class Command(NamedTuple):
 COMMANDS = {
     "smoke": Command("worldforge_jepa_client.tools.smoke", "score a synthetic scene on a server and keep the evidence"),
     "calldata": Command("worldforge_jepa_client.tools.calldata", "write requests for ghz and other load generators"),
+    "diagnose": Command(
+        "worldforge_jepa_client.tools.diagnose", "tell from logged episodes whether model and inputs are fit to plan"
+    ),
     "parity": Command(
         "worldforge_jepa_server.tools.parity", "compare a server's scores with the same model in this process"
     ),

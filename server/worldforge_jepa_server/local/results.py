@@ -24,6 +24,7 @@ from worldforge_jepa_client.errors import CallCancelledError, DeadlineExceededEr
 from worldforge_jepa_client.inputs.arrays import as_candidates, as_observation
 from worldforge_jepa_client.inputs.build import build_extra_info, build_options, build_scene
 from worldforge_jepa_server.runtime.operations import Runtime
+from worldforge_jepa_server.runtime.scenes import HeldScene
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -44,8 +45,8 @@ class LocalSession:
     ) -> None:
         self._runtime, self._run, self._timeout = runtime, run, timeout
         self._options, self._extra_info, self._model = options, extra_info, model
-        self._scene = Scene()
-        self._change(scene)
+        self._scene = copy.deepcopy(scene)
+        self._held: HeldScene | None = None
 
     def score(
         self,
@@ -63,11 +64,11 @@ class LocalSession:
             options=build_options(**options, default=self._options),
             extra_info=self._extra_info if extra_info is None else build_extra_info(extra_info),
         )
-        spec = self._held[0].spec
-        check_options(call.options, spec)
-        check_goal_proprio(self._scene.goal, call.options, spec)
+        held = self._held or self._change(Scene())
+        check_options(call.options, held[0].spec)
+        check_goal_proprio(self._scene.goal, call.options, held[0].spec)
         seconds = self._timeout if timeout is None else timeout
-        return self._run(partial(self._runtime.score_in, self._held, call), seconds)
+        return self._run(partial(self._runtime.score_in, held, call), seconds)
 
     def observe(self, observation: object, action_history: object = None) -> None:
         """See `Session.observe`."""
@@ -86,10 +87,11 @@ class LocalSession:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _change(self, changes: Scene) -> None:
+    def _change(self, changes: Scene) -> HeldScene:
+        """Check the scene with these changes, and score in it from now on."""
         scene = self._scene.updated(copy.deepcopy(changes))
-        self._held = self._runtime.hold(scene, self._model)
-        self._scene = scene
+        self._held, self._scene = self._runtime.hold(scene, self._model), scene
+        return self._held
 
 
 class LocalPlan(Iterator[PlanProgress]):

@@ -1,0 +1,1 @@
+"""Episodes as they were logged, and the windows that are sent of them."""
