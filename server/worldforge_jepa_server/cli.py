@@ -11,7 +11,14 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from worldforge_jepa_server.app import logs
 from worldforge_jepa_server.config import ModelSource, ServerConfig
+
+# Read by libraries when they are loaded; the user's own values win.
+_ENVIRONMENT = {
+    "OPENBLAS_NUM_THREADS": "1",  # torch has its own threads; idle ones of numpy's BLAS spin
+    "GRPC_VERBOSITY": "NONE",  # gRPC's own lines go to stderr past the log, and any client can cause them
+}
 
 
 def parse_config(arguments: Sequence[str], environment: Mapping[str, str]) -> ServerConfig:
@@ -38,20 +45,24 @@ def parse_config(arguments: Sequence[str], environment: Mapping[str, str]) -> Se
 def main() -> int:
     """Run a server; return 0 after a drain, 1 where it could not start."""
     config = parse_config(sys.argv[1:], os.environ)
-    logging.basicConfig(
-        level=config.log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # torch has its own threads; idle ones of numpy's BLAS spin
+    logs.configure(config.log_level)
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     log = logging.getLogger("worldforge_jepa_server")
     try:
-        from worldforge_jepa_server.app.serve import BindError, serve
+        from worldforge_jepa_server.app.process import standard_output
+        from worldforge_jepa_server.app.serve import BindError, ServerEndedError, serve
         from worldforge_jepa_server.models.registry import ModelLoadError
     except ModuleNotFoundError as error:
         log.critical("cannot start: %s: pip install 'worldforge-jepa[server]'", error)
         return 1
 
     try:
-        asyncio.run(serve(config))
+        with standard_output() as announce:
+            asyncio.run(serve(config, announce))
+    except ServerEndedError as error:
+        log.critical("%s", error)
+        return 1
     except (BindError, ModelLoadError) as error:
         log.critical("cannot start: %s", error)
         return 1

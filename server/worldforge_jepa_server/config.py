@@ -84,6 +84,9 @@ class ServerConfig:
     max_message_mib: int = _setting(64, "largest request and response, in MiB")
     shared_memory: bool = _setting(False, "read tensors that clients on this host share in /dev/shm; Linux only")
     drain_seconds: float = _setting(30.0, "how long accepted calls may take to finish after SIGTERM")
+    hang_seconds: float = _setting(
+        300.0, "a batch that runs longer makes the server not ready, and after as long again the process exits"
+    )
     reflection: bool = _setting(True, "serve gRPC reflection, which grpcurl and ghz use")
     log_level: str = _setting("info", "debug, info, warning or error; logs go to stderr")
 

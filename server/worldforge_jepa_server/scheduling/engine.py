@@ -94,6 +94,8 @@ class Engine:
         """How many jobs wait or run."""
         self._cost_seconds = 0.0
         self._busy = False
+        self.running: tuple[Hashable, float] | None = None
+        """The queue of the batch that runs and when it began, in `time.perf_counter` seconds."""
         self._scheduler: Scheduler[Entry] = Scheduler()
         self._batches: SimpleQueue[tuple[asyncio.AbstractEventLoop, list[Piece]] | None] = SimpleQueue()
         self._device = threading.Thread(target=self._work, name="device", daemon=True)
@@ -141,14 +143,15 @@ class Engine:
             self.pending -= 1
         return result, time.perf_counter() - began - entry.device_seconds
 
-    def close(self) -> None:
-        """Let the running batch end and drop what is queued."""
+    def close(self, seconds: float | None = None) -> bool:
+        """Drop what is queued and let the running batch end, within `seconds`; return whether it did."""
         self._busy = True
         while pieces := self._scheduler.take():
             for piece in pieces:
                 piece.task.done.cancel()
         self._batches.put(None)
-        self._device.join()
+        self._device.join(seconds)
+        return not self._device.is_alive()
 
     def _work(self) -> None:
         while self._work_once():
@@ -170,6 +173,7 @@ class Engine:
         pieces = [] if self._busy else self._scheduler.take()
         if pieces:
             self._busy = True
+            self.running = (pieces[0].task.queue, time.perf_counter())
             self._batches.put((asyncio.get_running_loop(), pieces))
 
     def _finished(self, pieces: list[Piece], outcomes: Sequence[Any], seconds: float) -> None:
@@ -179,7 +183,7 @@ class Engine:
             self._cost_seconds += _SMOOTHING * (seconds / cost - self._cost_seconds)
         for piece, outcome in zip(pieces, outcomes, strict=True):
             self._settle(piece, outcome, seconds)
-        self._busy = False
+        self._busy, self.running = False, None
         self._dispatch()
 
     def _settle(self, piece: Piece, outcome: Any, seconds: float) -> None:
