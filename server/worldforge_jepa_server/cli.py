@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from worldforge_jepa_server.app import logs
+from worldforge_jepa_server.app.cores import openmp_environment
 from worldforge_jepa_server.config import ModelSource, ServerConfig
 
 # Read by libraries when they are loaded; the user's own values win.
@@ -46,9 +47,10 @@ def main() -> int:
     """Run a server; return 0 after a drain, 1 where it could not start."""
     config = parse_config(sys.argv[1:], os.environ)
     logs.configure(config.log_level)
-    for name, value in _ENVIRONMENT.items():
+    for name, value in (_ENVIRONMENT | openmp_environment()).items():
         os.environ.setdefault(name, value)
     log = logging.getLogger("worldforge_jepa_server")
+    log.info("OpenMP: %s", ", ".join(f"{name}={os.environ[name]}" for name in openmp_environment()))
     try:
         from worldforge_jepa_server.app.process import standard_output
         from worldforge_jepa_server.app.serve import BindError, ServerEndedError, serve
