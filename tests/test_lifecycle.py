@@ -18,6 +18,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tests.test_server import health, start_fails
 from worldforge_jepa_client import Client
 from worldforge_jepa_client.errors import JepaError
+from worldforge_jepa_client.rpc.channel import channel_options
 from worldforge_jepa_server.app.logs import LogQueue
 
 DEADLINE = 60
@@ -189,3 +190,19 @@ def test_an_unread_stderr_does_not_stop_the_server():
                     client.score(**REQUEST, model="x" * 200 + str(number))
         assert health(target) == health_pb2.HealthCheckResponse.SERVING
         process.kill()
+
+
+@pytest.mark.parametrize(
+    ("target", "direct"),
+    [("127.0.0.1:1", True), ("localhost:1", True), ("[::1]:1", True), ("unix:/x", True), ("robot:1", False)],
+)
+def test_no_proxy_stands_before_a_target_on_this_host(target, direct):
+    assert (("grpc.enable_http_proxy", 0) in channel_options(target)) == direct
+
+
+def test_a_proxy_of_the_environment_does_not_capture_loopback(server, dead_target, monkeypatch):
+    for name in ("no_proxy", "no_grpc_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", f"http://{dead_target}")
+    with Client(server.target, timeout=DEADLINE) as client:
+        assert client.model().name == "tiny"

@@ -56,7 +56,7 @@ def test_what_is_nested_too_deep_is_refused(depth):
 def test_a_struct_larger_than_a_mebibyte_is_refused_before_it_is_decoded():
     large = Struct()
     large["text"] = "x" * (1 << 20)
-    with pytest.raises(OutOfRangeError, match="extra_info: has .* bytes"):
+    with pytest.raises(OutOfRangeError, match=r"extra_info: has .* bytes"):
         json_struct.struct_dict(large, "extra_info")
 
 

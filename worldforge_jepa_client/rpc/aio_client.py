@@ -26,9 +26,9 @@ from worldforge_jepa_client.inputs.keywords import PlanKeywords, ScoreKeywords, 
 from worldforge_jepa_client.rpc import operations
 from worldforge_jepa_client.rpc.aio_session import AsyncSession
 from worldforge_jepa_client.rpc.channel import (
-    CHANNEL_OPTIONS,
     DEFAULT_TARGET,
     READY_POLL_SECONDS,
+    channel_options,
     deadline_after,
     remaining,
 )
@@ -51,7 +51,7 @@ class AsyncClient:
     def __init__(self, target: str = DEFAULT_TARGET, *, timeout: float = 10.0, shared_memory: bool = False) -> None:
         self.target, self.timeout = target, timeout
         self._specs: Specs = {}
-        channel = grpc.aio.insecure_channel(target, options=CHANNEL_OPTIONS)
+        channel = grpc.aio.insecure_channel(target, options=channel_options(target))
         self._channel: Any = SharedAioChannel(channel) if shared_memory else channel
         self._stub = jepa_pb2_grpc.WorldModelServiceStub(self._channel)
 

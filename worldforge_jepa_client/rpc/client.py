@@ -24,9 +24,9 @@ from worldforge_jepa_client.inputs.build import (
 from worldforge_jepa_client.inputs.keywords import PlanKeywords, ScoreKeywords, UnrollKeywords
 from worldforge_jepa_client.rpc import operations
 from worldforge_jepa_client.rpc.channel import (
-    CHANNEL_OPTIONS,
     DEFAULT_TARGET,
     READY_POLL_SECONDS,
+    channel_options,
     deadline_after,
     remaining,
 )
@@ -60,7 +60,7 @@ class Client:
     def __init__(self, target: str = DEFAULT_TARGET, *, timeout: float = 10.0, shared_memory: bool = False) -> None:
         self.target, self.timeout = target, timeout
         self._specs: Specs = {}
-        channel = grpc.insecure_channel(target, options=CHANNEL_OPTIONS)
+        channel = grpc.insecure_channel(target, options=channel_options(target))
         self._channel: Any = SharedChannel(channel) if shared_memory else channel
         self._stub = jepa_pb2_grpc.WorldModelServiceStub(self._channel)
 
