@@ -75,11 +75,11 @@ async def serve(config: ServerConfig, announce: Callable[[str], None]) -> None:
         with Signals(config.drain_seconds) as signals, bound(server, config.listen) as address:
             await _ready(healthy, False)
             await server.start()
+            ended = asyncio.create_task(server.wait_for_termination())  # never cancelled: `stop` would be too
             async with _background(
-                server.wait_for_termination(),
                 _expire(runtime, config.context_ttl / _SWEEPS_PER_TTL),
                 watch(engine, config.hang_seconds, partial(_ready, healthy)),
-            ) as (ended, *_):
+            ):
                 loading = asyncio.create_task(_load_all(config, engine, runtime, healthy))
                 if not config.lazy:
                     await _first(signals.stopping, ended, loading)
@@ -97,10 +97,11 @@ async def serve(config: ServerConfig, announce: Callable[[str], None]) -> None:
 
 
 def _close(engine: Engine) -> None:
-    """Let the device thread end; where a model holds it, exit with what is in flight to be raised, or else 0."""
-    error = sys.exception() if sys.version_info >= (3, 11) else sys.exc_info()[1]
+    """Let the device thread end; where a model holds it, exit: with 1 where a call or the start fails by that."""
+    error = sys.exc_info()[1]
     if not engine.close(_CLOSE_SECONDS):
-        exit_now(0 if error is None else 1, str(error or "a model has not returned"))
+        name, _ = engine.running or (None, 0.0)  # no name: a model was loading, and no call is lost
+        exit_now(int(bool(name or error)), str(error or f"{name or 'loading'} has not returned"))
 
 
 async def _first(stopping: asyncio.Event, ended: asyncio.Task[Any], loading: asyncio.Task[None] | None = None) -> None:
@@ -143,10 +144,11 @@ async def _expire(runtime: Runtime, seconds: float) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _background(*coroutines: Coroutine[Any, Any, Any]) -> AsyncIterator[list[asyncio.Task[Any]]]:
+async def _background(*coroutines: Coroutine[Any, Any, Any]) -> AsyncIterator[None]:
+    """Run coroutines beside the body, and cancel them at its end."""
     tasks = [asyncio.create_task(each) for each in coroutines]
     try:
-        yield tasks
+        yield
     finally:
         for task in tasks:
             task.cancel()
