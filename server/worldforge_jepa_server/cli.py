@@ -50,7 +50,6 @@ def main() -> int:
     for name, value in (_ENVIRONMENT | openmp_environment()).items():
         os.environ.setdefault(name, value)
     log = logging.getLogger("worldforge_jepa_server")
-    log.info("OpenMP: %s", ", ".join(f"{name}={os.environ[name]}" for name in openmp_environment()))
     try:
         from worldforge_jepa_server.app.process import standard_output
         from worldforge_jepa_server.app.serve import BindError, ServerEndedError, serve
@@ -59,6 +58,7 @@ def main() -> int:
         log.critical("cannot start: %s: pip install 'worldforge-jepa[server]'", error)
         return 1
 
+    log.info("OpenMP: %s", ", ".join(f"{name}={os.environ[name]}" for name in openmp_environment()))
     try:
         with standard_output() as announce:
             asyncio.run(serve(config, announce))
