@@ -173,6 +173,15 @@ class Patient(Scorer):
         return self._answer(action_candidates=action_candidates)
 
 
+class Printing(Scorer):
+    """Prints far more than a pipe holds, in each score."""
+
+    def score_actions(self, *, action_candidates, **_):
+        for _ in range(2000):
+            os.write(1, b"x" * 99 + b"\n")
+        return self._answer(action_candidates=action_candidates)
+
+
 def late(path):
     """A model that loads once there is a file at `path`."""
     wait_for(Path(path))

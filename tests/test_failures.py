@@ -143,7 +143,8 @@ def bare_environment(monkeypatch):
     """No setting of the caller's shell names weights, and paths are from the root of the repository."""
     for name in ("JEPAWM_LOGS", "JEPA_WMS_MODEL_PATH", "JEPA_WMS_DEVICE"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")  # or the start would set it, for good
+    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "GOMP_SPINCOUNT", "GRPC_VERBOSITY"):
+        monkeypatch.setenv(name, os.environ.get(name, "1"))  # or the start would set it, for good
     monkeypatch.chdir(Path(__file__).parents[1])
 
 

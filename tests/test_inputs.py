@@ -214,7 +214,7 @@ CONTAINERS = {
     "list": lambda a: a.tolist(),
     "fortran": np.asfortranarray,
     "big-endian": lambda a: a.astype(a.dtype.newbyteorder(">")),
-    "reversed": lambda a: a[..., ::-1][..., ::-1],
+    "reversed": lambda a: a[..., ::-1][..., ::-1] if a.ndim else a,
     "torch": lambda a: torch.from_numpy(a.copy()),
     "torch with gradient": lambda a: torch.from_numpy(a.astype(np.float32)).requires_grad_(),
     "masked array": np.ma.masked_array,
@@ -234,7 +234,8 @@ def arrays(draw, shapes, usual_range):
     shape, most = draw(mostly(shapes[:1], shapes)), draw(mostly([usual_range], RANGES))
     dtype, container = draw(mostly(["float32"], DTYPES)), draw(mostly(["numpy"], sorted(CONTAINERS)))
     with np.errstate(all="ignore"):
-        array = (np.random.default_rng(draw(st.integers(0, 9))).random(shape) * most).astype(dtype)
+        # A scalar times a number is no array.
+        array = np.asarray(np.random.default_rng(draw(st.integers(0, 9))).random(shape) * most).astype(dtype)
         return array, CONTAINERS[container](array)
 
 

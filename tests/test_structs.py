@@ -2,14 +2,17 @@
 
 import math
 
+import numpy as np
 import pytest
 from google.protobuf.struct_pb2 import Struct
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.calls import JSON
-from worldforge_jepa_client.errors import InvalidArgumentError
-from worldforge_jepa_client.wire import json_struct
+from worldforge_jepa_client.errors import InvalidArgumentError, OutOfRangeError
+from worldforge_jepa_client.v1 import jepa_pb2
+from worldforge_jepa_client.wire import json_struct, tensors
+from worldforge_jepa_client.wire.latents import unroll_call
 
 
 def struct(value):
@@ -48,3 +51,18 @@ def test_what_is_nested_too_deep_is_refused(depth):
         value = {"inner": value}
     with pytest.raises(InvalidArgumentError, match="metadata: is n"):
         struct(value)
+
+
+def test_a_struct_larger_than_a_mebibyte_is_refused_before_it_is_decoded():
+    large = Struct()
+    large["text"] = "x" * (1 << 20)
+    with pytest.raises(OutOfRangeError, match=r"extra_info: has .* bytes"):
+        json_struct.struct_dict(large, "extra_info")
+
+
+@pytest.mark.parametrize(("field", "most"), [("steps", 2), ("samples", 3)])
+def test_a_selection_longer_than_the_candidates_is_refused_without_printing_it(field, most):
+    request = jepa_pb2.UnrollRequest(**{field: range(10_000)})
+    tensors.encode(np.zeros((1, 3, 2, 4), np.float32), request.action_candidates)
+    with pytest.raises(OutOfRangeError, match=f"{field}: has 10000 entries; the candidates have {most}$"):
+        unroll_call(request)

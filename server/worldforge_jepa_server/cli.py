@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from worldforge_jepa_client.errors import nearest
+from worldforge_jepa_server.app import logs
+from worldforge_jepa_server.app.cores import openmp_environment
 from worldforge_jepa_server.config import ConfigError, ModelSource, ServerConfig, parse_bool
 
 _PREFIX = "WORLDFORGE_JEPA_"
@@ -21,6 +23,12 @@ _CLIENT_VARIABLES = frozenset(_PREFIX + name for name in ("TARGET", "TOKEN", "CA
 """Variables of the same prefix that only clients read."""
 _SERVICE_LINK = re.compile(r"SERVICE_(HOST|PORT(_\w+)?)|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?")
 """The end of a variable that Kubernetes sets for a Service which is named like this project."""
+
+# Read by libraries when they are loaded; the user's own values win.
+_ENVIRONMENT = {
+    "OPENBLAS_NUM_THREADS": "1",  # torch has its own threads; idle ones of numpy's BLAS spin
+    "GRPC_VERBOSITY": "NONE",  # gRPC's own lines go to stderr past the log, and any client can cause them
+}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -53,20 +61,25 @@ def parse_config(arguments: Sequence[str], environment: Mapping[str, str]) -> Se
 def main() -> int:
     """Run a server; return 0 after a drain, 1 where it could not start."""
     config = parse_config(sys.argv[1:], os.environ)
-    logging.basicConfig(
-        level=config.log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # torch has its own threads; idle ones of numpy's BLAS spin
+    logs.configure(config.log_level)
+    for name, value in (_ENVIRONMENT | openmp_environment()).items():
+        os.environ.setdefault(name, value)
     log = logging.getLogger("worldforge_jepa_server")
     try:
-        from worldforge_jepa_server.app.serve import BindError, serve
+        from worldforge_jepa_server.app.process import standard_output
+        from worldforge_jepa_server.app.serve import BindError, ServerEndedError, serve
         from worldforge_jepa_server.models.registry import ModelLoadError
     except ModuleNotFoundError as error:
         log.critical("cannot start: %s: pip install 'worldforge-jepa[server]'", error)
         return 1
 
+    log.info("OpenMP: %s", ", ".join(f"{name}={os.environ[name]}" for name in openmp_environment()))
     try:
-        asyncio.run(serve(config))
+        with standard_output() as announce:
+            asyncio.run(serve(config, announce))
+    except ServerEndedError as error:
+        log.critical("%s", error)
+        return 1
     except (BindError, ModelLoadError) as error:
         log.critical("cannot start: %s", error)
         return 1

@@ -141,6 +141,12 @@ class ServerConfig:
     )
     shared_memory: bool = _setting(False, "read tensors that clients on this host share in /dev/shm; Linux only")
     drain_seconds: float = _setting(30.0, "how long accepted calls may take to finish after SIGTERM", most=86400)
+    hang_seconds: float = _setting(
+        300.0,
+        "a batch that runs longer makes the server not ready, and after as long again the process exits",
+        least=0.01,
+        most=86400,
+    )
     reflection: bool = _setting(True, "serve gRPC reflection, which grpcurl and ghz use")
     error_detail: bool = _setting(
         False, "tell callers the text of a foreign model's exceptions, which otherwise only the log has"

@@ -25,11 +25,22 @@ CHANNEL_OPTIONS = (
     ("grpc.max_reconnect_backoff_ms", 500),
     # Channels with equal options would share one connection, and its back-off.
     ("grpc.use_local_subchannel_pool", 1),
+    # A connection that a network forgot is noticed within seconds; this project's server allows so many pings.
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
 )
+_LOOPBACK = re.compile(r"(ipv4:|dns:/*)?(localhost|127\.[\d.]+):|(ipv6:)?\[::1\]:|unix(-abstract)?:")
 
 _NEVER_SECONDS = 1e9  # about 30 years: beyond it clocks overflow
 _SCHEMES = ("unix:", "unix-abstract:", "dns:", "ipv4:", "ipv6:", "vsock:", "xds:")
 _HOST_PORT = re.compile(r"(?:[^\s:/]+|\[[^\s\]]+\]):([0-9]{1,5})")
+
+
+def channel_options(target: str) -> tuple[tuple[str, int], ...]:
+    """Return the options of a channel; no proxy of the environment stands before a target on this host."""
+    return (*CHANNEL_OPTIONS, *([("grpc.enable_http_proxy", 0)] if _LOOPBACK.match(target) else []))
 
 
 def environment(name: str) -> str:

@@ -15,9 +15,10 @@ from google.protobuf import json_format
 from google.protobuf.message import DecodeError
 from google.protobuf.struct_pb2 import Struct
 
-from worldforge_jepa_client.errors import invalid
+from worldforge_jepa_client.errors import OutOfRangeError, invalid
 from worldforge_jepa_client.reasons import Reason
 
+_MAX_BYTES = 1 << 20
 _SMALL = 4096  # bytes; what is larger is not remembered
 
 
@@ -41,8 +42,12 @@ def struct_dict(struct: Struct, field: str) -> dict[str, Any]:
 
     Raises:
         InvalidArgumentError: it has.
+        OutOfRangeError: it is larger than 1 MiB; decoding takes a second for each.
     """
     data = struct.SerializeToString()
+    if len(data) > _MAX_BYTES:
+        problem = f"has {len(data)} bytes; expected at most {_MAX_BYTES}"
+        raise OutOfRangeError(problem, reason=Reason.LIMIT_EXCEEDED, field=field)
     try:
         value: dict[str, Any] = json.loads((_remembered_text if len(data) <= _SMALL else _to_text)(data))
     except (json_format.Error, ValueError) as error:

@@ -7,7 +7,7 @@ from worldforge_jepa_client.contract.types import (
     Observation,
     UnrollCall,
 )
-from worldforge_jepa_client.errors import invalid
+from worldforge_jepa_client.errors import OutOfRangeError, invalid
 from worldforge_jepa_client.reasons import Reason
 from worldforge_jepa_client.v1 import jepa_pb2
 from worldforge_jepa_client.wire import tensors
@@ -70,16 +70,30 @@ def unroll_request(call: UnrollCall) -> jepa_pb2.UnrollRequest:
 
 
 def unroll_call(request: jepa_pb2.UnrollRequest) -> UnrollCall:
-    """Decode a request for predicted latents."""
+    """Decode a request for predicted latents.
+
+    Raises:
+        OutOfRangeError: it chooses more steps or samples than the candidates have.
+    """
+    candidates = decode_tensor(request, "action_candidates")
+    if candidates.ndim == 4:
+        _check_length(len(request.samples), candidates.shape[1], "samples")
+        _check_length(len(request.steps), candidates.shape[2], "steps")
     return UnrollCall(
         scene=decode_scene_field(request),
-        action_candidates=decode_tensor(request, "action_candidates"),
+        action_candidates=candidates,
         model=request.model,
         actions_are_normalized=not request.HasField("actions_are_normalized") or request.actions_are_normalized,
         steps=tuple(request.steps),
         samples=tuple(request.samples),
         dtype=latent_dtype(request.dtype),
     )
+
+
+def _check_length(length: int, most: int, field: str) -> None:
+    if length > most:
+        problem = f"has {length} entries; the candidates have {most}"
+        raise OutOfRangeError(problem, reason=Reason.LIMIT_EXCEEDED, field=field)
 
 
 def latent_dtype_code(dtype: str) -> jepa_pb2.DataType:

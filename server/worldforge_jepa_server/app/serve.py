@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine
 from functools import partial
 from threading import Event
+from typing import Any
 
 import grpc.aio
 from grpc_health.v1 import health, health_pb2_grpc
@@ -16,7 +18,11 @@ from grpc_health.v1.health_pb2 import HealthCheckResponse
 from worldforge_jepa_client.contract.spec import MemoryUse
 from worldforge_jepa_client.errors import JepaError
 from worldforge_jepa_server.app import reflection
+from worldforge_jepa_server.app.listen import BindError as BindError
+from worldforge_jepa_server.app.listen import bound
 from worldforge_jepa_server.app.malloc import trim_malloc, tune_malloc
+from worldforge_jepa_server.app.process import Signals, exit_now
+from worldforge_jepa_server.app.watchdog import watch
 from worldforge_jepa_server.config import ModelSource, ServerConfig
 from worldforge_jepa_server.device.clock import use_threads
 from worldforge_jepa_server.device.warmup import warm_up
@@ -30,60 +36,123 @@ from worldforge_jepa_server.scheduling.engine import Engine, FunctionJob
 _log = logging.getLogger(__name__)
 
 _SWEEPS_PER_TTL = 4
+_CHECK_SECONDS, _IDLE_CHECKS = 0.1, 10
+_CLOSE_SECONDS = 0.2
+
+# A connection that a network forgot is closed within seconds, and a client may ask as often.
+_KEEPALIVE = (
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.http2.ping_timeout_ms", 5_000),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 1_000),
+    ("grpc.max_concurrent_streams", 256),  # of one connection
+)
 
 
-class BindError(Exception):
-    """The address to listen on cannot be had."""
+class ServerEndedError(Exception):
+    """gRPC's server stopped accepting calls without being told to."""
 
 
-async def serve(config: ServerConfig) -> None:
-    """Serve until SIGTERM or SIGINT, then drain; prints `serving on <address>` once models are loaded.
+async def serve(config: ServerConfig, announce: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or SIGINT, then drain; announces `serving on <address>` once models are loaded.
 
     Health says NOT_SERVING, and calls to what is not loaded get UNAVAILABLE, until then and while draining. A lazy
-    server prints at once.
+    server announces at once. A signal before that ends the process at once.
 
     Raises:
         BindError: the address is taken or malformed.
         ModelLoadError: a model cannot be loaded, and the server is not lazy.
+        ServerEndedError: gRPC stopped accepting calls.
     """
-    stopping = _on_signals()
     _log.info("malloc: %s", tune_malloc())
     engine = Engine(config.queue_size)
     runtime, healthy = Runtime(engine, config), health.aio.HealthServicer()
     servicer = WorldModelServicer(runtime, shared_memory.parser(config))
     server = _build(config, servicer, healthy)
-    address = _bind(server, config.listen)
-    await _announce(healthy, HealthCheckResponse.NOT_SERVING)
-    await server.start()
-    loading = asyncio.create_task(_load_all(config, engine, runtime, healthy))
     try:
-        if not config.lazy:
-            await loading
-        print(f"serving on {address}", flush=True)
-        await _until(stopping, runtime, config.context_ttl / _SWEEPS_PER_TTL)
-        _log.info("draining: accepted calls may take %g s to finish", config.drain_seconds)
-        await healthy.enter_graceful_shutdown()
-        servicer.drain()
-        await server.stop(config.drain_seconds)
+        with Signals(config.drain_seconds) as signals, bound(server, config.listen) as address:
+            await _ready(healthy, False)
+            await server.start()
+            ended = asyncio.create_task(server.wait_for_termination())  # never cancelled: `stop` would be too
+            async with _background(
+                _expire(runtime, config.context_ttl / _SWEEPS_PER_TTL),
+                watch(engine, config.hang_seconds, partial(_ready, healthy)),
+            ):
+                loading = asyncio.create_task(_load_all(config, engine, runtime, healthy))
+                if not config.lazy:
+                    await _first(signals.stopping, ended, loading)
+                if signals.stopping.is_set():  # nothing was accepted yet
+                    return
+                announce(f"serving on {address}")
+                await _first(signals.stopping, ended)
+                loading.cancel()
+                await healthy.enter_graceful_shutdown()
+                servicer.drain()
+                await _drain(server, engine, signals, config.drain_seconds)
     finally:
-        loading.cancel()
         await server.stop(None)
-        engine.close()
+        _close(engine)
 
 
-async def _until(stopping: asyncio.Event, runtime: Runtime, sweep_seconds: float) -> None:
-    """Wait to be stopped, and meanwhile free what has expired."""
-    while not stopping.is_set():
-        with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(stopping.wait(), sweep_seconds)
+def _close(engine: Engine) -> None:
+    """Let the device thread end; where a model holds it, exit: with 1 where a call or the start fails by that."""
+    error = sys.exc_info()[1]
+    if not engine.close(_CLOSE_SECONDS):
+        name, _ = engine.running or (None, 0.0)  # no name: a model was loading, and no call is lost
+        exit_now(int(bool(name or error)), str(error or f"{name or 'loading'} has not returned"))
+
+
+async def _first(stopping: asyncio.Event, ended: asyncio.Task[Any], loading: asyncio.Task[None] | None = None) -> None:
+    """Wait for a signal, or for the models where they are loading.
+
+    Raises:
+        ModelLoadError: one cannot be loaded.
+        ServerEndedError: the server ended by itself.
+    """
+    stopped = asyncio.ensure_future(stopping.wait())
+    waited: list[asyncio.Future[Any]] = [stopped, ended, *([loading] if loading else [])]
+    await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    if ended.done() and not stopping.is_set():
+        error = None if ended.cancelled() else ended.exception()
+        raise ServerEndedError(f"gRPC stopped accepting calls: {error or 'it gives no cause'}")
+    if loading and loading.done():
+        loading.result()
+
+
+async def _drain(server: grpc.aio.Server, engine: Engine, signals: Signals, seconds: float) -> None:
+    """Let accepted calls finish; streams that only watch, or are not read, are ended once the device is idle."""
+    _log.info("draining: accepted calls may take %g s to finish", seconds)
+    stopped = asyncio.ensure_future(server.stop(seconds))
+    idle = 0
+    while idle < _IDLE_CHECKS and not signals.hurried.is_set():
+        done, _ = await asyncio.wait([stopped], timeout=_CHECK_SECONDS)
+        if done:
+            return
+        idle = 0 if engine.pending else idle + 1
+    await server.stop(None)
+    await stopped
+
+
+async def _expire(runtime: Runtime, seconds: float) -> None:
+    """Free what has expired, again and again."""
+    while True:
+        await asyncio.sleep(seconds)
         runtime.expire()
 
 
-def _on_signals() -> asyncio.Event:
-    stopping = asyncio.Event()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(signum, stopping.set)
-    return stopping
+@contextlib.asynccontextmanager
+async def _background(*coroutines: Coroutine[Any, Any, Any]) -> AsyncIterator[None]:
+    """Run coroutines beside the body, and cancel them at its end."""
+    tasks = [asyncio.create_task(each) for each in coroutines]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _build(config: ServerConfig, servicer: WorldModelServicer, healthy: health.aio.HealthServicer) -> grpc.aio.Server:
@@ -93,6 +162,7 @@ def _build(config: ServerConfig, servicer: WorldModelServicer, healthy: health.a
             ("grpc.max_send_message_length", config.max_message_bytes),
             # With port reuse, which is gRPC's default, two servers would share an address without a word.
             ("grpc.so_reuseport", 0),
+            *_KEEPALIVE,
         )
     )
     server.add_generic_rpc_handlers((generic_handler(servicer),))
@@ -100,14 +170,6 @@ def _build(config: ServerConfig, servicer: WorldModelServicer, healthy: health.a
     if config.reflection:
         reflection.enable(server, (SERVICE_NAME, health.SERVICE_NAME))
     return server
-
-
-def _bind(server: grpc.aio.Server, listen: str) -> str:
-    try:
-        port = server.add_insecure_port(listen)
-    except RuntimeError as error:
-        raise BindError(f"cannot listen on {listen}: it is in use or not an address of this machine") from error
-    return listen if listen.startswith("unix:") else f"{listen.rpartition(':')[0]}:{port}"
 
 
 async def _load_all(config: ServerConfig, engine: Engine, runtime: Runtime, healthy: health.aio.HealthServicer) -> None:
@@ -123,7 +185,7 @@ async def _load_all(config: ServerConfig, engine: Engine, runtime: Runtime, heal
             runtime.models.refuse(source.name, error)
     with contextlib.suppress(JepaError):
         runtime.specs()
-        await _announce(healthy, HealthCheckResponse.SERVING)
+        await _ready(healthy, True)
 
 
 def _load(source: ModelSource, config: ServerConfig, _: Event) -> tuple[ServedModel, MemoryUse | None]:
@@ -134,6 +196,7 @@ def _load(source: ModelSource, config: ServerConfig, _: Event) -> tuple[ServedMo
     return model, warm_up(model)
 
 
-async def _announce(healthy: health.aio.HealthServicer, status: HealthCheckResponse.ServingStatus) -> None:
+async def _ready(healthy: health.aio.HealthServicer, ready: bool) -> None:
+    """Say whether the server takes calls."""
     for service in ("", SERVICE_NAME):
-        await healthy.set(service, status)
+        await healthy.set(service, HealthCheckResponse.SERVING if ready else HealthCheckResponse.NOT_SERVING)

@@ -100,6 +100,8 @@ class Engine:
         self._admitted = 0
         self._cost_seconds = 0.0
         self._busy = False
+        self.running: tuple[Hashable, float] | None = None
+        """The queue of the batch that runs and when it began, in `time.perf_counter` seconds."""
         self._scheduler: Scheduler[Job[Any]] = Scheduler()
         self._batches: SimpleQueue[tuple[asyncio.AbstractEventLoop, list[Slice[Job[Any]]]] | None] = SimpleQueue()
         self._device = threading.Thread(target=self._work, name="device", daemon=True)
@@ -147,14 +149,15 @@ class Engine:
             self.pending -= 1
         return result, time.perf_counter() - began - job.device_seconds
 
-    def close(self) -> None:
-        """Let the running batch end and cancel queued jobs."""
+    def close(self, seconds: float | None = None) -> bool:
+        """Cancel queued jobs and let the running batch end, within `seconds`; return whether it did."""
         self._busy = True
         while slices := self._scheduler.take():
             for each in slices:
                 each.task.done.cancel()
         self._batches.put(None)
-        self._device.join()
+        self._device.join(seconds)
+        return not self._device.is_alive()
 
     def _work(self) -> None:
         while self._run_batch():
@@ -182,6 +185,7 @@ class Engine:
         slices = [] if self._busy else self._scheduler.take()
         if slices:
             self._busy = True
+            self.running = (slices[0].task.queue, time.perf_counter())
             self._batches.put((asyncio.get_running_loop(), slices))
 
     def _finish(self, slices: list[Slice[Job[Any]]], outcomes: Sequence[Any], seconds: float) -> None:
@@ -200,7 +204,7 @@ class Engine:
                 self._scheduler.discard(job)
             elif each.last:
                 job.done.set_result(outcome)
-        self._busy = False
+        self._busy, self.running = False, None
         self._dispatch()
 
 

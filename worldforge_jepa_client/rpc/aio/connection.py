@@ -17,7 +17,7 @@ import grpc.aio
 
 from worldforge_jepa_client.errors import CallCancelledError, FailedPreconditionError, InternalError, JepaError
 from worldforge_jepa_client.reasons import Reason
-from worldforge_jepa_client.rpc.channel import CHANNEL_OPTIONS, checked_target, remaining
+from worldforge_jepa_client.rpc.channel import channel_options, checked_target, remaining
 from worldforge_jepa_client.rpc.failures import client_closed, client_forked, stream_ended, unparsable
 from worldforge_jepa_client.rpc.stream_state import OpenStream, RequestPipeline
 from worldforge_jepa_client.shm.channel import SharedAioChannel
@@ -103,7 +103,7 @@ class Connection:
     def _method(self, name: str) -> Any:
         self.check()
         if self._stub is None:
-            channel = grpc.aio.insecure_channel(self.target, options=CHANNEL_OPTIONS)
+            channel = grpc.aio.insecure_channel(self.target, options=channel_options(self.target))
             self._channel = SharedAioChannel(channel, self._segments) if self._segments else channel
             self._stub = jepa_pb2_grpc.WorldModelServiceStub(self._channel)
         return getattr(self._stub, name)

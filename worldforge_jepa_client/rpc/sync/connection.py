@@ -17,7 +17,7 @@ from typing import Any
 import grpc
 
 from worldforge_jepa_client.errors import CallCancelledError, InternalError, JepaError
-from worldforge_jepa_client.rpc.channel import CHANNEL_OPTIONS, checked_target, remaining
+from worldforge_jepa_client.rpc.channel import channel_options, checked_target, remaining
 from worldforge_jepa_client.rpc.failures import client_closed, client_forked, stream_ended, unparsable
 from worldforge_jepa_client.rpc.stream_state import OpenStream, RequestPipeline
 from worldforge_jepa_client.shm.channel import SharedChannel
@@ -37,7 +37,7 @@ class Connection:
     def __init__(self, target: str, *, shared_memory: bool) -> None:
         self.target = checked_target(target)
         self._pid, self._closed = os.getpid(), False
-        channel = grpc.insecure_channel(target, options=CHANNEL_OPTIONS)
+        channel = grpc.insecure_channel(target, options=channel_options(target))
         self._channel: Any = SharedChannel(channel, Segments()) if shared_memory else channel
         self._stub = jepa_pb2_grpc.WorldModelServiceStub(self._channel)
 

@@ -1,0 +1,93 @@
+"""The process around the server: its standard output, its signals, and an end that nothing can hold up."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+_log = logging.getLogger(__name__)
+_FORCED_AFTER = 0.5  # seconds past the drain
+_LINE_BYTES = 8192
+
+
+@contextlib.contextmanager
+def standard_output() -> Iterator[Callable[[str], None]]:
+    """Yield what prints on standard output; inside, whatever else is written there goes to the log.
+
+    The pipe is emptied by a thread, so that a model that prints never fills it.
+    """
+    sys.stdout.flush()
+    kept = os.dup(1)
+    read, write = os.pipe()
+    os.dup2(write, 1)
+    os.close(write)
+    os.set_inheritable(1, True)
+    threading.Thread(target=_log_output, args=(read,), name="output", daemon=True).start()
+    try:
+        yield lambda line: _write(kept, line)
+    finally:
+        sys.stdout.flush()
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
+def _write(descriptor: int, line: str) -> None:
+    """Print a line; one that is no longer read does not matter."""
+    with contextlib.suppress(OSError):
+        os.write(descriptor, f"{line}\n".encode())
+
+
+def _log_output(descriptor: int) -> None:
+    with open(descriptor, encoding="utf-8", errors="replace") as output:
+        while line := output.readline(_LINE_BYTES):
+            _log.info("printed: %s", line.rstrip("\n"))
+
+
+class Signals:
+    """SIGTERM and SIGINT: the first asks for the end, the second for an end at once.
+
+    From the first one on a thread counts: the process exits when the drain is over, whatever state it is in.
+    """
+
+    def __init__(self, drain_seconds: float) -> None:
+        self.stopping, self.hurried = asyncio.Event(), asyncio.Event()
+        self._loop, self._seconds = asyncio.get_running_loop(), drain_seconds
+
+    def __enter__(self) -> Signals:
+        self._before = {each: signal.signal(each, self._received) for each in (signal.SIGTERM, signal.SIGINT)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for signum, handler in self._before.items():
+            signal.signal(signum, handler)
+
+    def _received(self, _signum: int, _frame: FrameType | None) -> None:
+        if self.stopping.is_set():
+            self._loop.call_soon_threadsafe(self.hurried.set)
+        else:
+            self.stopping.set()
+            self._loop.call_soon_threadsafe(self.stopping.set)  # wakes a loop that sleeps
+            exit_after(self._seconds + _FORCED_AFTER, "the drain is over and a thread has not returned")
+
+
+def exit_after(seconds: float, why: str) -> None:
+    """End the process with exit code 1 after so long, unless it has ended by itself."""
+    timer = threading.Timer(seconds, exit_now, (1, why))
+    timer.daemon = True
+    timer.start()
+
+
+def exit_now(code: int, why: str = "") -> None:
+    """End the process without waiting for any thread; the log gets a moment."""
+    if why:
+        _log.critical("exit with code %d: %s", code, why)
+    for handler in logging.getLogger().handlers:
+        handler.close()
+    os._exit(code)
