@@ -52,7 +52,7 @@ class Parity:
     @property
     def rank_correlation(self) -> float:
         """Spearman's: 1 where both rank the candidates alike."""
-        return float(np.corrcoef(_ranks(self.served), _ranks(self.local))[0, 1])
+        return rank_correlation(self.served, self.local)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -129,6 +129,11 @@ def _score_here(model: ServedModel, scene: Scene, candidates: NDArray[np.float32
     call = build_score_call(scene, candidates, {"objective": objective})
     job = score_candidates(deploy(model, None, ServerConfig()), scenes.whole(scene, model), call)
     return run_here(job)
+
+
+def rank_correlation(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+    """Return Spearman's correlation of two score arrays [S]: 1 where both rank the candidates alike."""
+    return float(np.corrcoef(_ranks(one), _ranks(other))[0, 1])
 
 
 def _ranks(scores: NDArray[np.float32]) -> NDArray[np.int64]:
