@@ -59,7 +59,7 @@ def attention(block: AdaLNBlock, x: Tensor, frames: int) -> Tensor:
 
 
 def rotate(x: Tensor, frames: int, grid: int, base: float) -> Tensor:
-    """X cos(angle) + (x turned by a quarter) sin(angle), a third of the channels each for time, row and column.
+    """x cos(angle) + (x turned by a quarter) sin(angle), a third of the channels each for time, row and column.
 
     The angles are tiled over a third, the quarter turns are of neighbours: (a, b) -> (-b, a).
     """

@@ -142,7 +142,7 @@ class PredictorAttention(nn.Module):
     def forward(
         self, x: Tensor, tables: Tables, past: KeysValues | None, remember: bool
     ) -> tuple[Tensor, KeysValues | None]:
-        """X [B, T, N, W], the frames after `past` -> [B, T or 1, N, W], and if to `remember` the past with these."""
+        """x [B, T, N, W], the frames after `past` -> [B, T or 1, N, W], and if to `remember` the past with these."""
         width, first = self.config.width, -1 if self.last_only else 0
         queries = F.linear(x[:, first:].contiguous(), self.qkv.weight[:width], self.qkv.bias[:width])
         keys, values = F.linear(x, self.qkv.weight[width:], self.qkv.bias[width:]).chunk(2, dim=-1)
@@ -168,7 +168,7 @@ class AdaLNBlock(nn.Module):
     def forward(
         self, x: Tensor, condition: Tensor, tables: Tables, past: KeysValues | None, remember: bool
     ) -> tuple[Tensor, KeysValues | None]:
-        """X [1 or B, T, N, W] and condition [B, T, W] -> as `PredictorAttention`."""
+        """x [1 or B, T, N, W] and condition [B, T, W] -> as `PredictorAttention`."""
         modulation = self.adaLN_modulation(condition).unsqueeze(2)
         shift, scale, gate = modulation.chunk(6, dim=-1)[:3]
         attended, past = self.attn(torch.addcmul(shift, self.norm1(x), 1 + scale), tables, past, remember)

@@ -68,7 +68,7 @@ class CausalAttention(nn.Module):
         self.to_out = nn.Sequential(nn.Linear(inner, config.width))
 
     def forward(self, x: Tensor, past: KeysValues | None, remember: bool) -> tuple[Tensor, KeysValues | None]:
-        """X [B, T, N, W], the frames after `past` -> [B, T or 1, N, W], and if to `remember` the past with these."""
+        """x [B, T, N, W], the frames after `past` -> [B, T or 1, N, W], and if to `remember` the past with these."""
         x, inner = self.norm(x), self.to_out[0].in_features
         queries = F.linear(x[:, -1:].contiguous() if self.last_only else x, self.to_qkv.weight[:inner])
         past = extend(past, *F.linear(x, self.to_qkv.weight[inner:]).chunk(2, dim=-1))
@@ -106,7 +106,7 @@ class Transformer(nn.Module):
         self.norm = nn.LayerNorm(config.width, eps=config.norm_eps)
 
     def forward(self, x: Tensor, past: Past, remember: bool) -> tuple[Tensor, Past]:
-        """X [B, T, N, W], the frames after `past` -> the last one, [B, 1, N, W], and the past with these frames."""
+        """x [B, T, N, W], the frames after `past` -> the last one, [B, 1, N, W], and the past with these frames."""
         known = []
         for index, layer in enumerate(self.layers):
             attention, feed_forward = layer.children()
