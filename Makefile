@@ -9,7 +9,7 @@ STUBS := worldforge_jepa_client/v1
 # Mapping the proto's folder onto the package's gives the stubs imports that work, with nothing to rewrite.
 PROTOC = $(BIN)/python -m grpc_tools.protoc -I$(STUBS)=$(PROTO) $(PROTO)/jepa.proto
 
-.PHONY: help setup generate lint test diagnose-faults demo serve bench load train evaluate clean
+.PHONY: help setup lock generate lint test matrix diagnose-faults demo serve bench load train evaluate clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 17
@@ -17,15 +17,22 @@ help:
 setup: .venv/ready ## create .venv with everything for development
 
 .venv/ready: pyproject.toml constraints-dev.txt
+	@echo "making .venv: pip's torch for Linux has CUDA, about 5 GB in all; README, 'Work on it', has the CPU build"
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --constraint constraints-dev.txt --editable '.[dev]'
+	$(BIN)/pip install --constraint constraints-dev.txt --editable '.[dev]'
 	@touch $@
 
+# One lock file for every Python that is supported, with one version of each package wherever there is one for all.
+lock: .venv/ready ## renew constraints-dev.txt, the versions that development uses
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.10 --fork-strategy fewest --no-annotate \
+	  --no-emit-package worldforge-jepa --extra dev --extra worldforge --custom-compile-command 'make lock' \
+	  --output-file constraints-dev.txt pyproject.toml
+
 # WorldForge needs Python 3.13; there the client is tested as its users install it, without torch.
-.venv-worldforge/ready: pyproject.toml
+.venv-worldforge/ready: pyproject.toml constraints-dev.txt
 	@if [ -n "$(PYTHON313)" ]; then \
 	  "$(PYTHON313)" -m venv .venv-worldforge && \
-	  .venv-worldforge/bin/pip install --quiet --editable '.[worldforge]' pytest && touch $@; \
+	  .venv-worldforge/bin/pip install --constraint constraints-dev.txt --editable '.[worldforge]' pytest && touch $@; \
 	else echo "no Python 3.13 here: the WorldForge tests will be skipped"; fi
 
 generate: .venv/ready ## regenerate what is made from other files: the stubs, docs/errors.md, the blocking client
@@ -50,6 +57,9 @@ test: lint .venv-worldforge/ready ## everything CI runs
 
 diagnose-faults: .venv/ready ## inject each fault of the table into logs, and see that diagnose names it
 	DIAGNOSE_ALL_FAULTS=1 $(BIN)/pytest -q tests/test_diagnosis.py -k fault
+
+matrix: .venv/ready ## lint and tests on each Python found, and with the lowest and newest dependencies; RUNS="3.10 lowest"
+	$(BIN)/python scripts/matrix.py $(RUNS)
 
 serve: .venv/ready ## serve the embedded model on 127.0.0.1:50051
 	$(BIN)/worldforge-jepa-server

@@ -20,10 +20,10 @@ import torch
 from matplotlib.axes import Axes
 from torch import Tensor
 
+from benchmarks import reference
 from benchmarks.harness import Seconds, interleave, keeping, median
 from benchmarks.limits import random_model
 from benchmarks.report import Cell, Table, Target, text
-from tests import reference
 from worldforge_jepa_client.contract.spec import DYNAMIC
 from worldforge_jepa_server.config import ModelSource
 from worldforge_jepa_server.device.clock import use_threads
@@ -32,6 +32,7 @@ from worldforge_jepa_server.models.contract import Latents, Observation, Scoring
 from worldforge_jepa_server.models.native.model import NativeModel
 from worldforge_jepa_server.models.precision import Execution
 from worldforge_jepa_server.models.registry import load_model
+from worldforge_jepa_server.tools.parity import rank_correlation
 
 SECONDS = 40
 PRECISIONS = ("float32", "bfloat16", "float16")
@@ -171,23 +172,19 @@ def _compared(variant: str, scores: Scores, exact: Scores) -> tuple[Cell, Cell, 
     if variant == UPSTREAM_CODE:
         return "-", "-", "-"
     same = scores.argmin() == exact.argmin()
-    return f"{np.abs(scores - exact).max():.2e}", f"{_rank_correlation(scores, exact):.4f}", "yes" if same else "NO"
+    return f"{np.abs(scores - exact).max():.2e}", f"{rank_correlation(scores, exact):.4f}", "yes" if same else "NO"
 
 
 def _targets(seconds: dict[str, Seconds], scores: dict[str, Scores]) -> list[Target]:
     def speed(variant: str) -> float:
         return median(seconds[EQUATIONS] / seconds[variant])
 
-    correlation = _rank_correlation(scores["bfloat16"], scores["float32"])
+    correlation = rank_correlation(scores["bfloat16"], scores["float32"])
     return [
         Target("float32, in times of the equations' speed", speed("float32"), 1.15, at_least=True),
         Target("bfloat16, in times of the equations' speed", speed("bfloat16"), 2.5, at_least=True),
         Target("rank correlation of bfloat16's scores and float32's", correlation, 0.999, at_least=True),
     ]
-
-
-def _rank_correlation(one: Scores, other: Scores) -> float:
-    return float(np.corrcoef(one.argsort().argsort(), other.argsort().argsort())[0, 1])
 
 
 def _arguments() -> tuple[Setting, float]:

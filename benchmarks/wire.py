@@ -156,7 +156,8 @@ def _blocking(stack: contextlib.ExitStack, client: Client, payload: Payload) -> 
     def plan(iterations: int) -> list[float]:
         progress = client.plan(context=context, samples=_SAMPLES, horizon=_HORIZON, iterations=iterations)
         arrivals = [time.perf_counter(), *(time.perf_counter() for _ in progress)]
-        return np.diff(arrivals).tolist()
+        steps: list[float] = np.diff(arrivals).tolist()
+        return steps
 
     return {
         "unary": calling(lambda: client.score(**scene, action_candidates=candidates)),

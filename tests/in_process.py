@@ -103,6 +103,9 @@ async def running(names=("tiny",), models=None, **settings) -> AsyncIterator[Run
 
 async def waiting(server, jobs):
     """Return once so many jobs of this server are waited for."""
-    async with asyncio.timeout(DEADLINE):
+
+    async def until_pending():
         while server.engine.pending != jobs:  # noqa: ASYNC110 - the engine has no event to wait for
             await asyncio.sleep(0.01)
+
+    await asyncio.wait_for(until_pending(), DEADLINE)

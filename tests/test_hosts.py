@@ -14,12 +14,15 @@ ROOT = Path(__file__).parent.parent
 SAMPLES, HORIZON, SIDE = 64, 6, 64
 SECONDS = 240
 UNREACHABLE = ("ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ECONNRESET", "ETIMEDOUT", "ENETUNREACH", "E403", "E404")
+UNREACHABLE += ("dial tcp", "failed to download", "Could not transfer artifact", "Could not resolve host")
+HOSTS = ("cpp", "go", "java", "node", "rust")
+MADE = shutil.ignore_patterns("node_modules", "build", "stubs", "target")
 
 
 def built(folder, *commands):
     """Build a host in a copy of what it needs, as a reader of its first lines would."""
     for name in ("protos", "examples/hosts"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("node_modules", "build"))
+        shutil.copytree(ROOT / name, folder / name, ignore=MADE)
     for where, *command in commands:
         place = folder / "examples/hosts" / where
         try:
@@ -31,16 +34,42 @@ def built(folder, *commands):
     return ""
 
 
+def built_with(tools, tmp_path_factory, language, *commands):
+    """The folder of a host that is built by these commands, or a skip that names what is not here."""
+    missing = [tool for tool in tools if not shutil.which(tool)]
+    if missing:
+        pytest.skip(f"needs {', '.join(missing)}")
+    folder = tmp_path_factory.mktemp(language)
+    trouble = built(folder, *[(language, *command) for command in commands])
+    if any(sign in trouble for sign in UNREACHABLE):
+        pytest.skip(f"{language}'s registry cannot be reached: {trouble[-300:]}")
+    assert not trouble
+    return folder / "examples/hosts" / language
+
+
+@pytest.fixture(scope="module")
+def go(tmp_path_factory):
+    commands = (("go", "generate"), ("go", "build", "-o", "score", "."))
+    return [str(built_with(("go", "protoc"), tmp_path_factory, "go", *commands) / "score")]
+
+
+@pytest.fixture(scope="module")
+def rust(tmp_path_factory):
+    commands = (("cargo", "build", "--locked"),)
+    folder = built_with(("cargo", "protoc"), tmp_path_factory, "rust", *commands)
+    return [str(folder / "target/debug/worldforge-jepa-host")]
+
+
+@pytest.fixture(scope="module")
+def java(tmp_path_factory):
+    folder = built_with(("java", "mvn"), tmp_path_factory, "java", ("mvn", "-q", "-B", "package"))
+    return ["java", "-jar", str(folder / "target/host.jar")]
+
+
 @pytest.fixture(scope="module")
 def node(tmp_path_factory):
-    if not (shutil.which("node") and shutil.which("npm")):
-        pytest.skip("needs node and npm")
-    folder = tmp_path_factory.mktemp("node")
-    trouble = built(folder, ("node", "npm", "ci", "--no-audit", "--no-fund", "--fetch-retries=0"))
-    if any(code in trouble for code in UNREACHABLE):
-        pytest.skip(f"npm's registry cannot be reached: {trouble[-300:]}")
-    assert not trouble
-    return ["node", str(folder / "examples/hosts/node/score.mjs")]
+    command = ("npm", "ci", "--no-audit", "--no-fund", "--fetch-retries=0")
+    return ["node", str(built_with(("node", "npm"), tmp_path_factory, "node", command) / "score.mjs")]
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +97,7 @@ def score_here(client):
     )
 
 
-@pytest.mark.parametrize("language", ["node", "cpp"])
+@pytest.mark.parametrize("language", HOSTS)
 def test_a_host_gets_the_scores_that_python_gets(language, server, request):
     command = request.getfixturevalue(language)
     done = subprocess.run([*command, server.target], capture_output=True, text=True, timeout=SECONDS, check=False)
@@ -82,7 +111,7 @@ def test_a_host_gets_the_scores_that_python_gets(language, server, request):
     assert (wrong["error"]["reason"], wrong["error"]["field"]) == ("INVALID_SHAPE", "action_candidates")
 
 
-@pytest.mark.parametrize("language", ["node", "cpp"])
+@pytest.mark.parametrize("language", HOSTS)
 def test_a_host_says_that_nobody_answers(language, dead_target, request):
     command = request.getfixturevalue(language)
     done = subprocess.run([*command, dead_target], capture_output=True, text=True, timeout=SECONDS, check=False)

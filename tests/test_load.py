@@ -66,7 +66,26 @@ def test_ghz_reports_read_like_our_own():
     assert outcome.milliseconds(100) == pytest.approx(2, rel=1e-3)
 
 
-@pytest.mark.skipif(not ghz.installed(), reason="ghz is not installed here")
+@pytest.mark.parametrize(
+    ("usage", "says"),
+    [
+        (None, "ghz is not installed; our own generator makes the load. To have it: go install "),
+        ("--binary-file", "ghz is too old; our own generator makes the load. To renew it: go install "),
+        ("--binary-file --max-recv-message-size", ""),
+    ],
+)
+def test_a_ghz_that_cannot_be_used_is_said_so_in_one_line(tmp_path, monkeypatch, usage, says):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    if usage:
+        (tmp_path / "ghz").write_text(f"#!/bin/sh\necho '{usage}' >&2\n")
+        (tmp_path / "ghz").chmod(0o755)
+    said = ghz.unusable()
+    assert says in said
+    assert bool(said) is bool(says)
+    assert "\n" not in said
+
+
+@pytest.mark.skipif(bool(ghz.unusable()), reason=ghz.unusable())
 @pytest.mark.parametrize("method", ["Score", "ScoreStream"])
 @pytest.mark.parametrize("rate", [0.0, 20.0])
 def test_ghz_takes_the_same_files(server, files, method, rate):

@@ -160,6 +160,8 @@ def test_evidence_that_cannot_be_written_is_an_error(server, tmp_path, capsys):
         ("Bearer abc", "[redacted]"),
         ("http://[", "[redacted]"),
         ("", "[redacted]"),
+        ("\x08\xa0\x08", "[redacted]"),
+        ("\x08host\x08/file", "host/file"),
     ],
 )
 def test_text_in_a_manifest_is_sanitized(text, kept):

@@ -30,9 +30,10 @@ _UNITS = {"s": 1, "m": 60}
 def main() -> None:
     """Load, print and write."""
     arguments = _arguments()
-    by_ghz = arguments.generator == "ghz" or (arguments.generator == "any" and ghz.installed())
-    if not ghz.installed():
-        print(ghz.MISSING)
+    trouble = ghz.unusable() if arguments.generator != "own" else ""
+    by_ghz = arguments.generator != "own" and not trouble
+    if trouble:
+        print(trouble)
     with contextlib.ExitStack() as stack:
         server = None if arguments.target else stack.enter_context(serving("--model", arguments.model))
         target = server.target if server else arguments.target

@@ -9,16 +9,20 @@ import subprocess
 from benchmarks.load.outcome import Load, Outcome
 from worldforge_jepa_client.tools.calldata import SERVICE
 
-MISSING = (
-    "ghz is not installed: take it from https://github.com/bojand/ghz/releases and put it on the PATH; "
-    "until then our own generator makes the load"
-)
+INSTALL = "go install github.com/bojand/ghz/cmd/ghz@v0.121.0"
+_NEEDED_FLAG = "--max-recv-message-size"  # a ghz that go has installed does not know its version; an old one lacks this
 _MAX_MESSAGE = "64MB"
 
 
-def installed() -> bool:
-    """Whether there is a ghz to run."""
-    return shutil.which("ghz") is not None
+def unusable() -> str:
+    """Say why ghz cannot make the load and what makes it instead; empty where it can."""
+    path = shutil.which("ghz")
+    if path is None:
+        return f"ghz is not installed; our own generator makes the load. To have it: {INSTALL}"
+    usage = subprocess.run([path, "--help"], capture_output=True, text=True, check=False)
+    if _NEEDED_FLAG not in usage.stdout + usage.stderr:
+        return f"{path} is too old; our own generator makes the load. To renew it: {INSTALL}"
+    return ""
 
 
 def command(load: Load) -> list[str]:
@@ -35,7 +39,7 @@ def command(load: Load) -> list[str]:
         *("--connections", str(load.connections)),
         *("--concurrency", str(load.concurrency)),
         *loop,
-        *("--max-recv-message-size", _MAX_MESSAGE),
+        *(_NEEDED_FLAG, _MAX_MESSAGE),
         *("--format", "json"),
         load.target,
     ]

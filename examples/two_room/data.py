@@ -79,7 +79,7 @@ def sample_actions(rng: np.random.Generator, batch: int, length: int) -> Floats:
 def sample_starts(rng: np.random.Generator, layout: Layouts, near_door: float) -> Floats:
     """A free position in each `layout` [B, 2], near the door or (else) uniform: float32 [B, 2], px."""
     near = rng.random(len(layout)) < near_door
-    positions = np.empty((len(layout), 2), np.float32)
+    positions: npt.NDArray[np.float32] = np.empty((len(layout), 2), np.float32)
     todo = np.ones(len(layout), bool)
     while todo.any():
         uniform = rng.uniform(MARGIN, SIZE - MARGIN, (len(layout), 2))

@@ -29,6 +29,7 @@ from worldforge_jepa_server.device.scoring import distance
 from worldforge_jepa_server.models.contract import Latents, WorldModel
 from worldforge_jepa_server.models.contract import Observation as Frames
 from worldforge_jepa_server.models.native import tiny
+from worldforge_jepa_server.tools.parity import rank_correlation
 
 HORIZONS = (4, 6)
 WEIGHTS = (0.0, 0.1)
@@ -62,12 +63,6 @@ def sample_plans(rng: np.random.Generator, samples: int, horizon: int) -> npt.ND
     bound = MAX_STEP / tiny.CONFIG.normalization.action_std[0]
     plans: npt.NDArray[np.float32] = INITIAL_STD * rng.standard_normal((samples, horizon, 2), dtype=np.float32)
     return plans.clip(-bound, bound)
-
-
-def rank_correlation(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> float:
-    """Spearman's: the correlation of the ranks of two [S]."""
-    rank_a, rank_b = (np.argsort(np.argsort(values)).astype(np.float64) for values in (a, b))
-    return float(np.corrcoef(rank_a, rank_b)[0, 1])
 
 
 def median_correlation(model: WorldModel, horizon: int, proprio_weight: float, seed: int) -> float:

@@ -24,7 +24,7 @@ Indices = npt.NDArray[np.intp]
 _GROUPS = 50  # layouts encoded at a time
 
 
-def normalize(actions: np.ndarray) -> Tensor:
+def normalize(actions: npt.NDArray[np.float32]) -> Tensor:
     """Raw packed actions [..., A] in the model's units."""
     mean, std = (
         np.tile(x, CONFIG.frameskip) for x in (CONFIG.normalization.action_mean, CONFIG.normalization.action_std)

@@ -89,7 +89,7 @@ async def test_a_client_that_sends_faster_than_the_model_scores_is_slowed(server
 
     sending = asyncio.create_task(send_all())
     await stop.reached()
-    with pytest.raises(TimeoutError):
+    with pytest.raises(asyncio.TimeoutError):
         await asyncio.wait_for(asyncio.shield(sending), 2)
     assert server.engine.pending == 1  # the server reads no message before it has answered the last
     sending.cancel()

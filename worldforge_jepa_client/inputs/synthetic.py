@@ -5,13 +5,13 @@ Letters: S samples (candidates), H horizon, A packed action dim, T context frame
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from worldforge_jepa_client.contract.digest import content_digest
 from worldforge_jepa_client.contract.spec import DYNAMIC, ModelSpec
 from worldforge_jepa_client.contract.types import Scene
 from worldforge_jepa_client.errors import FailedPreconditionError
@@ -62,11 +62,7 @@ def scene_of(arrays: Mapping[str, NDArray[Any]]) -> Scene:
 
 def digest(arrays: Arrays) -> str:
     """Return "sha256:<hex>" of names, dtypes, shapes and values, in the order of the names."""
-    content = hashlib.sha256()
-    for name, array in sorted(arrays.items()):
-        content.update(f"{name}{array.dtype.str}{array.shape}".encode())
-        content.update(np.ascontiguousarray(array).data)
-    return f"sha256:{content.hexdigest()}"
+    return f"sha256:{content_digest(arrays).hex()}"
 
 
 def _images(spec: ModelSpec, frames: int, rng: np.random.Generator) -> NDArray[np.uint8]:

@@ -224,8 +224,8 @@ def shift_plan(plan: Float32, steps: int, horizon: int | None = None, pad: Liter
     expect(horizon >= 1, "horizon", horizon, "at least 1")
     expect(pad in ("zero", "last"), "pad", repr(pad), "'zero' or 'last'")
     filler = plan[-1] if pad == "last" else np.zeros_like(plan[-1])
-    padded = np.concatenate([plan[steps:], np.tile(filler, (horizon, 1))])
-    return padded[:horizon].astype(np.float32)
+    padded: Float32 = np.concatenate([plan[steps:], np.tile(filler, (horizon, 1))])[:horizon].astype(np.float32)
+    return padded
 
 
 def expect(holds: bool | np.bool_, name: str, got: object, expected: str) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections import OrderedDict
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
+from worldforge_jepa_client.contract.digest import content_digest
 from worldforge_jepa_client.contract.types import Observation, Scene
 
 UNSEEN = None
@@ -45,13 +44,11 @@ class SceneMemory:
 
 def scene_digest(scene: Scene) -> bytes:
     """Return a digest of a scene's content: which parts there are, their dtypes, shapes and values."""
-    digest = hashlib.blake2b(digest_size=16)
-    for array in (*_arrays(scene.observation), *_arrays(scene.goal), scene.action_history):
-        digest.update(b"-" if array is None else f"{array.dtype.str}{array.shape}".encode())
-        if array is not None:
-            digest.update(np.ascontiguousarray(array).data)
-    return digest.digest()
+    observation, goal = (
+        _arrays(part, name) for part, name in ((scene.observation, "observation"), (scene.goal, "goal"))
+    )
+    return content_digest({**observation, **goal, "action_history": scene.action_history})
 
 
-def _arrays(observation: Observation | None) -> tuple[NDArray[Any] | None, NDArray[Any] | None]:
-    return (observation.visual, observation.proprio) if observation else (None, None)
+def _arrays(observation: Observation | None, name: str) -> dict[str, NDArray[Any] | None]:
+    return {f"{name}.visual": observation.visual, f"{name}.proprio": observation.proprio} if observation else {}

@@ -88,8 +88,9 @@ def sanitized(value: Any) -> Any:
 
 
 def _sanitized_text(text: str) -> str:
+    printable = "".join(letter for letter in text if letter.isprintable())  # urlsplit drops some of the others
     try:
-        parts = urlsplit(text.strip())
+        parts = urlsplit(printable.strip())
     except ValueError:
         return _REDACTED
     host = parts.netloc.rpartition("@")[2]

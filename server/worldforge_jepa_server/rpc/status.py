@@ -50,6 +50,7 @@ def streaming(method: StreamMethod, request_class: type[Message] | None, parse: 
     async def answered(data: Any, context: Context) -> AsyncGenerator[Message, None]:
         try:
             request = parse(data, request_class) if request_class else data
+            await context.send_initial_metadata(())  # a host may wait for the headers before it sends
             async with contextlib.aclosing(method(request, context)) as responses:
                 async for response in responses:
                     yield response

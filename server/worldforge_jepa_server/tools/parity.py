@@ -49,7 +49,7 @@ class Parity:
     @property
     def rank_correlation(self) -> float:
         """Spearman's: 1 where both rank the candidates alike."""
-        return float(np.corrcoef(_ranks(self.served), _ranks(self.local))[0, 1])
+        return rank_correlation(self.served, self.local)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -115,6 +115,11 @@ def _check_same_weights(served: ModelSpec, local: ModelSpec) -> None:
             f"{local.checkpoint_digest or 'none'}",
             reason=Reason.OTHER_WEIGHTS,
         )
+
+
+def rank_correlation(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+    """Return Spearman's correlation of two score arrays [S]: 1 where both rank the candidates alike."""
+    return float(np.corrcoef(_ranks(one), _ranks(other))[0, 1])
 
 
 def _ranks(scores: NDArray[np.float32]) -> NDArray[np.int64]:

@@ -77,10 +77,14 @@ class BaseClient:
 
         Args:
             action_candidates: (1, S, H, A), or (S, H, A).
-            observation: as for `score`, as are action_history, context, actions_are_normalized and model.
+            observation: as for `score`.
+            action_history: as for `score`.
+            context: as for `score`.
+            actions_are_normalized: as for `score`.
             steps: the steps to return, from 1 to H, rising; none means all.
             samples: the candidates to unroll, from 0 to S - 1; none means all.
             dtype: "float32", "float16" or "bfloat16": how latents are sent.
+            model: as for `score`.
             timeout: seconds for the whole call; None is the client's, inf none.
         """
         call = build_unroll_call(

@@ -167,12 +167,30 @@ class Client(BaseClient):
         model's published settings, then the method's defaults.
 
         Args:
-            observation: as for `score`, as are goal, action_history, context, objective, proprio_weight,
-                actions_are_normalized and model.
+            observation: as for `score`.
+            goal: as for `score`.
+            action_history: as for `score`.
+            context: as for `score`.
             method: "cem", "icem" or "mppi".
+            horizon: H, model steps.
+            iterations: how often candidates are drawn and the distribution is refitted.
+            samples: S, candidates of one iteration.
+            elites: K, candidates of the refit.
+            initial_std: deviation of the first draw, one number or one for each of the A entries.
+            min_std: floor of the deviation, likewise.
+            low: lower bound of the actions, likewise.
+            high: upper bound of the actions, likewise.
+            momentum: share of the last mean and deviation that a refit keeps, in [0, 1).
+            temperature: of MPPI's weights, in units of the score.
+            prior_fraction: share of the first candidates drawn around zero rather than around `initial_mean`.
+            keep_best: whether the best candidate so far is among the next.
             initial_mean: the plan to start from, (H, A), e.g. of `planning.shift_plan`; None is zeros.
             seed: equal seeds give equal plans, from 0 to 2**64 - 1.
             on_device: draw and refit on the model's device; other random numbers than on the host.
+            objective: as for `score`.
+            proprio_weight: as for `score`.
+            actions_are_normalized: of the action history, as for `score`; refused without one.
+            model: as for `score`.
             timeout: seconds after which the best plan so far is the result; None is the client's, inf none.
 
         Returns:

@@ -1,0 +1,96 @@
+"""`python scripts/matrix.py`: lint and tests on every Python found, and with the lowest and the newest dependencies.
+
+One environment at a time is made in build/matrix, used and removed: with torch it takes 5 GB.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+FOLDER = ROOT / "build" / "matrix"
+PYTHONS = ("3.10", "3.11", "3.12", "3.13")
+LOWEST, NEWEST = PYTHONS[0], PYTHONS[-1]
+LOCK = ROOT / "constraints-dev.txt"
+EXTRAS = ("--extra", "server", "--extra", "examples")
+LINT = (("ruff", "check"), ("ruff", "format", "--check"), ("mypy",), ("lint-imports", "--no-cache"))
+UV = shutil.which("uv", path=str(Path(sys.executable).parent)) or "uv"
+
+
+def main() -> int:
+    """Run what is asked for and print a line for each run; exit with 1 where one failed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("runs", nargs="*", help=f"of {', '.join(_all_runs())}; default: all of them")
+    outcomes = {run: _outcome(run) for run in parser.parse_args().runs or _all_runs()}
+    print(*(f"{run:8} {outcome}" for run, outcome in outcomes.items()), sep="\n")
+    return int(any(outcome.startswith("failed") for outcome in outcomes.values()))
+
+
+def _all_runs() -> tuple[str, ...]:
+    return (*PYTHONS, "lowest", "newest")
+
+
+def _outcome(run: str) -> str:
+    python = {"lowest": LOWEST, "newest": NEWEST}.get(run, run)
+    found = subprocess.run(
+        [UV, "python", "find", "--no-python-downloads", python], capture_output=True, text=True, check=False
+    )
+    if found.returncode:
+        return f"skipped: no Python {python} here"
+    try:
+        for command in _commands(run, found.stdout.strip()):
+            print("+", *command, flush=True)
+            if subprocess.run(command, cwd=ROOT, env=_environment(), check=False).returncode:
+                return f"failed: {' '.join(command)}"
+    finally:
+        shutil.rmtree(FOLDER, ignore_errors=True)
+    return "passed"
+
+
+def _commands(run: str, python: str) -> Iterator[list[str]]:
+    """What makes the environment and uses it; the next begins when the one before has passed."""
+    yield [UV, "venv", "--quiet", "--clear", "--python", python, str(FOLDER)]
+    constraints = ["--constraint", str(_lowest(python) if run == "lowest" else LOCK)] if run != "newest" else []
+    yield [UV, "pip", "install", "--no-config", *constraints, "--editable", ".[dev]"]
+    if run != "lowest":  # the type stubs of old libraries are not what the code is checked against
+        yield from ([str(FOLDER / "bin" / command[0]), *command[1:]] for command in LINT)
+    yield [str(FOLDER / "bin" / "pytest"), "-p", "no:cacheprovider"]
+
+
+def _lowest(python: str) -> Path:
+    """Write constraints: the lowest versions of what users install, and the lock file's for the tools."""
+    command = [
+        UV,
+        "pip",
+        "compile",
+        "--quiet",
+        "--no-config",
+        "--no-header",
+        "--no-annotate",
+        "--resolution",
+        "lowest-direct",
+    ]
+    compiled = subprocess.run(
+        [*command, "--python", python, *EXTRAS, "pyproject.toml"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    low = compiled.stdout.splitlines()
+    names = {line.partition("==")[0] for line in low}
+    tools = [line for line in LOCK.read_text(encoding="utf-8").splitlines() if line.partition("==")[0] not in names]
+    path = FOLDER / "lowest.txt"
+    path.write_text("\n".join([*low, *tools, ""]), encoding="utf-8")
+    return path
+
+
+def _environment() -> dict[str, str]:
+    own = {"VIRTUAL_ENV": str(FOLDER), "PATH": f"{FOLDER / 'bin'}:{os.environ['PATH']}"}
+    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | own
+
+
+if __name__ == "__main__":
+    sys.exit(main())
