@@ -1,6 +1,6 @@
 """The AdaLN predictor written straight from its equations: every frame of a growing rollout, nothing kept or shared.
 
-What `worldforge_jepa_server.models.native.adaln_predictor` computes with less work must equal this.
+What `worldforge_jepa_server.models.native.predictors.adaln` computes with less work must equal this.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from worldforge_jepa_server.models.contract import Latents
-from worldforge_jepa_server.models.native.adaln_predictor import AdaLNBlock, AdaLNPredictor
-from worldforge_jepa_server.models.native.model import Jepa
+from worldforge_jepa_server.models.native.jepa import Jepa
+from worldforge_jepa_server.models.native.predictors.adaln import AdaLNBlock, AdaLNPredictor
 
 
 @torch.no_grad()

@@ -15,8 +15,9 @@ from tests.upstream_weights import official_files, synthetic_weights
 from worldforge_jepa_server.config import ModelSource
 from worldforge_jepa_server.models.catalog import CATALOG
 from worldforge_jepa_server.models.contract import ModelLoadError, Observation
-from worldforge_jepa_server.models.native.model import Jepa
-from worldforge_jepa_server.models.native.published import NATIVE, convert, model_config
+from worldforge_jepa_server.models.native.jepa import Jepa
+from worldforge_jepa_server.models.native.weights.architectures import model_config
+from worldforge_jepa_server.models.native.weights.published import convert
 from worldforge_jepa_server.models.registry import load_model
 
 DATA = Path(__file__).parent / "data"
@@ -68,7 +69,7 @@ def test_statistics_are_upstreams_to_the_bit(name):
 )
 @pytest.mark.parametrize("family", ["jepa_wm", "dino_wm"])
 def test_simulated_models(family, environment, action_dim, proprio_dim, executed):
-    entry = NATIVE[f"{family}_{environment}"]
+    entry = CATALOG[f"{family}_{environment}"]
     assert (entry.action_dim, entry.proprio_dim, entry.proprio_weight) == (action_dim, proprio_dim, 0.1)
     planner = entry.environment.planner
     iterations = 15 if environment == "metaworld" else 30
@@ -253,8 +254,8 @@ def test_a_malformed_source_is_refused(source):
 
 
 def test_models_it_does_not_cover_are_refused():
-    with pytest.raises(ModelLoadError, match="native:jepa_wm_droid is unknown; known: jepa_wm_metaworld"):
-        native("jepa_wm_droid")
+    with pytest.raises(ModelLoadError, match="native:jepa_wm_robocasa is unknown; known: jepa_wm_metaworld"):
+        native("jepa_wm_robocasa")
 
 
 def test_it_needs_less_than_600_mib_beside_torch(files):

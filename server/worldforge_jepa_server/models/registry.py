@@ -10,7 +10,8 @@ import torch
 from worldforge_jepa_server.config import ModelSource
 from worldforge_jepa_server.models.contract import ModelLoadError, ServedModel
 from worldforge_jepa_server.models.external import factory, hub
-from worldforge_jepa_server.models.native import published, tiny
+from worldforge_jepa_server.models.native import tiny
+from worldforge_jepa_server.models.native.weights import published
 from worldforge_jepa_server.models.precision import OPTIONS as EXECUTION_OPTIONS
 from worldforge_jepa_server.models.precision import Execution
 

@@ -17,7 +17,7 @@ def main() -> int:
     arguments = parser.parse_args()
 
     from worldforge_jepa_server.models.contract import ModelLoadError
-    from worldforge_jepa_server.models.native.published import convert
+    from worldforge_jepa_server.models.native.weights.published import convert
 
     try:
         digest = convert(**vars(arguments))

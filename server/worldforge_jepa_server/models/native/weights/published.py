@@ -13,52 +13,28 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from worldforge_jepa_client.contract.spec import Limits
-from worldforge_jepa_server.models.catalog import CATALOG, DINOV2_S, CatalogEntry
+from worldforge_jepa_server.models.catalog import CATALOG, CatalogEntry
 from worldforge_jepa_server.models.contract import ModelLoadError
-from worldforge_jepa_server.models.native.adaln_predictor import PredictorConfig
-from worldforge_jepa_server.models.native.causal_predictor import CausalPredictorConfig
-from worldforge_jepa_server.models.native.checkpoint import CheckpointError, file_sha256, load_weights, read_torch
-from worldforge_jepa_server.models.native.encoder import EncoderConfig
-from worldforge_jepa_server.models.native.locate import find_checkpoint, find_encoder
-from worldforge_jepa_server.models.native.model import Jepa, ModelConfig, NativeModel
+from worldforge_jepa_server.models.native.jepa import Jepa
+from worldforge_jepa_server.models.native.model import NativeModel
+from worldforge_jepa_server.models.native.weights.architectures import model_config
+from worldforge_jepa_server.models.native.weights.checkpoint import (
+    CheckpointError,
+    file_sha256,
+    load_weights,
+    read_torch,
+)
+from worldforge_jepa_server.models.native.weights.locate import find_checkpoint, find_encoder
 from worldforge_jepa_server.models.options import flag
 from worldforge_jepa_server.models.precision import FLOAT32, Execution
 
-NATIVE = {name: entry for name, entry in CATALOG.items() if entry.encoder is DINOV2_S and entry.proprio_embed_dim}
-"""The models that this implementation covers."""
-
 LIMITS = Limits(max_samples=65536, max_horizon=64, max_context_frames=16)
 
-_PATCH, _TRAINED_GRID, _DEPTH, _HEADS = 14, 37, 6, 16
 _PARTS = ("predictor", "action_encoder", "proprio_encoder", "state_encoder")
 _UNUSED_PARTS = ("opt", "scaler", "epoch", "heads", "image_head", "state_head")
 _RENAMED = {"action_encoder.": "predictor.action_encoder.", "state_encoder.": "proprio_encoder."}
 # Not weights: the causal mask, which is rebuilt, and a token of DINOv2's training.
 _UNUSED = re.compile(r"predictor\.transformer\.layers\.\d+\.0\.bias|encoder\.mask_token")
-
-
-def model_config(entry: CatalogEntry) -> ModelConfig:
-    """The architecture and units of a published model on DINOv2 ViT-S/14."""
-    dim, grid = entry.encoder.latent_dim, entry.encoder.image_size // _PATCH
-    predictor: PredictorConfig | CausalPredictorConfig
-    if entry.family == "dino_wm":
-        predictor = CausalPredictorConfig(
-            dim, entry.proprio_embed_dim, entry.action_embed_dim, entry.action_dim, grid, _DEPTH, _HEADS
-        )
-    else:
-        predictor = PredictorConfig(dim, dim, entry.proprio_embed_dim, entry.action_dim, grid, _DEPTH, _HEADS)
-    mean, std = entry.pixel_statistics
-    return ModelConfig(
-        EncoderConfig(entry.encoder.image_size, _PATCH, _TRAINED_GRID, dim, depth=12, heads=6),
-        predictor,
-        entry.normalization,
-        entry.environment.frameskip,
-        context_window=entry.context_window,
-        proprio_weight=entry.proprio_weight,
-        objective=entry.objective,
-        pixel_mean=mean,
-        pixel_std=std,
-    )
 
 
 def official_weights(checkpoint: Mapping[str, Any], encoder: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -158,9 +134,9 @@ def native_entry(model: str) -> CatalogEntry:
     Raises:
         ModelLoadError: it does not cover it.
     """
-    if model not in NATIVE:
-        raise ModelLoadError(f"native:{model} is unknown; known: {', '.join(NATIVE)}")
-    return NATIVE[model]
+    if model not in CATALOG:
+        raise ModelLoadError(f"native:{model} is unknown; known: {', '.join(CATALOG)}")
+    return CATALOG[model]
 
 
 def convert(model: str, checkpoint: Path, encoder: Path, output: Path) -> str:
