@@ -14,7 +14,7 @@ from worldforge_jepa_server.models.native.model import NativeModel
 from worldforge_jepa_server.models.native.predictors.adaln import AdaLNConfig
 from worldforge_jepa_server.models.native.predictors.causal import CausalConfig
 from worldforge_jepa_server.models.native.weights.checkpoint import load_weights
-from worldforge_jepa_server.models.native.weights.published import official_weights
+from worldforge_jepa_server.models.native.weights.key_names import official_weights
 
 DATA = Path(__file__).parent / "data"
 WINDOW = 2

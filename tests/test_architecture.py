@@ -79,7 +79,10 @@ def predict_all(model: NativeModel, latents: Latents, actions: torch.Tensor) -> 
     predictor, tokens = model.module.predictor, model.module.predictor.embed(latents)
     ends = range(1, tokens.shape[1] + 1)
     with torch.inference_mode():
-        frames = [predictor.project(predictor(tokens[:, :end], actions[:, :end])[0], latents) for end in ends]
+        frames = [
+            predictor.project(predictor(tokens[:, :end], actions[:, :end])[0], latents, actions[:, end - 1])
+            for end in ends
+        ]
     return Latents(torch.cat([x.visual for x in frames], 1), torch.cat([x.proprio for x in frames], 1))
 
 
@@ -186,7 +189,7 @@ def test_every_key_is_accounted_for(golden):
     weights["encoder.norm.weight"] = torch.zeros(3)
     with pytest.raises(CheckpointError) as error:
         load_weights(module, weights)
-    assert "missing encoder.norm.bias" in str(error.value)
-    assert "unexpected encoder.extra" in str(error.value)
-    assert "encoder.norm.weight has shape (3,), expected (48,)" in str(error.value)
+    assert "1 missing: encoder.norm.bias" in str(error.value)
+    assert "1 unexpected: encoder.extra" in str(error.value)
+    assert "1 of another shape: encoder.norm.weight (3,) instead of (48,)" in str(error.value)
     load_weights(module, golden.weights)

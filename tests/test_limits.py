@@ -7,6 +7,7 @@ import pytest
 from benchmarks.limits import COLUMNS, MIB, random_model, row
 from worldforge_jepa_server.config import ServerConfig
 from worldforge_jepa_server.device.warmup import warm_up
+from worldforge_jepa_server.models.catalog import CATALOG
 from worldforge_jepa_server.runtime.model_table import deploy
 
 TEXT = (Path(__file__).parent.parent / "docs" / "limits.md").read_text()

@@ -1,5 +1,6 @@
 """`native:NAME`: official checkpoint files load by every key, and refuse what they do not understand."""
 
+import itertools
 import json
 import os
 import subprocess
@@ -116,7 +117,7 @@ def test_every_key_is_accounted_for(tmp_path, weights):
     changed["predictor.surprise"] = torch.zeros(1)
     checkpoint, encoder = official_files(JEPA, tmp_path, changed)
     with pytest.raises(
-        ModelLoadError, match=r"missing predictor\.predictor_norm\.bias; unexpected predictor\.surprise"
+        ModelLoadError, match=r"1 missing: predictor\.predictor_norm\.bias; 1 unexpected: predictor\.surprise"
     ):
         native(checkpoint=checkpoint, encoder=encoder)
 
@@ -134,7 +135,6 @@ def test_every_key_is_accounted_for(tmp_path, weights):
         ),
         ({"action_encoder": torch.zeros(1)}, "action_encoder is a Tensor; expected weights by name"),
         ({"action_encoder": {"x": "text"}}, "action_encoder has a str as 'x'; expected weights by name"),
-        ({0: {}, "teacher": {}}, "unexpected parts: 0, teacher"),
     ],
 )
 def test_what_is_twice_or_no_weight_is_named_with_its_file(tmp_path, weights, parts, message):
@@ -182,8 +182,11 @@ def test_a_conversion_that_cannot_be_written_is_an_error_that_names_the_file(tmp
 
 
 def test_weights_of_another_model_are_refused(files):
-    with pytest.raises(ModelLoadError, match=r"action_encoder\.weight has shape"):
-        native("jepa_wm_metaworld", checkpoint=files[0], encoder=files[1])
+    with pytest.raises(
+        ModelLoadError,
+        match=r"1 of another shape: predictor\.action_encoder\.weight \(400, 10\) instead of \(400, 20\)",
+    ):
+        native("jepa_wm_metaworld", checkpoint=files[0], encoder=files[1], force=True)
 
 
 def test_nothing_in_a_checkpoint_is_executed(tmp_path, files):
@@ -192,9 +195,91 @@ def test_nothing_in_a_checkpoint_is_executed(tmp_path, files):
             return os.mkdir, (str(tmp_path / "executed"),)
 
     torch.save({"predictor": Payload()}, tmp_path / "evil.pth.tar")
-    with pytest.raises(ModelLoadError, match=r"evil\.pth\.tar: not a file of weights that can be read safely"):
+    with pytest.raises(ModelLoadError, match=r"evil\.pth\.tar: not a file .* safely \(it holds a posix\.mkdir, "):
         native(checkpoint=tmp_path / "evil.pth.tar", encoder=files[1])
     assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize("prefix", ["", "_orig_mod.", "module.module.", "module._orig_mod."])
+def test_wrappers_of_training_are_stripped_from_keys(tmp_path, weights, prefix):
+    checkpoint, encoder = official_files(JEPA, tmp_path, weights, loss=0.1, lr=1e-3, teacher={}, state={"step": 1})
+    content = torch.load(checkpoint, weights_only=True)
+    keys = ((key.removeprefix("module."), tensor) for key, tensor in content["predictor"].items())
+    content["predictor"] = {prefix + key.replace("blocks.0.", "blocks.0._orig_mod."): tensor for key, tensor in keys}
+    torch.save(content, checkpoint)
+    loaded = native(checkpoint=checkpoint, encoder=encoder).module.state_dict()
+    assert all(torch.equal(loaded[key], weights[key]) for key in weights)
+
+
+@pytest.mark.parametrize("alias", ["jepa_wm_pointmaze.pth.tar", "mz_jepa-wm.pth.tar", "my_jepa_wm_pointmaze_v2.pth"])
+def test_a_file_named_after_another_model_is_refused_unless_forced(tmp_path, files, alias):
+    (tmp_path / alias).symlink_to(files[0])
+    with pytest.raises(ModelLoadError, match=r"named after jepa_wm_pointmaze, but native:jepa_wm_pusht .* force=true"):
+        native(checkpoint=tmp_path / alias, encoder=files[1])
+    assert native(checkpoint=tmp_path / alias, encoder=files[1], force=True).spec.environment == "pusht"
+
+
+def test_no_name_of_a_checkpoint_is_part_of_another_models():
+    names = {name: entry.file_names for name, entry in CATALOG.items()}
+    for one, other in itertools.permutations(names, 2):
+        assert not any(a in b for a in names[one] for b in names[other]), (one, other)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (torch.zeros(384, dtype=torch.int64), r"must be floating point: 1 not: encoder\.norm\.bias \(torch\.int64\)"),
+        (torch.full((384,), torch.nan), r"must be finite: 1 NaN or infinite: encoder\.norm\.bias"),
+        (torch.full((384,), -torch.inf), r"must be finite: 1 NaN or infinite: encoder\.norm\.bias"),
+    ],
+    ids=["integers", "NaN", "infinite"],
+)
+def test_weights_that_are_no_finite_floats_are_refused(tmp_path, weights, value, message):
+    checkpoint, encoder = official_files(JEPA, tmp_path, weights | {"encoder.norm.bias": value})
+    with pytest.raises(ModelLoadError, match=message):
+        native(checkpoint=checkpoint, encoder=encoder)
+
+
+def test_many_wrong_keys_are_counted_and_the_first_named(tmp_path, files):
+    torch.save({"predictor": {}}, tmp_path / "empty.pth")
+    with pytest.raises(ModelLoadError, match=r"94 missing: predictor\.\S+, \S+, \S+ and 91 more$") as caught:
+        native(checkpoint=tmp_path / "empty.pth", encoder=files[1])
+    assert len(str(caught.value)) < 600
+
+
+@pytest.fixture
+def statistics(tmp_path):
+    path = tmp_path / "statistics.json"
+    path.write_text(json.dumps({**vars(CATALOG["jepa_wm_pointmaze"].normalization), "state_mean": [0.0]}))
+    return path
+
+
+def test_a_fine_tuned_model_brings_its_statistics(files, statistics):
+    spec = native(checkpoint=files[0], encoder=files[1], statistics=statistics).spec
+    assert spec.normalization == CATALOG["jepa_wm_pointmaze"].normalization
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"action_mean": [0.0]}, r"action_mean is \[0\.0\], expected 2 finite numbers"),
+        ({"action_std": [1.0, 0.0]}, r"action_std is \[1\.0, 0\.0\], expected 2 finite numbers above 0"),
+        ({"proprio_std": [1.0, 1.0, 1.0, float("nan")]}, "proprio_std is .* expected 4 finite numbers above 0"),
+        ({"proprio_mean": "none"}, "proprio_mean is 'none', expected 4 finite numbers"),
+    ],
+)
+def test_statistics_that_cannot_be_are_refused(files, statistics, change, message):
+    statistics.write_text(json.dumps(json.loads(statistics.read_text()) | change))
+    with pytest.raises(ModelLoadError, match=message):
+        native(checkpoint=files[0], encoder=files[1], statistics=statistics)
+
+
+@pytest.mark.parametrize("text", [None, "no json", "[1]"])
+def test_a_file_that_holds_no_statistics_is_refused(tmp_path, files, text):
+    if text is not None:
+        (tmp_path / "x.json").write_text(text)
+    with pytest.raises(ModelLoadError, match=r"statistics=.*x\.json: (cannot be read|holds a list)"):
+        native(checkpoint=files[0], encoder=files[1], statistics=tmp_path / "x.json")
 
 
 def test_a_converted_file_needs_no_encoder_and_gives_the_same_bits(tmp_path, files, model):
@@ -212,6 +297,7 @@ def test_a_converted_file_needs_no_encoder_and_gives_the_same_bits(tmp_path, fil
     assert f"sha256:{provenance['checkpoint_sha256']}" == model.spec.checkpoint_digest
     with pytest.raises(ModelLoadError, match="was converted for jepa_wm_pusht, not for jepa_wm_wall"):
         native("jepa_wm_wall", checkpoint=output)
+    assert native("jepa_wm_pointmaze", checkpoint=output, force=True).spec.environment == "pointmaze"
 
 
 def test_the_path_may_come_from_the_environment_and_be_a_folder(monkeypatch, files):
@@ -228,7 +314,7 @@ def test_the_path_may_come_from_the_environment_and_be_a_folder(monkeypatch, fil
         ({"download": "maybe"}, "download=maybe: expected true or false"),
         (
             {"color": "blue"},
-            "native takes only the options checkpoint, encoder, download, precision, compile, got color",
+            "native takes only the options checkpoint, encoder, download, force, statistics, precision, compile, got color",
         ),
     ],
 )

@@ -15,7 +15,7 @@ from worldforge_jepa_client.contract.types import Observation, Scene, ScoreOptio
 from worldforge_jepa_server.device.cache import Cache
 from worldforge_jepa_server.device.encoding import EncodedScene, Encoder
 from worldforge_jepa_server.device.memory import peak_bytes
-from worldforge_jepa_server.device.scoring import rollout, score_together
+from worldforge_jepa_server.device.scoring import check_finite, rollout, score_together
 from worldforge_jepa_server.models.contract import Latents, ModelLoadError, ScoringModel, ServedModel, WorldModel
 from worldforge_jepa_server.models.precision import end_compiling, uncompiled
 
@@ -75,7 +75,8 @@ def _score(model: WorldModel, scenes: list[EncodedScene], samples: int) -> None:
     """Score candidates in each of the scenes together, until the window has slid."""
     actions = torch.zeros(samples, model.spec.context_window + 1, model.spec.action_dim, device=model.spec.device)
     rollouts = [rollout(model, scene, actions, ScoreOptions()) for scene in scenes]
-    score_together(model, rollouts, samples * len(scenes), Event())
+    for scored in score_together(model, rollouts, samples * len(scenes), Event()):
+        check_finite(scored.scores)
 
 
 def _copy(latents: Latents) -> Latents:

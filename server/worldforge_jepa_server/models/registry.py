@@ -35,7 +35,7 @@ class SourceKind:
 
 SOURCES = {
     "tiny": SourceKind(tiny.load),
-    "native": SourceKind(published.load, "NAME", ("checkpoint", "encoder", "download")),
+    "native": SourceKind(published.load, "NAME", ("checkpoint", "encoder", "download", "force", "statistics")),
     "hub": SourceKind(hub.load, "NAME", ("repo", "source", "pretrained", "trust_repo", "heads")),
     "python": SourceKind(factory.load, "package.module:factory", None),
 }
