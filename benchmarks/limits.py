@@ -19,6 +19,11 @@ from worldforge_jepa_server.models.precision import FLOAT32, Execution
 from worldforge_jepa_server.runtime.model_table import Deployment, deploy
 
 MIB = 2**20
+ENCODERS = {
+    "dinov2_vits14": "DINOv2 ViT-S/14",
+    "dinov3_vitl16": "DINOv3 ViT-L/16",
+    "vjepa2_vit_giant": "V-JEPA 2 ViT-g/16",
+}
 COLUMNS = (
     "model",
     "task family",
@@ -75,7 +80,7 @@ def random_model(name: str, execution: Execution = FLOAT32) -> NativeModel:
 
 
 def _checkpoint(spec: ModelSpec) -> str:
-    return "embedded" if spec.source == "embedded" else f"`{spec.name}.pth.tar`, DINOv2 ViT-S/14"
+    return "embedded" if spec.source == "embedded" else f"`{spec.name}.pth.tar`, {ENCODERS[spec.encoder]}"
 
 
 def _line(cells: list[str] | tuple[str, ...]) -> str:

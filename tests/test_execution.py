@@ -112,6 +112,14 @@ def test_compile_without_a_compiler_is_a_load_error(tmp_path):
     assert "model tiny: compile=true needs torch 2.6 and a C++ compiler on the server's machine" in ended.stderr
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_model_whose_scores_are_not_finite_does_not_start(value):
+    model = tiny()
+    model.module.predictor.predictor_proj.weight.fill_(value)
+    with pytest.raises(ModelLoadError, match=r"model tiny was loaded, but cannot score zeros: .* NaN or infinite"):
+        warm_up(model)
+
+
 def test_a_published_precision_travels():
     spec = wire.model_spec(wire.model_message(tiny(precision="bfloat16").spec))
     assert (spec.dtype, spec.compiled) == ("bfloat16", False)

@@ -14,10 +14,11 @@ from safetensors import safe_open
 
 from tests.upstream_weights import official_files, synthetic_weights
 from worldforge_jepa_server.config import ModelSource
-from worldforge_jepa_server.models.catalog import CATALOG
+from worldforge_jepa_server.models.catalog import CATALOG, DINOV3_L, VJEPA2_G
 from worldforge_jepa_server.models.contract import ModelLoadError, Observation
 from worldforge_jepa_server.models.native.jepa import Jepa
 from worldforge_jepa_server.models.native.weights.architectures import model_config
+from worldforge_jepa_server.models.native.weights.locate import find_encoder
 from worldforge_jepa_server.models.native.weights.published import convert
 from worldforge_jepa_server.models.registry import load_model
 
@@ -331,6 +332,36 @@ def test_a_missing_encoder_is_said(monkeypatch, tmp_path, files):
     alone.symlink_to(files[0])
     with pytest.raises(ModelLoadError, match=r"dinov2_vits14_pretrain\.pth: download https://.* or give encoder=PATH"):
         native(checkpoint=alone)
+
+
+def test_an_encoder_behind_a_form_is_asked_for_where_the_form_is(monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    with pytest.raises(
+        ModelLoadError, match=r"dinov3_vitl16_pretrain\S+\.pth.*: ask for the file at https://ai\.meta\.com/"
+    ):
+        find_encoder(DINOV3_L, "", tmp_path / "jepa_wm_droid.pth.tar", download=True)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "place"),
+    [
+        (DINOV3_L, "dinov3/dinov3_vitl16_pretrain_lvd1689m-8aa4cbdd.pth"),
+        (VJEPA2_G, "vjepa2_opensource/vjepa2_vit_giant.pth"),
+    ],
+)
+def test_encoders_are_found_where_upstream_has_them(monkeypatch, tmp_path, encoder, place):
+    monkeypatch.setenv("JEPAWM_OSSCKPT", str(tmp_path))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    (tmp_path / place).parent.mkdir()
+    (tmp_path / place).touch()
+    assert find_encoder(encoder, "", tmp_path / "x.pth.tar", download=False) == tmp_path / place
+
+
+def test_dino_wm_droid_loads_and_takes_no_proprio(tmp_path):
+    name = "dino_wm_droid"
+    checkpoint, encoder = official_files(name, tmp_path, synthetic_weights(name))
+    spec = native(name, checkpoint=checkpoint, encoder=encoder).spec
+    assert (spec.action_dim, spec.proprio, spec.planner) == (7, None, CATALOG[name].environment.planner)
 
 
 @pytest.mark.parametrize("source", ["native", "native:", "tiny:x", "nativ:jepa_wm_pusht"])
