@@ -88,7 +88,7 @@ def test_a_model_from_torch_hub_has_a_precision_too():
         ({"compile": "maybe"}, "compile=maybe: expected true or false"),
     ],
 )
-def test_what_is_not_known_is_refused(options, message):
+def test_unknown_precisions_and_flags_are_refused(options, message):
     with pytest.raises(ModelLoadError, match=message):
         tiny(**options)
 
@@ -127,7 +127,7 @@ def test_a_published_precision_travels():
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, of what its compiler imports
 @pytest.mark.timeout(300)  # a compiler on a busy machine
-def test_once_warm_a_compiled_model_meets_nothing_new(monkeypatch):
+def test_a_warm_compiled_model_compiles_no_more(monkeypatch):
     # Traced and guarded as ever, but run by torch: C++ for every block would take minutes.
     monkeypatch.setattr(nn.Module, "compile", partialmethod(nn.Module.compile, backend="eager"))
     model = tiny(compile="true")
