@@ -96,10 +96,16 @@ def load(
         module = build(entry, read_converted(path, target, forced), normalization)
     else:
         module = _build_from_files(entry, path, find_encoder(entry.encoder, encoder, path, fetch), normalization)
+    return _served(module, entry, path, device=device, name=name, execution=execution)
+
+
+def _served(
+    module: Jepa, entry: CatalogEntry, path: Path, *, device: str, name: str, execution: Execution
+) -> NativeModel:
     return NativeModel(
         module,
         name=name,
-        source=f"native:{target}",
+        source=f"native:{entry.name}",
         digest=file_sha256(path),
         device=device,
         limits=LIMITS,
