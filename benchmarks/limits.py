@@ -9,12 +9,21 @@ from __future__ import annotations
 from worldforge_jepa_client.contract.spec import ModelSpec
 from worldforge_jepa_server.config import ServerConfig
 from worldforge_jepa_server.device.warmup import warm_up
-from worldforge_jepa_server.models.native import published, tiny
-from worldforge_jepa_server.models.native.model import Jepa, NativeModel
+from worldforge_jepa_server.models.catalog import CATALOG
+from worldforge_jepa_server.models.native import tiny
+from worldforge_jepa_server.models.native.jepa import Jepa
+from worldforge_jepa_server.models.native.model import NativeModel
+from worldforge_jepa_server.models.native.weights import published
+from worldforge_jepa_server.models.native.weights.architectures import model_config
 from worldforge_jepa_server.models.precision import FLOAT32, Execution
 from worldforge_jepa_server.runtime.model_table import Deployment, deploy
 
 MIB = 2**20
+ENCODERS = {
+    "dinov2_vits14": "DINOv2 ViT-S/14",
+    "dinov3_vitl16": "DINOv3 ViT-L/16",
+    "vjepa2_vit_giant": "V-JEPA 2 ViT-g/16",
+}
 COLUMNS = (
     "model",
     "task family",
@@ -32,7 +41,7 @@ COLUMNS = (
 def main() -> None:
     """Print the table."""
     print(_line(COLUMNS), _line(["---"] * len(COLUMNS)), sep="\n")
-    for model in (tiny.load("cpu", "tiny"), *map(random_model, published.NATIVE)):
+    for model in (tiny.load("cpu", "tiny"), *map(random_model, CATALOG)):
         print(_line(row(deploy(model, warm_up(model), ServerConfig()))), flush=True)
 
 
@@ -57,7 +66,7 @@ def row(deployment: Deployment) -> list[str]:
 def random_model(name: str, execution: Execution = FLOAT32) -> NativeModel:
     """An official model at full size with random weights."""
     entry = published.native_entry(name)
-    module = Jepa(published.model_config(entry))
+    module = Jepa(model_config(entry))
     return NativeModel(
         module,
         name=name,
@@ -71,7 +80,7 @@ def random_model(name: str, execution: Execution = FLOAT32) -> NativeModel:
 
 
 def _checkpoint(spec: ModelSpec) -> str:
-    return "embedded" if spec.source == "embedded" else f"`{spec.name}.pth.tar`, DINOv2 ViT-S/14"
+    return "embedded" if spec.source == "embedded" else f"`{spec.name}.pth.tar`, {ENCODERS[spec.encoder]}"
 
 
 def _line(cells: list[str] | tuple[str, ...]) -> str:

@@ -1,6 +1,6 @@
 """The AdaLN predictor written straight from its equations: every frame of a growing rollout, nothing kept or shared.
 
-What `worldforge_jepa_server.models.native.adaln_predictor` computes with less work must equal this.
+What `worldforge_jepa_server.models.native.predictors.adaln` computes with less work must equal this.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from worldforge_jepa_server.models.contract import Latents
-from worldforge_jepa_server.models.native.adaln_predictor import AdaLNBlock, AdaLNPredictor
-from worldforge_jepa_server.models.native.model import Jepa
+from worldforge_jepa_server.models.native.jepa import Jepa
+from worldforge_jepa_server.models.native.predictors.adaln import AdaLNBlock, AdaLNConfig, AdaLNPredictor
 
 
 @torch.no_grad()
@@ -38,7 +38,7 @@ def predict(model: AdaLNPredictor, visual: Tensor, proprio: Tensor, actions: Ten
         assert isinstance(block, AdaLNBlock)
         modulation = block.adaLN_modulation[1](condition).repeat_interleave(tokens, dim=1)
         shift1, scale1, gate1, shift2, scale2, gate2 = modulation.chunk(6, dim=-1)
-        x = x + gate1 * attention(block, block.norm1(x) * (1 + scale1) + shift1, frames)
+        x = x + gate1 * attention(model.config, block, block.norm1(x) * (1 + scale1) + shift1, frames)
         hidden = F.gelu(block.mlp.fc1(block.norm2(x) * (1 + scale2) + shift2))
         x = x + gate2 * block.mlp.fc2(hidden)
     predicted = model.predictor_norm(x).unflatten(1, (frames, tokens))
@@ -46,9 +46,8 @@ def predict(model: AdaLNPredictor, visual: Tensor, proprio: Tensor, actions: Ten
     return model.predictor_proj(visual), proprio
 
 
-def attention(block: AdaLNBlock, x: Tensor, frames: int) -> Tensor:
+def attention(config: AdaLNConfig, block: AdaLNBlock, x: Tensor, frames: int) -> Tensor:
     """softmax(q k' / sqrt(head_dim)) v over the tokens of all frames [B, T * N, W], each frame blind to later ones."""
-    config = block.attn.config
     q, k, v = block.attn.qkv(x).unflatten(-1, (3, config.heads, -1)).permute(2, 0, 3, 1, 4)
     frame = torch.arange(frames).repeat_interleave(config.grid**2)
     mask = frame[:, None] >= frame

@@ -8,12 +8,13 @@ from safetensors.torch import load_file
 
 from worldforge_jepa_client.contract.spec import Limits, Normalization
 from worldforge_jepa_server.models.contract import Latents, Observation
-from worldforge_jepa_server.models.native.adaln_predictor import PredictorConfig
-from worldforge_jepa_server.models.native.causal_predictor import CausalPredictorConfig
-from worldforge_jepa_server.models.native.checkpoint import load_weights
-from worldforge_jepa_server.models.native.encoder import EncoderConfig
-from worldforge_jepa_server.models.native.model import Jepa, ModelConfig, NativeModel
-from worldforge_jepa_server.models.native.published import official_weights
+from worldforge_jepa_server.models.native.encoders.dinov2 import Dinov2Config
+from worldforge_jepa_server.models.native.jepa import Jepa, ModelConfig
+from worldforge_jepa_server.models.native.model import NativeModel
+from worldforge_jepa_server.models.native.predictors.adaln import AdaLNConfig
+from worldforge_jepa_server.models.native.predictors.causal import CausalConfig
+from worldforge_jepa_server.models.native.weights.checkpoint import load_weights
+from worldforge_jepa_server.models.native.weights.key_names import official_weights
 
 DATA = Path(__file__).parent / "data"
 WINDOW = 2
@@ -36,7 +37,7 @@ class Golden:
     def config(self, window: int = WINDOW) -> ModelConfig:
         facts, encoder, stats = self.facts, self.facts["encoder"], self.facts["preprocessor"]
         return ModelConfig(
-            EncoderConfig(
+            Dinov2Config(
                 image_size=facts["transform"]["img_size"],
                 patch_size=encoder["patch"],
                 position_grid=encoder["pos_embed"]["trained_grid"],
@@ -55,7 +56,7 @@ class Golden:
             pixel_std=tuple(facts["transform"]["std"]),
         )
 
-    def predictor_config(self) -> PredictorConfig | CausalPredictorConfig:
+    def predictor_config(self) -> AdaLNConfig | CausalConfig:
         facts, predictor = self.facts, self.facts["predictor"]
         shared = {
             "proprio_embed_dim": predictor["proprio_emb_dim"],
@@ -66,7 +67,7 @@ class Golden:
             "norm_eps": predictor["layernorm_eps"],
         }
         if "action_emb_dim" in predictor:
-            return CausalPredictorConfig(
+            return CausalConfig(
                 visual_dim=predictor["embed_dim"],
                 action_embed_dim=predictor["action_emb_dim"],
                 hidden=predictor["mlp_hidden"],
@@ -74,7 +75,7 @@ class Golden:
                 max_frames=predictor["num_frames_max"],
                 **shared,
             )
-        return PredictorConfig(
+        return AdaLNConfig(
             latent_dim=predictor["embed_dim"],
             visual_dim=predictor["predictor_embed_dim"],
             mlp_ratio=predictor["mlp_hidden"] // predictor["width"],

@@ -8,10 +8,11 @@ from worldforge_jepa_client.contract.spec import Objective
 from worldforge_jepa_client.errors import InternalError
 from worldforge_jepa_server.device.scoring import distance
 from worldforge_jepa_server.models.contract import Latents, Observation
-from worldforge_jepa_server.models.native.causal_predictor import CausalPredictorConfig
-from worldforge_jepa_server.models.native.checkpoint import CheckpointError, load_weights
-from worldforge_jepa_server.models.native.model import Jepa, NativeModel
+from worldforge_jepa_server.models.native.jepa import Jepa
+from worldforge_jepa_server.models.native.model import NativeModel
+from worldforge_jepa_server.models.native.predictors.causal import CausalConfig
 from worldforge_jepa_server.models.native.preprocess import to_pixels
+from worldforge_jepa_server.models.native.weights.checkpoint import CheckpointError, load_weights
 
 PIXELS, ENCODE, PREDICT, UNROLL, SCORE = 5e-6, 2e-5, 5e-5, 2e-4, 1e-5
 
@@ -78,7 +79,10 @@ def predict_all(model: NativeModel, latents: Latents, actions: torch.Tensor) -> 
     predictor, tokens = model.module.predictor, model.module.predictor.embed(latents)
     ends = range(1, tokens.shape[1] + 1)
     with torch.inference_mode():
-        frames = [predictor.project(predictor(tokens[:, :end], actions[:, :end])[0], latents) for end in ends]
+        frames = [
+            predictor.project(predictor(tokens[:, :end], actions[:, :end])[0], latents, actions[:, end - 1])
+            for end in ends
+        ]
     return Latents(torch.cat([x.visual for x in frames], 1), torch.cat([x.proprio for x in frames], 1))
 
 
@@ -94,7 +98,7 @@ def test_one_predictor_call_on_zeros(golden, model, monkeypatch):
     now = golden.latents("z")
     zeros = Latents(torch.zeros_like(now.visual.repeat(1, 2, 1, 1)), torch.zeros_like(now.proprio.repeat(1, 2, 1, 1)))
     predictor = model.module.predictor
-    if isinstance(predictor.config, CausalPredictorConfig):  # there the recorded call had zeros for action features too
+    if isinstance(predictor.config, CausalConfig):  # there the recorded call had zeros for action features too
         width = predictor.config.action_embed_dim
         monkeypatch.setattr(predictor.action_encoder, "forward", lambda actions: torch.zeros(*actions.shape[:2], width))
     predicted = predict_all(model, zeros, golden.given["actions"][:2, 0][None])
@@ -185,7 +189,7 @@ def test_every_key_is_accounted_for(golden):
     weights["encoder.norm.weight"] = torch.zeros(3)
     with pytest.raises(CheckpointError) as error:
         load_weights(module, weights)
-    assert "missing encoder.norm.bias" in str(error.value)
-    assert "unexpected encoder.extra" in str(error.value)
-    assert "encoder.norm.weight has shape (3,), expected (48,)" in str(error.value)
+    assert "1 missing: encoder.norm.bias" in str(error.value)
+    assert "1 unexpected: encoder.extra" in str(error.value)
+    assert "1 of another shape: encoder.norm.weight (3,) instead of (48,)" in str(error.value)
     load_weights(module, golden.weights)

@@ -14,7 +14,8 @@ from worldforge_jepa_client.contract.types import Observation, Scene, ScoreOptio
 from worldforge_jepa_server.device.cache import Cache
 from worldforge_jepa_server.device.encoding import Encoder
 from worldforge_jepa_server.models.native import tiny
-from worldforge_jepa_server.models.native.model import Jepa, NativeModel
+from worldforge_jepa_server.models.native.jepa import Jepa
+from worldforge_jepa_server.models.native.model import NativeModel
 
 SAMPLES, HORIZON, CHUNK = 5, 4, 3
 

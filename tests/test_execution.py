@@ -85,7 +85,7 @@ def test_a_model_from_torch_hub_has_a_precision_too():
         ({"compile": "maybe"}, "compile=maybe: expected true or false"),
     ],
 )
-def test_what_is_not_known_is_refused(options, message):
+def test_unknown_precisions_and_flags_are_refused(options, message):
     with pytest.raises(ModelLoadError, match=message):
         tiny(**options)
 
@@ -109,6 +109,14 @@ def test_compile_without_a_compiler_is_a_load_error(tmp_path):
     assert "model tiny: compile=true needs torch 2.6 and a C++ compiler on the server's machine" in ended.stderr
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_model_whose_scores_are_not_finite_does_not_start(value):
+    model = tiny()
+    model.module.predictor.predictor_proj.weight.fill_(value)
+    with pytest.raises(ModelLoadError, match=r"model tiny was loaded, but cannot score zeros: .* NaN or infinite"):
+        warm_up(model)
+
+
 def test_a_published_precision_travels():
     spec = wire.model_spec(wire.model_message(tiny(precision="bfloat16").spec))
     assert (spec.dtype, spec.compiled) == ("bfloat16", False)
@@ -116,7 +124,7 @@ def test_a_published_precision_travels():
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, of what its compiler imports
 @pytest.mark.timeout(300)  # a compiler on a busy machine
-def test_once_warm_a_compiled_model_meets_nothing_new(monkeypatch):
+def test_a_warm_compiled_model_compiles_no_more(monkeypatch):
     # Traced and guarded as ever, but run by torch: C++ for every block would take minutes.
     monkeypatch.setattr(nn.Module, "compile", partialmethod(nn.Module.compile, backend="eager"))
     model = tiny(compile="true")

@@ -14,7 +14,8 @@ from worldforge_jepa_client.contract.spec import Objective
 from worldforge_jepa_server.models.catalog import CATALOG
 from worldforge_jepa_server.models.contract import Latents
 from worldforge_jepa_server.models.native.model import NativeModel
-from worldforge_jepa_server.models.native.published import LIMITS, build, official_weights
+from worldforge_jepa_server.models.native.weights.key_names import official_weights
+from worldforge_jepa_server.models.native.weights.published import LIMITS, build
 
 pytestmark = pytest.mark.skipif(UPSTREAM is None, reason=NO_UPSTREAM)
 

@@ -7,7 +7,7 @@ import pytest
 from benchmarks.limits import COLUMNS, MIB, random_model, row
 from worldforge_jepa_server.config import ServerConfig
 from worldforge_jepa_server.device.warmup import warm_up
-from worldforge_jepa_server.models.native import published
+from worldforge_jepa_server.models.catalog import CATALOG
 from worldforge_jepa_server.runtime.model_table import deploy
 
 TEXT = (Path(__file__).parent.parent / "docs" / "limits.md").read_text()
@@ -26,7 +26,7 @@ def mib(cell):
 
 def test_every_model_has_a_row_and_its_numbers_follow_from_each_other():
     rows = {name: cells for name, cells in TABLE.items() if name not in ("model", "---")}
-    assert rows.keys() == {"tiny", *published.NATIVE}
+    assert rows.keys() == {"tiny", *CATALOG}
     for cells in rows.values():
         fit = int(ServerConfig.memory_budget / MIB / mib(cells["one candidate"]))
         assert int(cells["candidates at a time"]) == pytest.approx(min(ServerConfig.chunk_size, fit), rel=0.05)

@@ -1,7 +1,6 @@
 """`native:NAME`: official checkpoint files load by every key, and refuse what they do not understand."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,10 +12,12 @@ from safetensors import safe_open
 
 from tests.upstream_weights import official_files, synthetic_weights
 from worldforge_jepa_server.config import ModelSource
-from worldforge_jepa_server.models.catalog import CATALOG
+from worldforge_jepa_server.models.catalog import CATALOG, DINOV3_L, VJEPA2_G
 from worldforge_jepa_server.models.contract import ModelLoadError, Observation
-from worldforge_jepa_server.models.native.model import Jepa
-from worldforge_jepa_server.models.native.published import NATIVE, convert, model_config
+from worldforge_jepa_server.models.native.jepa import Jepa
+from worldforge_jepa_server.models.native.weights.architectures import model_config
+from worldforge_jepa_server.models.native.weights.locate import find_encoder
+from worldforge_jepa_server.models.native.weights.published import convert
 from worldforge_jepa_server.models.registry import load_model
 
 DATA = Path(__file__).parent / "data"
@@ -68,7 +69,7 @@ def test_statistics_are_upstreams_to_the_bit(name):
 )
 @pytest.mark.parametrize("family", ["jepa_wm", "dino_wm"])
 def test_simulated_models(family, environment, action_dim, proprio_dim, executed):
-    entry = NATIVE[f"{family}_{environment}"]
+    entry = CATALOG[f"{family}_{environment}"]
     assert (entry.action_dim, entry.proprio_dim, entry.proprio_weight) == (action_dim, proprio_dim, 0.1)
     planner = entry.environment.planner
     iterations = 15 if environment == "metaworld" else 30
@@ -88,7 +89,7 @@ def test_droid_is_clipped_and_ignores_proprio():
     assert CATALOG["jepa_wm_droid"].proprio_dim == 0
 
 
-def test_the_spec_says_what_is_published(model, files):
+def test_the_spec_publishes_the_catalog_entry(model, files):
     spec = model.spec
     assert (spec.family, spec.environment, spec.encoder) == ("jepa_wm", "pusht", "dinov2_vits14")
     assert (spec.action_dim, spec.raw_action_dim, spec.frameskip, spec.proprio_dim) == (10, 2, 5, 4)
@@ -110,90 +111,14 @@ def test_dino_wm_loads_with_its_separate_action_encoder_and_masks(tmp_path):
     assert all(torch.equal(loaded[key], weights[key]) for key in weights)
 
 
-def test_every_key_is_accounted_for(tmp_path, weights):
-    changed = {key: tensor for key, tensor in weights.items() if key != "predictor.predictor_norm.bias"}
-    changed["predictor.surprise"] = torch.zeros(1)
-    checkpoint, encoder = official_files(JEPA, tmp_path, changed)
-    with pytest.raises(
-        ModelLoadError, match=r"missing predictor\.predictor_norm\.bias; unexpected predictor\.surprise"
-    ):
-        native(checkpoint=checkpoint, encoder=encoder)
-
-
-@pytest.mark.parametrize(
-    ("parts", "message"),
-    [
-        (
-            {"state_encoder": {"patch_embed.bias": torch.zeros(1)}},
-            r"proprio_encoder\.module\.patch_embed\.bias and state_encoder\.patch_embed\.bias are the same weight",
-        ),
-        (
-            {"action_encoder": {"module.x": torch.zeros(1), "x": torch.zeros(1)}},
-            r"action_encoder\.module\.x and action_encoder\.x are the same weight",
-        ),
-        ({"action_encoder": torch.zeros(1)}, "action_encoder is a Tensor; expected weights by name"),
-        ({"action_encoder": {"x": "text"}}, "action_encoder has a str as 'x'; expected weights by name"),
-        ({0: {}, "teacher": {}}, "unexpected parts: 0, teacher"),
-    ],
-)
-def test_what_is_twice_or_no_weight_is_named_with_its_file(tmp_path, weights, parts, message):
-    checkpoint, encoder = official_files(JEPA, tmp_path, weights)
-    torch.save(torch.load(checkpoint, weights_only=True) | parts, checkpoint)
-    with pytest.raises(ModelLoadError, match=rf"checkpoint {checkpoint}, encoder {encoder}: .*{message}"):
-        native(checkpoint=checkpoint, encoder=encoder)
-
-
-def test_a_checkpoint_is_no_encoder(files):
-    with pytest.raises(ModelLoadError, match=r"encoder has a dict as 'predictor'; expected weights by name"):
-        native(checkpoint=files[0], encoder=files[0])
-
-
-def script(path):
-    torch.jit.save(torch.jit.trace(torch.nn.Identity(), torch.zeros(1)), path)
-
-
-@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
-@pytest.mark.parametrize(
-    "write",
-    [
-        lambda path: path.write_bytes(b"garbage" * 100),
-        lambda path: path.write_text("hello, this is text"),
-        lambda path: path.write_bytes(b""),
-        script,
-    ],
-    ids=["garbage", "text", "empty", "script"],
-)
-def test_a_file_that_is_no_checkpoint_is_not_read_unsafely(tmp_path, files, write):
-    write(tmp_path / "no.pth")
-    with pytest.raises(ModelLoadError, match=r"no\.pth: not a file of weights that can be read safely") as caught:
-        convert(JEPA, files[0], tmp_path / "no.pth", tmp_path / "x.safetensors")
-    assert "weights_only" not in str(caught.value)
-
-
-def test_a_conversion_to_nowhere_is_refused_before_anything_is_read(files):
+def test_converting_into_a_missing_folder_is_refused(files):
     with pytest.raises(ModelLoadError, match=r"no folder /nowhere to write x\.safetensors to"):
         convert(JEPA, *files, Path("/nowhere/x.safetensors"))
 
 
-def test_a_conversion_that_cannot_be_written_is_an_error_that_names_the_file(tmp_path, files):
+def test_converting_onto_a_folder_is_refused(tmp_path, files):
     with pytest.raises(ModelLoadError, match=rf"{tmp_path}: cannot be written \(.*directory"):
         convert(JEPA, *files, tmp_path)
-
-
-def test_weights_of_another_model_are_refused(files):
-    with pytest.raises(ModelLoadError, match=r"action_encoder\.weight has shape"):
-        native("jepa_wm_metaworld", checkpoint=files[0], encoder=files[1])
-
-
-def test_nothing_in_a_checkpoint_is_executed(tmp_path, files):
-    class Payload:
-        def __reduce__(self):
-            return os.mkdir, (str(tmp_path / "executed"),)
-
-    torch.save({"predictor": Payload()}, tmp_path / "evil.pth.tar")
-    with pytest.raises(ModelLoadError, match=r"evil\.pth\.tar: not a file of weights that can be read safely"):
-        native(checkpoint=tmp_path / "evil.pth.tar", encoder=files[1])
-    assert not (tmp_path / "executed").exists()
 
 
 def test_a_converted_file_needs_no_encoder_and_gives_the_same_bits(tmp_path, files, model):
@@ -211,9 +136,10 @@ def test_a_converted_file_needs_no_encoder_and_gives_the_same_bits(tmp_path, fil
     assert f"sha256:{provenance['checkpoint_sha256']}" == model.spec.checkpoint_digest
     with pytest.raises(ModelLoadError, match="was converted for jepa_wm_pusht, not for jepa_wm_wall"):
         native("jepa_wm_wall", checkpoint=output)
+    assert native("jepa_wm_pointmaze", checkpoint=output, force=True).spec.environment == "pointmaze"
 
 
-def test_the_path_may_come_from_the_environment_and_be_a_folder(monkeypatch, files):
+def test_checkpoint_path_comes_from_the_environment_and_may_be_a_folder(monkeypatch, files):
     monkeypatch.setenv("JEPA_WMS_MODEL_PATH", str(files[0].parent))
     assert native().spec.environment == "pusht"
 
@@ -227,23 +153,53 @@ def test_the_path_may_come_from_the_environment_and_be_a_folder(monkeypatch, fil
         ({"download": "maybe"}, "download=maybe: expected true or false"),
         (
             {"color": "blue"},
-            "native takes only the options checkpoint, encoder, download, precision, compile, got color",
+            "native takes only the options checkpoint, encoder, download, force, statistics, precision, compile, got color",
         ),
     ],
 )
-def test_what_is_missing_is_said(monkeypatch, options, message):
+def test_missing_files_and_unknown_options_are_explained(monkeypatch, options, message):
     monkeypatch.delenv("JEPA_WMS_MODEL_PATH", raising=False)
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(ModelLoadError, match=message):
         native(**options)
 
 
-def test_a_missing_encoder_is_said(monkeypatch, tmp_path, files):
+def test_a_missing_encoder_file_is_explained(monkeypatch, tmp_path, files):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     alone = tmp_path / files[0].name
     alone.symlink_to(files[0])
     with pytest.raises(ModelLoadError, match=r"dinov2_vits14_pretrain\.pth: download https://.* or give encoder=PATH"):
         native(checkpoint=alone)
+
+
+def test_an_encoder_behind_a_form_is_asked_for_where_the_form_is(monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    with pytest.raises(
+        ModelLoadError, match=r"dinov3_vitl16_pretrain\S+\.pth.*: ask for the file at https://ai\.meta\.com/"
+    ):
+        find_encoder(DINOV3_L, "", tmp_path / "jepa_wm_droid.pth.tar", download=True)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "place"),
+    [
+        (DINOV3_L, "dinov3/dinov3_vitl16_pretrain_lvd1689m-8aa4cbdd.pth"),
+        (VJEPA2_G, "vjepa2_opensource/vjepa2_vit_giant.pth"),
+    ],
+)
+def test_encoders_are_found_where_upstream_has_them(monkeypatch, tmp_path, encoder, place):
+    monkeypatch.setenv("JEPAWM_OSSCKPT", str(tmp_path))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    (tmp_path / place).parent.mkdir()
+    (tmp_path / place).touch()
+    assert find_encoder(encoder, "", tmp_path / "x.pth.tar", download=False) == tmp_path / place
+
+
+def test_dino_wm_droid_loads_and_takes_no_proprio(tmp_path):
+    name = "dino_wm_droid"
+    checkpoint, encoder = official_files(name, tmp_path, synthetic_weights(name))
+    spec = native(name, checkpoint=checkpoint, encoder=encoder).spec
+    assert (spec.action_dim, spec.proprio, spec.planner) == (7, None, CATALOG[name].environment.planner)
 
 
 @pytest.mark.parametrize("source", ["native", "native:", "tiny:x", "nativ:jepa_wm_pusht"])
@@ -252,9 +208,9 @@ def test_a_malformed_source_is_refused(source):
         load_model(ModelSource("m", source), "cpu")
 
 
-def test_models_it_does_not_cover_are_refused():
-    with pytest.raises(ModelLoadError, match="native:jepa_wm_droid is unknown; known: jepa_wm_metaworld"):
-        native("jepa_wm_droid")
+def test_unknown_models_are_refused():
+    with pytest.raises(ModelLoadError, match="native:jepa_wm_robocasa is unknown; known: jepa_wm_metaworld"):
+        native("jepa_wm_robocasa")
 
 
 def test_it_needs_less_than_600_mib_beside_torch(files):

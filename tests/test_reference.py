@@ -8,8 +8,8 @@ import torch
 from benchmarks import reference
 from worldforge_jepa_server.models.catalog import CATALOG
 from worldforge_jepa_server.models.contract import Latents
-from worldforge_jepa_server.models.native.model import Jepa
-from worldforge_jepa_server.models.native.published import model_config
+from worldforge_jepa_server.models.native.jepa import Jepa
+from worldforge_jepa_server.models.native.weights.architectures import model_config
 
 S, N, D, P, A = 2, 256, 384, 16, 10
 

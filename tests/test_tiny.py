@@ -8,7 +8,7 @@ import torch
 from examples.two_room.evaluate import median_correlation
 from worldforge_jepa_server.models.contract import Observation
 from worldforge_jepa_server.models.native import tiny
-from worldforge_jepa_server.models.native.checkpoint import CheckpointError
+from worldforge_jepa_server.models.native.weights.checkpoint import CheckpointError
 
 H = 4
 

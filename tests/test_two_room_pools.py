@@ -5,7 +5,7 @@ import torch
 
 from examples.two_room.data import sample_trajectories
 from examples.two_room.pools import Pool, Replay
-from worldforge_jepa_server.models.native.model import Jepa
+from worldforge_jepa_server.models.native.jepa import Jepa
 from worldforge_jepa_server.models.native.tiny import CONFIG
 
 TRAJECTORIES, LENGTH = 6, 4

@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 
 from worldforge_jepa_server.models.catalog import CATALOG
-from worldforge_jepa_server.models.native.model import Jepa
-from worldforge_jepa_server.models.native.published import model_config
+from worldforge_jepa_server.models.native.jepa import Jepa
+from worldforge_jepa_server.models.native.weights.architectures import model_config
 
 CHECKPOINTS = {
     "jepa_wm_pusht": "pt_sweep/pt_4f_fsk5_ask1_r224_vjtranoaug_predAdaLN_ftprop_depth6_repro_2roll_save",

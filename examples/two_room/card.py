@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from worldforge_jepa_server.models.native.model import ModelConfig
+from worldforge_jepa_server.models.native.jepa import ModelConfig
 
 EVALUATION = "## Evaluation\n\n"
 END_OF_EVALUATION = "\n## Limits\n"

@@ -9,7 +9,7 @@ from torch import Tensor
 from examples.two_room import losses
 from examples.two_room.data import sample_trajectories
 from examples.two_room.pools import encode
-from worldforge_jepa_server.models.native.model import Jepa
+from worldforge_jepa_server.models.native.jepa import Jepa
 
 
 class CollapseError(Exception):

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from examples.two_room.data import Trajectories, sample_trajectories
 from worldforge_jepa_server.models.contract import Latents
-from worldforge_jepa_server.models.native.model import Jepa
+from worldforge_jepa_server.models.native.jepa import Jepa
 from worldforge_jepa_server.models.native.tiny import CONFIG
 
 Indices = npt.NDArray[np.intp]

@@ -25,7 +25,7 @@ from examples.two_room.data import sample_trajectories
 from examples.two_room.env import layouts
 from examples.two_room.pools import Pool, Replay, encode, normalize, random_trajectories
 from worldforge_jepa_server.models.contract import Latents
-from worldforge_jepa_server.models.native.model import Jepa
+from worldforge_jepa_server.models.native.jepa import Jepa
 from worldforge_jepa_server.models.native.tiny import CONFIG, WEIGHTS
 
 
@@ -77,7 +77,7 @@ def initialize(model: Jepa) -> None:
     """Start by predicting no change; fix a proprio embedding that keeps distances."""
     for parameter in model.get_submodule("predictor.predictor_proj").parameters():
         nn.init.zeros_(parameter)
-    nn.init.trunc_normal_(model.encoder.pos_embed, std=0.02)
+    nn.init.trunc_normal_(model.get_parameter("encoder.pos_embed"), std=0.02)
     nn.init.orthogonal_(model.get_parameter("proprio_encoder.patch_embed.weight")[:, :, 0].data, gain=2.0)
     nn.init.zeros_(model.get_parameter("proprio_encoder.patch_embed.bias"))
     model.proprio_encoder.requires_grad_(False)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 
 import numpy as np
+import torch
 
 from worldforge_jepa_client.contract.spec import DYNAMIC, MemoryUse
 from worldforge_jepa_client.contract.types import Observation, Scene, ScoreOptions
@@ -15,6 +16,7 @@ from worldforge_jepa_server.device.cache import Cache
 from worldforge_jepa_server.device.encoding import EncodedScene, Encoder, SceneHandle
 from worldforge_jepa_server.device.memory import peak_bytes
 from worldforge_jepa_server.device.runner import LatentScores
+from worldforge_jepa_server.device.scoring import check_finite
 from worldforge_jepa_server.models.contract import Latents, ModelLoadError, ScoringModel, ServedModel, WorldModel
 from worldforge_jepa_server.models.precision import end_compiling, uncompiled
 from worldforge_jepa_server.scheduling.scheduler import Slice
@@ -83,7 +85,8 @@ def _score(model: WorldModel, scenes: list[EncodedScene], samples: int) -> None:
         job = ScoreJob(runner, handle, ScoreOptions(), zeros.shape, zeros)
         runner.begin(job)
         slices.append(Slice(job, 0, samples, last=True))
-    runner.measure(slices)
+    costs, _, _ = runner.measure(slices)
+    check_finite(costs.numpy(force=True), torch.zeros(len(costs), 1, 1))
 
 
 def _copy(latents: Latents) -> Latents:

@@ -53,6 +53,11 @@ class CatalogEntry:
         return self.name.rpartition("_")[0]
 
     @property
+    def file_names(self) -> tuple[str, ...]:
+        """Names of its checkpoint, without ending: on Hugging Face, and on upstream's own server if it is listed."""
+        return (self.name, *_UPSTREAM_FILES.get(self.name, ()))
+
+    @property
     def normalization(self) -> Normalization:
         """The statistics in use: none of proprio where the model takes none."""
         statistics = self.environment.normalization
@@ -146,6 +151,18 @@ DROID = Environment(
         high=_DROID_BOUND,
     ),
 )
+
+_UPSTREAM_FILES = {
+    f"{family}_{environment}": (f"{short}_{infix}{suffix}",)
+    for family, infix in (("jepa_wm", "jepa-wm"), ("dino_wm", "dino-wm"))
+    for environment, short, suffix in (
+        ("pusht", "pt", ""),
+        ("pointmaze", "mz", ""),
+        ("wall", "wall", ""),
+        ("metaworld", "mw", ""),
+        ("droid", "droid", "_noprop"),
+    )
+} | {"vjepa2_ac_droid": ("droid_vj2ac_noprop",), "vjepa2_ac_oss": ("droid_vj2ac_oss-prop",)}
 
 DINOV2_S = Encoder("dinov2_vits14", latent_dim=384, image_size=224)
 DINOV3_L = Encoder("dinov3_vitl16", latent_dim=1024, image_size=256)

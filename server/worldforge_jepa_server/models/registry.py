@@ -11,7 +11,8 @@ import torch
 from worldforge_jepa_server.config import ModelSource
 from worldforge_jepa_server.models.contract import ModelLoadError, ServedModel
 from worldforge_jepa_server.models.external import factory, hub
-from worldforge_jepa_server.models.native import published, tiny
+from worldforge_jepa_server.models.native import tiny
+from worldforge_jepa_server.models.native.weights import published
 from worldforge_jepa_server.models.precision import OPTIONS as EXECUTION_OPTIONS
 from worldforge_jepa_server.models.precision import Execution
 
@@ -37,7 +38,7 @@ class SourceKind:
 
 SOURCES = {
     "tiny": SourceKind(tiny.load),
-    "native": SourceKind(published.load, "NAME", ("checkpoint", "encoder", "download")),
+    "native": SourceKind(published.load, "NAME", ("checkpoint", "encoder", "download", "force", "statistics")),
     "hub": SourceKind(hub.load, "NAME", ("repo", "source", "pretrained", "trust_repo", "heads"), foreign=True),
     "python": SourceKind(factory.load, "package.module:factory", None, foreign=True),
 }

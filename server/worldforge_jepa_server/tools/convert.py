@@ -12,12 +12,13 @@ def main() -> int:
     parser = argparse.ArgumentParser("worldforge_jepa_server.tools.convert", description=__doc__)
     parser.add_argument("model", help="a model of native:NAME, e.g. jepa_wm_pusht")
     parser.add_argument("--checkpoint", type=Path, required=True, help="the official NAME.pth.tar")
-    parser.add_argument("--encoder", type=Path, required=True, help="DINOv2's dinov2_vits14_pretrain.pth")
+    parser.add_argument("--encoder", type=Path, required=True, help="e.g. dinov2_vits14_pretrain.pth")
     parser.add_argument("--output", type=Path, required=True, help="the safetensors file to write")
+    parser.add_argument("--force", action="store_true", help="accept a checkpoint that is named after another model")
     arguments = parser.parse_args()
 
     from worldforge_jepa_server.models.contract import ModelLoadError
-    from worldforge_jepa_server.models.native.published import convert
+    from worldforge_jepa_server.models.native.weights.published import convert
 
     try:
         digest = convert(**vars(arguments))

@@ -8,17 +8,18 @@ from __future__ import annotations
 from pathlib import Path
 
 from worldforge_jepa_client.contract.spec import Limits, Normalization
-from worldforge_jepa_server.models.native.adaln_predictor import PredictorConfig
-from worldforge_jepa_server.models.native.checkpoint import load_weights, read_safetensors
-from worldforge_jepa_server.models.native.encoder import EncoderConfig
-from worldforge_jepa_server.models.native.model import Jepa, ModelConfig, NativeModel
+from worldforge_jepa_server.models.native.encoders.dinov2 import Dinov2Config
+from worldforge_jepa_server.models.native.jepa import Jepa, ModelConfig
+from worldforge_jepa_server.models.native.model import NativeModel
+from worldforge_jepa_server.models.native.predictors.adaln import AdaLNConfig
+from worldforge_jepa_server.models.native.weights.checkpoint import load_weights, read_safetensors
 from worldforge_jepa_server.models.precision import FLOAT32, Execution
 
 WEIGHTS = Path(__file__).parent / "weights" / "tiny.safetensors"
 LIMITS = Limits(max_samples=65536, max_horizon=64, max_context_frames=16)
 
 CONFIG = ModelConfig(
-    EncoderConfig(
+    Dinov2Config(
         image_size=64,
         patch_size=16,
         position_grid=4,
@@ -29,7 +30,7 @@ CONFIG = ModelConfig(
         stem=(8, 32),
         output_dim=32,
     ),
-    PredictorConfig(
+    AdaLNConfig(
         latent_dim=32,
         visual_dim=56,
         proprio_embed_dim=8,

@@ -1,4 +1,4 @@
-"""The image encoder: a DINOv2-style vision transformer (Oquab et al. 2023, arXiv:2304.07193), patch tokens out.
+"""DINOv2: a vision transformer with learned positions (Oquab et al. 2023, arXiv:2304.07193), patch tokens out.
 
 Parameter names are those of the official DINOv2 checkpoints, so that they load as they are.
 """
@@ -11,9 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from worldforge_jepa_server.models.native.encoders.block import Block
+
 
 @dataclass(frozen=True)
-class EncoderConfig:
+class Dinov2Config:
     """Sizes of the encoder; the defaults of the options below `heads` are DINOv2's.
 
     `position_grid` is the side of the grid the stored position embedding was trained on. `stem` lists the
@@ -44,72 +46,10 @@ class EncoderConfig:
         return self.output_dim or self.embed_dim
 
 
-class Mlp(nn.Module):
-    """fc1, exact GELU, fc2."""
-
-    def __init__(self, dim: int, hidden: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(dim, hidden)
-        self.fc2 = nn.Linear(hidden, dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[..., dim] -> [..., dim]."""
-        out: Tensor = self.fc2(F.gelu(self.fc1(x)))
-        return out
-
-
-class LayerScale(nn.Module):
-    """A learned factor per channel on a residual branch."""
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.gamma = nn.Parameter(torch.ones(dim))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[..., dim] -> [..., dim]."""
-        return x * self.gamma
-
-
-class Attention(nn.Module):
-    """Multi-head self-attention over all tokens."""
-
-    def __init__(self, dim: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.qkv = nn.Linear(dim, 3 * dim)
-        self.proj = nn.Linear(dim, dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[F, N, dim] -> [F, N, dim]."""
-        q, k, v = self.qkv(x).reshape(*x.shape[:2], 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        out: Tensor = self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
-        return out
-
-
-class Block(nn.Module):
-    """A pre-norm transformer block with LayerScale."""
-
-    def __init__(self, config: EncoderConfig) -> None:
-        super().__init__()
-        dim = config.embed_dim
-        self.norm1 = nn.LayerNorm(dim, eps=config.norm_eps)
-        self.attn = Attention(dim, config.heads)
-        self.ls1 = LayerScale(dim)
-        self.norm2 = nn.LayerNorm(dim, eps=config.norm_eps)
-        self.mlp = Mlp(dim, config.mlp_ratio * dim)
-        self.ls2 = LayerScale(dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[F, N, dim] -> [F, N, dim]."""
-        x = x + self.ls1(self.attn(self.norm1(x)))
-        out: Tensor = x + self.ls2(self.mlp(self.norm2(x)))
-        return out
-
-
 class PatchEmbed(nn.Module):
     """Patches to tokens: one convolution, behind an optional stem of 3x3 stride-2 convolutions with GELU."""
 
-    def __init__(self, config: EncoderConfig) -> None:
+    def __init__(self, config: Dinov2Config) -> None:
         super().__init__()
         channels = (3, *config.stem)
         self.stem = nn.ModuleList(
@@ -126,17 +66,19 @@ class PatchEmbed(nn.Module):
         return tokens
 
 
-class VisionTransformer(nn.Module):
-    """The encoder; see `EncoderConfig`."""
+class Dinov2(nn.Module):
+    """The encoder; see `Dinov2Config`."""
 
-    def __init__(self, config: EncoderConfig) -> None:
+    def __init__(self, config: Dinov2Config) -> None:
         super().__init__()
         self.config = config
         dim = config.embed_dim
         self.cls_token = nn.Parameter(torch.zeros(1, 1, dim))
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + config.position_grid**2, dim))
         self.patch_embed = PatchEmbed(config)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
+        self.blocks = nn.ModuleList(
+            Block(dim, config.heads, config.mlp_ratio * dim, config.norm_eps) for _ in range(config.depth)
+        )
         self.norm = nn.LayerNorm(dim, eps=config.norm_eps)
         self.head = nn.Linear(dim, config.output_dim) if config.output_dim else nn.Identity()
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import zipfile
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,11 +46,15 @@ def read_torch(path: Path) -> dict[str, Any]:
     except OSError:
         raise
     except Exception as error:  # garbage fails in any way, and torch's text advises to read it unsafely
-        reason = type(error).__name__
-        raise CheckpointError(f"{path}: not a file of weights that can be read safely ({reason})") from error
+        raise CheckpointError(f"{path}: not a file of weights that can be read safely ({_reason(error)})") from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{path}: holds a {type(content).__name__}, expected a dict of weights")
     return content
+
+
+def _reason(error: Exception) -> str:
+    blocked = re.search(r"(?:GLOBAL|global|class) `?([A-Za-z_][\w.]*\.\w+)", str(error))
+    return f"it holds a {blocked[1]}, which is not a tensor or plain value" if blocked else type(error).__name__
 
 
 def file_sha256(path: Path) -> str:
@@ -69,17 +74,36 @@ def load_weights(
     With `assign` they become its parameters themselves, which a module on the meta device needs.
 
     Raises:
-        CheckpointError: names the missing, the unexpected and the wrongly shaped keys.
+        CheckpointError: counts the missing, unexpected, wrongly shaped, non-float and non-finite keys, and names the
+            first of each.
     """
     expected = module.state_dict()
     given = {key: tensor for key, tensor in tensors.items() if key not in unused}
-    problems = [f"missing {key}" for key in sorted(expected.keys() - given.keys())]
-    problems += [f"unexpected {key}" for key in sorted(given.keys() - expected.keys())]
-    problems += [
-        f"{key} has shape {tuple(given[key].shape)}, expected {tuple(expected[key].shape)}"
-        for key in sorted(expected.keys() & given.keys())
-        if given[key].shape != expected[key].shape
-    ]
-    if problems:
-        raise CheckpointError("the weights do not fit the model: " + "; ".join(problems))
+    problems = {
+        "missing": expected.keys() - given.keys(),
+        "unexpected": given.keys() - expected.keys(),
+        "of another shape": {
+            f"{key} {tuple(given[key].shape)} instead of {tuple(expected[key].shape)}"
+            for key in expected.keys() & given.keys()
+            if given[key].shape != expected[key].shape
+        },
+    }
+    listed = "; ".join(_first_keys(problem, sorted(keys)) for problem, keys in problems.items() if keys)
+    if listed:
+        raise CheckpointError(f"the weights do not fit the model: {listed}")
+    _check_values(given)
     module.load_state_dict(given, assign=assign)
+
+
+def _check_values(tensors: Mapping[str, Tensor]) -> None:
+    integers = [f"{key} ({tensor.dtype})" for key, tensor in tensors.items() if not tensor.is_floating_point()]
+    if integers:
+        raise CheckpointError(f"weights must be floating point: {_first_keys('not', integers)}")
+    broken = [key for key, tensor in tensors.items() if not tensor.isfinite().all()]
+    if broken:
+        raise CheckpointError(f"weights must be finite: {_first_keys('NaN or infinite', broken)}")
+
+
+def _first_keys(problem: str, keys: Sequence[str], count: int = 3) -> str:
+    more = f" and {len(keys) - count} more" if len(keys) > count else ""
+    return f"{len(keys)} {problem}: {', '.join(keys[:count])}{more}"

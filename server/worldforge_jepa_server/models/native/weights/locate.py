@@ -4,21 +4,50 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from worldforge_jepa_server.models.catalog import DINOV2_S, DINOV3_L, VJEPA2_G, Encoder
 from worldforge_jepa_server.models.contract import ModelLoadError
 
 HUB = "facebook/jepa-wms"
 """The Hugging Face repository of the official checkpoints."""
 
-_ENCODER_URL = "https://dl.fbaipublicfiles.com/dinov2/dinov2_vits14/dinov2_vits14_pretrain.pth"
-_ENCODER_FILE = _ENCODER_URL.rpartition("/")[2]
+
+@dataclass(frozen=True)
+class EncoderFile:
+    """The official file of an encoder: names it goes by (globs), its folder below $JEPAWM_OSSCKPT, and its source.
+
+    A file behind a license form has no `url`, but a `page` where it is asked for.
+    """
+
+    names: tuple[str, ...]
+    folder: str
+    url: str = ""
+    page: str = ""
+
+
+ENCODER_FILES = {
+    DINOV2_S: EncoderFile(
+        ("dinov2_vits14_pretrain.pth",),
+        "dinov2",
+        "https://dl.fbaipublicfiles.com/dinov2/dinov2_vits14/dinov2_vits14_pretrain.pth",
+    ),
+    DINOV3_L: EncoderFile(
+        ("dinov3_vitl16_pretrain_lvd1689m*.pth",),
+        "dinov3",
+        page="https://ai.meta.com/resources/models-and-libraries/dinov3-downloads/",
+    ),
+    VJEPA2_G: EncoderFile(
+        ("vitg.pt", "vjepa2_vit_giant.pth"), "vjepa2_opensource", "https://dl.fbaipublicfiles.com/vjepa2/vitg.pt"
+    ),
+}
 
 
 def find_checkpoint(model: str, given: str, download: bool) -> Path:
-    """The file of `model`'s weights: `given`, else JEPA_WMS_MODEL_PATH, else downloaded if `download`.
+    """Find the file of `model`'s weights: `given`, else JEPA_WMS_MODEL_PATH, else downloaded if `download`.
 
     Either may be a folder that holds NAME.safetensors or NAME.pth.tar.
 
@@ -38,19 +67,29 @@ def find_checkpoint(model: str, given: str, download: bool) -> Path:
     )
 
 
-def find_encoder(given: str, checkpoint: Path, download: bool) -> Path:
-    """The file of DINOv2 ViT-S/14: `given`, else beside `checkpoint`, else in torch hub's cache, else downloaded.
+def find_encoder(encoder: Encoder, given: str, checkpoint: Path, download: bool) -> Path:
+    """Find the file of `encoder`: `given`, else beside `checkpoint`, in torch hub's cache or below $JEPAWM_OSSCKPT.
+
+    Where it is in none of them it is downloaded if `download`.
 
     Raises:
         ModelLoadError: it is not there; the message says what to put where.
     """
     if given:
         return _first([Path(given).expanduser()], "give encoder=PATH to a file that is there")
-    cached = Path(torch.hub.get_dir()) / "checkpoints" / _ENCODER_FILE
-    places = [checkpoint.parent / _ENCODER_FILE, cached]
-    if download and not any(place.is_file() for place in places):
-        _download(_ENCODER_URL, cached)
-    return _first(places, f"download {_ENCODER_URL} there or give encoder=PATH, or add download=true")
+    file, cache = ENCODER_FILES[encoder], Path(torch.hub.get_dir()) / "checkpoints"
+    folders = [checkpoint.parent, cache]
+    if root := os.environ.get("JEPAWM_OSSCKPT", "").strip():
+        folders.append(Path(root).expanduser() / file.folder)
+    places = [folder / name for folder in folders for name in file.names]
+    found = [match for place in places for match in sorted(place.parent.glob(place.name))]
+    if not found and download and file.url:
+        _download(file.url, cache / file.names[0])
+        return cache / file.names[0]
+    remedy = f"download {file.url} there or give encoder=PATH, or add download=true"
+    if file.page:
+        remedy = f"ask for the file at {file.page} and put it there, or give encoder=PATH"
+    return _first(found or places, remedy)
 
 
 def _first(places: Iterable[Path], remedy: str) -> Path:

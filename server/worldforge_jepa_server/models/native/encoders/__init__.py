@@ -1,0 +1,1 @@
+"""Frozen image encoders: pixels to patch tokens."""

@@ -1,0 +1,1 @@
+"""Weights: where official files lie, how their keys are named, and how they are checked."""

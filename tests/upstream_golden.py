@@ -1,0 +1,260 @@
+"""Make `tests/data/robots.*` from upstream's own classes and configurations, at reduced sizes with drawn weights.
+
+    JEPA_WMS_HUB_REPO=/path/to/jepa-wms python -m tests.upstream_golden /path/to/dinov2 /path/to/dinov3
+
+Needs checkouts of the three repositories and the packages of the extra `hub`; no weights of theirs, no network.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import tempfile
+from pathlib import Path
+from unittest import mock
+
+import torch
+import yaml
+from safetensors.torch import save_file
+
+from tests.golden_robots import (
+    GRID,
+    KEYS,
+    OUTPUTS,
+    ROBOTS,
+    D,
+    H,
+    S,
+    T,
+    actions,
+    frames,
+    pose_moves,
+    poses,
+    weight,
+)
+
+UPSTREAM = Path(os.environ.get("JEPA_WMS_HUB_REPO", "."))
+PARTS = ("predictor", "action_encoder", "proprio_encoder", "encoder")
+
+
+def tiny_encoder(family: str, **_: object) -> torch.nn.Module:
+    """Upstream's encoder class at the reduced size."""
+    if family == "dino_wm":
+        from dinov2.models.vision_transformer import DinoVisionTransformer as Dinov2
+
+        sizes = {"img_size": 70, "patch_size": 14, "depth": 2, "num_heads": 4, "block_chunks": 0}
+        return Dinov2(embed_dim=D, init_values=1.0, **sizes)
+    if family == "jepa_wm":
+        from dinov3.hub.backbones import dinov3_vitl16
+        from dinov3.models import vision_transformer
+
+        made = vision_transformer.DinoVisionTransformer
+        sizes = {"embed_dim": D, "depth": 2, "num_heads": 4}
+        with mock.patch.object(vision_transformer, "DinoVisionTransformer", lambda **given: made(**given | sizes)):
+            return dinov3_vitl16(pretrained=False)
+    from src.models.vision_transformer_v2 import VisionTransformer
+
+    sizes = {"img_size": 48, "num_frames": 4, "depth": 2, "num_heads": 3, "mlp_ratio": 48 / 11, "use_rope": True}
+    norm = lambda dim: torch.nn.LayerNorm(dim, eps=1e-6)  # noqa: E731 - as upstream's makers choose it
+    return VisionTransformer(embed_dim=D, qkv_bias=True, norm_layer=norm, **sizes)
+
+
+def configuration(name: str) -> dict:
+    """Upstream's own, of its planning evaluation."""
+    import hubconf
+
+    return yaml.safe_load((UPSTREAM / hubconf._MODEL_CONFIGS[name][0]).read_text())["model_kwargs"]
+
+
+def preprocessor(size: int, augmentation: dict) -> object:
+    from app.plan_common.datasets.preprocessor import Preprocessor
+    from app.plan_common.datasets.transforms import make_transforms
+
+    transform = make_transforms(
+        img_size=size,
+        normalize=augmentation["normalize"],
+        random_horizontal_flip=False,
+        random_resize_aspect_ratio=(1.0, 1.0),
+        random_resize_scale=(1.0, 1.0),
+        reprob=0.0,
+        auto_augment=False,
+        motion_shift=False,
+    )
+    zeros, ones = torch.zeros(7), torch.ones(7)
+    return Preprocessor(zeros, ones, zeros, ones, zeros, ones, transform)
+
+
+def build(name: str, folder: Path) -> torch.nn.Module:
+    """`EncPredWM` by upstream's own `init_module`, reduced, with drawn weights."""
+    from app.vjepa_wm.modelcustom.simu_env_planning import vit_enc_preds
+    from src.models import vision_transformer_v2
+
+    robot, given, family = ROBOTS[name], configuration(name), name.rpartition("_")[0]
+    sizes = given["pretrain_kwargs"] | {"grid_size": GRID, "num_frames_pred": 8, "heads_cfg": {}}
+    sizes["visual_encoder"] |= {"embed_dim": D, "enc_name": "tiny", "num_frames_enc": 4}
+    sizes["visual_encoder"]["pretrain_enc_path"] = str(folder / "encoder.pth")
+    sizes["predictor"] |= {"pred_depth": 2, "pred_embed_dim": robot.width, "pred_num_heads": robot.heads}
+    given["data"]["img_size"] = robot.image_size
+    torch.save({"encoder": {}}, folder / "encoder.pth")
+    torch.save({"predictor": {}}, folder / "none.pth")
+    maker = lambda *_, **keywords: tiny_encoder(family)  # noqa: E731
+    with mock.patch("torch.hub.load", maker), mock.patch.dict(vision_transformer_v2.__dict__, tiny=maker):
+        model = vit_enc_preds.init_module(
+            folder=str(folder),
+            checkpoint="none.pth",
+            model_kwargs=sizes,
+            device=torch.device("cpu"),
+            action_dim=7,
+            proprio_dim=7,
+            preprocessor=preprocessor(robot.image_size, given["data_aug"]),
+            cfgs_data=given["data"],
+            wrapper_kwargs=given["wrapper_kwargs"],
+        )
+    for part, module in parts_of(model).items():
+        module.load_state_dict({key: weight(key, shape) for key, shape in shapes(part, module).items()}, strict=False)
+    return model.eval()
+
+
+def parts_of(model: torch.nn.Module) -> dict[str, torch.nn.Module]:
+    modules = {part: getattr(model.model, part) for part in PARTS}
+    modules["encoder"] = getattr(modules["encoder"], "base_model", modules["encoder"])
+    return {part: module for part, module in modules.items() if module is not None}
+
+
+def shapes(part: str, module: torch.nn.Module) -> dict[str, tuple[int, ...]]:
+    """Of what is drawn: not of the causal mask."""
+    return {
+        key: tuple(tensor.shape)
+        for key, tensor in module.state_dict().items()
+        if not re.search(r"transformer\.layers\.\d+\.0\.bias", key)
+    }
+
+
+def observation(name: str, count: int, has_pose: bool) -> object:
+    visual = frames(name, count)
+    return {"visual": visual, "proprio": poses(f"{name} pose", count)} if has_pose else visual
+
+
+def split(latents: object) -> dict[str, torch.Tensor]:
+    """Latents by part; without proprio upstream has a bare tensor."""
+    return {"visual": latents} if isinstance(latents, torch.Tensor) else dict(latents.items())
+
+
+def unroll_from_several(model: torch.nn.Module, latents: object, taken: torch.Tensor, window: int) -> dict:
+    """As `EncPredWM.unroll`, which takes one frame only: `taken` [T - 1 + H, S, A] has the past actions too."""
+    from app.plan_common.datasets.droid_dset import compute_new_pose
+
+    parts = {key: value.expand(S, *value.shape[1:]) for key, value in split(latents).items()}
+    encoded = model.model.encode_act(taken.transpose(0, 1))
+    for now in range(parts["visual"].shape[1], taken.shape[0] + 1):
+        seen = {key: value[:, -window:] for key, value in parts.items()}
+        visual, _, _ = model.model.forward_pred(
+            seen["visual"], encoded[:, max(0, now - window) : now], seen.get("proprio")
+        )
+        parts["visual"] = torch.cat([parts["visual"], visual[:, -1:]], 1)
+        if "proprio" in parts:
+            moved = compute_new_pose(parts["proprio"][:, -1:], taken.transpose(0, 1)[:, now - 1 : now])
+            parts["proprio"] = torch.cat([parts["proprio"], moved], 1)
+    return {key: value.transpose(0, 1) for key, value in parts.items()}
+
+
+def scores(unrolled: object, goal: object) -> dict[str, torch.Tensor]:
+    from evals.simu_env_planning.planning.planning import objectives
+
+    kinds = {
+        "l2": objectives.ReprTargetDistMPCObjective,
+        "l1": objectives.ReprTargetDistL1MPCObjective,
+        "cosine": objectives.ReprTargetCosMPCObjective,
+    }
+    alphas = (0.0,) if isinstance(goal, torch.Tensor) else (0.0, 0.1, 1.0)
+    return {
+        f"scores_{key}_{alpha}": kind({}, goal, alpha=alpha)(unrolled, None)
+        for key, kind in kinds.items()
+        for alpha in alphas
+    }
+
+
+@torch.no_grad()
+def outputs(name: str, model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    has_pose = model.model.use_proprio
+    context, goal, several = (
+        model.encode(observation(key, count, has_pose)) for key, count in (("now", 1), ("goal", 1), ("past", T))
+    )
+    candidates, history = actions("candidates", H, S), actions("history", T - 1, 1)
+    unrolled = model.unroll(context, candidates)
+    taken = torch.cat([history.expand(-1, S, -1), candidates])
+    pieces = split(several)
+    called = model.model.forward_pred(
+        pieces["visual"], model.model.encode_act(taken[:T, :1].transpose(0, 1)), pieces.get("proprio")
+    )
+    out = {"predictor_visual": called[0]} | scores(unrolled, goal)
+    named = {"now": context, "goal": goal, "past": several, "unroll": unrolled}
+    named |= {f"past_unroll_{w}": unroll_from_several(model, several, taken, w) for w in (2, 3)}
+    for key, latents in named.items():
+        latents = latents if isinstance(latents, dict) else split(latents)
+        start = {"unroll": 1}.get(key, T if "unroll" in key else 0)
+        out |= {f"{key}_{part}": value[start:] for part, value in latents.items()}
+    return {f"{name}.{key}": value.contiguous().clone() for key, value in out.items()}
+
+
+def full_size(name: str) -> dict[str, dict[str, list[int]]]:
+    """Keys and shapes of upstream's modules at full size, built on the meta device."""
+    from app.vjepa_wm import utils
+    from src.models import vision_transformer_v2
+
+    given, family = configuration(name)["pretrain_kwargs"], name.rpartition("_")[0]
+    linspace = torch.linspace
+    with torch.device("meta"), mock.patch("torch.linspace", lambda *a, **k: linspace(*a, **k | {"device": "cpu"})):
+        if family == "dino_wm":
+            from dinov2.hub.backbones import dinov2_vits14
+
+            encoder = dinov2_vits14(pretrained=False)
+        elif family == "jepa_wm":
+            from dinov3.hub.backbones import dinov3_vitl16
+
+            encoder = dinov3_vitl16(pretrained=False)
+        else:
+            encoder = vision_transformer_v2.vit_giant_xformers(img_size=256, num_frames=4, use_rope=True)
+        sections = ("visual_encoder", "action_encoder", "proprio_encoder", "predictor")
+        flat = {key: value for section in sections for key, value in given[section].items()}
+        flat |= {"action_conditioning": given["action_conditioning"], "proprio_encoding": given["proprio_encoding"]}
+        flat |= {"enc_type": "dino", "num_frames_pred": 4, "img_size": encoder.patch_size * 16, "action_dim": 7}
+        has_proprio = bool(flat["proprio_tokens"] or flat["proprio_emb_dim"])
+        flat |= {"use_proprio": has_proprio, "proprio_dim": 7 if has_proprio else None}
+        with mock.patch.object(utils, "DinoEncoder", lambda **_: encoder):
+            predictor, _, action_encoder, proprio_encoder = utils.init_video_model(torch.device("meta"), **flat)
+    modules = dict(zip(PARTS, (predictor, action_encoder, proprio_encoder, encoder), strict=True))
+    return {part: _patterns(module.state_dict()) for part, module in modules.items() if module is not None}
+
+
+def _patterns(state: dict[str, torch.Tensor]) -> dict[str, list[int]]:
+    """As `golden_robots.expand` reads them."""
+    counts: dict[str, int] = {}
+    shapes = {}
+    for key, tensor in state.items():
+        index = re.search(r"(?<=\.)\d+(?=\.)", key) if re.search(r"blocks|layers", key) else None
+        pattern = key if index is None else f"{key[: index.start()]}*{key[index.end() :]}"
+        counts[pattern] = counts.get(pattern, 0) + 1
+        assert shapes.setdefault(pattern, list(tensor.shape)) == list(tensor.shape)
+    return {pattern.replace("*", f"{{{counts[pattern]}}}"): shape for pattern, shape in shapes.items()}
+
+
+def main(dinov2: str, dinov3: str) -> None:
+    from app.plan_common.datasets.droid_dset import compute_new_pose
+
+    facts, tensors = {}, {"pose.moved": compute_new_pose(*pose_moves())}
+    for name in ROBOTS:
+        with tempfile.TemporaryDirectory() as folder:
+            model = build(name, Path(folder))
+        tensors |= outputs(name, model)
+        reduced = {part: shapes(part, module) for part, module in parts_of(model).items()}
+        facts[name] = {"reduced": reduced, "full": full_size(name)}
+    save_file({key: tensor.float().contiguous() for key, tensor in tensors.items()}, OUTPUTS)
+    KEYS.write_text(json.dumps(facts, indent=0, separators=(",", ":")) + "\n")
+
+
+if __name__ == "__main__":
+    sys.path[:0] = [str(UPSTREAM), *sys.argv[1:]]
+    main(*sys.argv[1:])
