@@ -5,7 +5,8 @@ import torch
 from worldforge_jepa_client.contract.spec import Normalization
 from worldforge_jepa_server.models.contract import Latents, Observation
 from worldforge_jepa_server.models.native import tiny
-from worldforge_jepa_server.models.native.model import Jepa, NativeModel
+from worldforge_jepa_server.models.native.jepa import Jepa
+from worldforge_jepa_server.models.native.model import NativeModel
 
 
 class Tiny:
