@@ -16,6 +16,7 @@ class Tiny:
 
     def __init__(self):
         self.world = tiny.load("cpu", "tiny")
+        self.preprocessor = Preprocessor()  # its own: the embedded model normalizes proprio itself
 
     def encode(self, obs):
         latents = self.world.encode(Observation(obs["visual"], obs["proprio"]))
@@ -88,8 +89,9 @@ class ScoresOnly:
     def score_actions(self, *, model_path, info, action_candidates):
         std = Preprocessor.action_std
         moved = (action_candidates.reshape(*action_candidates.shape[:3], 5, 2) * std).sum(dim=(2, 3))[0]
-        ends = info["observation_proprio"].reshape(-1, 2)[-1] + moved
-        return {"scores": (ends - info["goal_proprio"].reshape(-1, 2)[-1]).square().sum(-1).tolist()}
+        now, goal = (info[f"{part}_proprio"].reshape(-1, 2)[-1] for part in ("observation", "goal"))
+        gap = (now - goal) * Preprocessor.proprio_std + moved  # proprio arrives normalized
+        return {"scores": gap.square().sum(-1).tolist()}
 
 
 def scores_only():

@@ -133,5 +133,5 @@ def test_published_planner_settings_are_upstreams():
         entry = CATALOG[name]
         planner = entry.environment.planner
         assert (planner.samples, planner.elites, planner.iterations, planner.horizon) == (300, 10, 15, 3)
-        assert (planner.std, planner.clip_high) == (0.1, (0.1,) * 6 + (0.75,))
+        assert (planner.initial_std, planner.high) == (0.1, (0.1,) * 6 + (0.75,))
         assert (entry.proprio_weight, entry.objective, entry.context_window) == (0.0, Objective.L2, 2)
