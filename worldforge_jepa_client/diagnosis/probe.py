@@ -136,7 +136,8 @@ class Probe:
             latents = self._client.encode(observation=part, model=self.spec.name).visual
             self.budget.bytes += latents.nbytes
             parts.append(latents.reshape(-1, *latents.shape[2:]))
-        return np.concatenate(parts).astype(np.float64)
+        latents_of_all: Array = np.concatenate(parts).astype(np.float64)
+        return latents_of_all
 
     def unroll(self, sent: Sent, candidates: Array) -> Array:
         """Return the predicted visual latents (H, S, N, D) of candidates (S, H, A)."""

@@ -111,7 +111,7 @@ def _to_numpy(value: object, field: str) -> NDArray[Any]:
 def _plain(value: Any, field: str) -> Any:
     """Return what numpy can read of a value, or of each item of a sequence of arrays."""
     if isinstance(value, np.ma.MaskedArray):
-        if np.ma.is_masked(value):
+        if np.any(value.mask):
             raise invalid(field, "has masked entries; fill them first, as with .filled(value)", Reason.INVALID_TYPE)
         return value.data
     if isinstance(value, (list, tuple)) and value and not isinstance(value[0], (int, float)):

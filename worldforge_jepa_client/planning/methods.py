@@ -131,7 +131,8 @@ def lowest(scores: Float64, count: int | None) -> npt.NDArray[np.intp]:
     Those of infinite scores are left out.
     """
     order = np.argsort(scores, kind="stable")[:count]
-    return order[np.isfinite(scores[order])]
+    feasible: npt.NDArray[np.intp] = order[np.isfinite(scores[order])]
+    return feasible
 
 
 def elite_moments(candidates: Float64, scores: Float64, elites: int) -> tuple[Float64, Float64]:
