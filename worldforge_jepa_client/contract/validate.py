@@ -21,6 +21,9 @@ from worldforge_jepa_client.errors import (
 from worldforge_jepa_client.planning import Arrays, HostArrays, Planner, make_planner
 from worldforge_jepa_client.reasons import Reason
 
+MAX_ITERATIONS = 10_000
+"""Most iterations of a plan."""
+
 
 def check_score_call(call: ScoreCall, spec: ModelSpec) -> None:
     """Check every tensor and option of a call; of a context named by id only the server knows more.
@@ -75,6 +78,7 @@ def planner_for(call: PlanCall, spec: ModelSpec, arrays: Callable[..., Arrays] =
     try:
         # Before the planner, because it allocates what it is told to.
         _check_plan_limits(told.samples or 0, told.horizon or 0, spec)
+        _check_limit("planner.iterations", "iterations", told.iterations or 0, MAX_ITERATIONS)
         planner = make_planner(
             call.method,
             told,

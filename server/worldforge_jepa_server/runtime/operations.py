@@ -169,24 +169,25 @@ class Runtime:
             check_plan_units(call.options, has_history=scene.has_history)
             call = call.resolved(deployed.spec)
             planner = await self._planner(call, deployed, caller)
-            iterations = call.planner.iterations or 0
-            with self._engine.admit(planner.samples * planner.horizon):
-                arrived, decoded = caller.arrived, time.perf_counter()
-                for iteration in range(1, iterations + 1):
-                    job = jobs.PlanJob(deployed, scene, planner, call)
-                    step: jobs.PlanStep
+            cost, iterations = planner.samples * planner.horizon, call.planner.iterations or 0
+            arrived, decoded = caller.arrived, time.perf_counter()
+            for iteration in range(1, iterations + 1):
+                job = jobs.PlanJob(deployed, scene, planner, call)
+                step: jobs.PlanStep
+                # Left before the yield, which lasts as long as the client does not read.
+                with self._engine.admit(cost, begun=iteration > 1):
                     step, waited = await self._engine.run(job, deployed.spec.name, caller)
-                    yield PlanProgress(
-                        iteration=iteration,
-                        iterations=iterations,
-                        mean=step.mean,
-                        best_actions=step.best_actions,
-                        best_score=step.best_score,
-                        mean_score=float(step.scores.scores.mean()),
-                        spread=step.spread,
-                        timing=_timing(step.scores, arrived, decoded, waited),
-                    )
-                    arrived = decoded = time.perf_counter()
+                yield PlanProgress(
+                    iteration=iteration,
+                    iterations=iterations,
+                    mean=step.mean,
+                    best_actions=step.best_actions,
+                    best_score=step.best_score,
+                    mean_score=float(step.scores.scores.mean()),
+                    spread=step.spread,
+                    timing=_timing(step.scores, arrived, decoded, waited),
+                )
+                arrived = decoded = time.perf_counter()
 
     async def _planner(self, call: PlanCall, deployed: Deployment, caller: Caller) -> Planner:
         """Return the planner that a call describes; one that works on the device is made there."""
