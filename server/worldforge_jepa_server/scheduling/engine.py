@@ -37,13 +37,6 @@ SERVER = Caller()
 """The caller of work that the server does for itself."""
 
 
-class CancelToken(Protocol):
-    """Set when the caller has gone."""
-
-    def is_set(self) -> bool:
-        """Return whether it is."""
-
-
 class Runner(Protocol):
     """Runs batches on the device thread."""
 
