@@ -19,7 +19,7 @@ from worldforge_jepa_client.errors import (
 from worldforge_jepa_client.planning import PlannerOptions, make_planner, shift_plan
 
 SHORT = {"horizon": 3, "samples": 24, "iterations": 5, "elites": 6}
-ENDLESS = {"horizon": 2, "samples": 8, "iterations": 1_000_000, "elites": 4}
+ENDLESS = {"horizon": 2, "samples": 8, "iterations": 10_000, "elites": 4}
 H, A = 3, 10
 
 

@@ -1,14 +1,18 @@
 """Latents from the server: of frames, and of every step that candidates lead to."""
 
+import asyncio
+
+import grpc
 import numpy as np
 import pytest
 
-from tests.in_process import DEADLINE
-from tests.raw_stub import a_scene
+from tests.in_process import DEADLINE, CountingModel, Stop, running, waiting
+from tests.raw_stub import RawStub, a_scene
 from tests.scenes import candidates
 from worldforge_jepa_client import wire
 from worldforge_jepa_client.contract.types import Scene, UnrollCall
-from worldforge_jepa_client.v1 import jepa_pb2
+from worldforge_jepa_client.v1 import jepa_pb2, jepa_pb2_grpc
+from worldforge_jepa_server.scheduling.engine import LEAST_COST
 
 
 async def latents(raw_stub, observation, dtype):
@@ -60,9 +64,85 @@ async def test_unroll_needs_no_goal_and_takes_a_context(raw_stub):
         ({"steps": (2, 1)}, "steps"),
         ({"steps": (4,)}, "steps"),
         ({"samples": (5,)}, "samples"),
+        ({"samples": (1, 2, 1)}, "samples"),
     ],
 )
 async def test_unroll_refuses_what_is_not_there(raw_stub, changes, field):
     call = UnrollCall(a_scene(), candidates(5, 3), **changes)
     responses = raw_stub.stub.Unroll(wire.unroll_request(call), timeout=DEADLINE)
     assert (await raw_stub.refused(responses.read())).field == field
+
+
+async def test_a_selection_is_not_printed_whole(raw_stub):
+    call = UnrollCall(a_scene(), candidates(1000, 1), samples=(0,) * 1000)
+    error = await raw_stub.refused(raw_stub.stub.Unroll(wire.unroll_request(call), timeout=DEADLINE).read())
+    assert "has 0 at index 1" in str(error)
+    assert len(str(error)) < 200
+
+
+class OpenUnrolls(CountingModel):
+    """Counts the unrolls that are under way, whose windows a model keeps; `most` at a time."""
+
+    under_way = most = 0
+
+    def unroll(self, *arguments):
+        self.under_way += 1
+        self.most = max(self.most, self.under_way)
+        try:
+            yield from super().unroll(*arguments)
+        finally:
+            self.under_way -= 1
+
+
+async def test_one_chunk_is_unrolled_at_a_time_whatever_the_calls(raw_stub):
+    model = OpenUnrolls()
+    async with running(models={"tiny": model}, chunk_size=2) as server, RawStub(server) as chunked:
+        for got in await asyncio.gather(*[unrolled(chunked) for _ in range(3)]):
+            for step, latents in (await unrolled(raw_stub)).items():
+                np.testing.assert_allclose(got[step].visual, latents.visual, atol=1e-4)
+                np.testing.assert_allclose(got[step].proprio, latents.proprio, atol=1e-4)
+        assert model.most == 1
+
+
+FRAME = 16 * 32 * 4  # bytes of a candidate's visual latents at a step; proprio comes on top
+
+
+async def test_more_latents_than_the_memory_budget_are_refused_with_the_most_that_fits():
+    async with running(memory_budget=20 * FRAME) as server, RawStub(server) as raw_stub:
+        call = UnrollCall(a_scene(), candidates(10, 4))
+        error = await raw_stub.refused(raw_stub.stub.Unroll(wire.unroll_request(call), timeout=DEADLINE).read())
+        assert (error.code.name, error.field) == ("OUT_OF_RANGE", "samples")
+        most = int(str(error).rpartition("at most ")[2].split()[0])
+        assert 1 <= most < 5
+        assert server.model.steps == 0
+        every = UnrollCall(a_scene(), candidates(10, 4), samples=tuple(range(most)))
+        assert [response.step async for response in raw_stub.stub.Unroll(wire.unroll_request(every))] == [1, 2, 3, 4]
+
+
+async def test_latents_that_are_not_read_are_bounded_and_leave_the_queue_to_others():
+    settings = {"queue_size": LEAST_COST, "memory_budget": 600 * FRAME}
+    narrow = [("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 1024)]
+    async with running(**settings) as server, RawStub(server) as raw_stub:
+        async with grpc.aio.insecure_channel(server.target, narrow) as channel:
+            request = wire.unroll_request(UnrollCall(a_scene(), candidates(60, 8)))
+            unread = jepa_pb2_grpc.WorldModelServiceStub(channel).Unroll(request, timeout=DEADLINE)
+            assert (await unread.read()).step == 1
+            assert len(await raw_stub.score(a_scene())) == 4
+            error = await raw_stub.refused(raw_stub.stub.Unroll(request, timeout=DEADLINE).read())
+            assert error.code.name == "RESOURCE_EXHAUSTED"
+            assert error.retry_after
+            assert [(await unread.read()).step for _ in range(7)] == list(range(2, 9))
+        assert (await raw_stub.stub.Unroll(request, timeout=DEADLINE).read()).step == 1
+
+
+async def test_a_cancel_is_noticed_within_a_step():
+    async with running(chunk_size=1) as server, RawStub(server) as raw_stub:
+        stop = Stop(server.model, after=1)
+        request = wire.unroll_request(UnrollCall(a_scene(), candidates(8, 4)))
+        responses = raw_stub.stub.Unroll(request, timeout=DEADLINE)
+        await stop.reached()
+        responses.cancel()
+        await waiting(server, 0)  # the server has heard of it
+        stop.go_on()
+        await raw_stub.score(a_scene(), samples=1)
+        assert server.model.steps <= 1 + 1 + 2

@@ -1,16 +1,19 @@
 """Plans on the server: each iteration, the same again by its seed, and nothing for nobody."""
 
 import asyncio
+import contextlib
 
 import grpc
 import numpy as np
 import pytest
 
-from tests.in_process import DEADLINE, Stop, waiting
-from tests.raw_stub import a_scene
+from tests.in_process import DEADLINE, Stop, running, waiting
+from tests.raw_stub import RawStub, a_scene
 from worldforge_jepa_client import wire
 from worldforge_jepa_client.contract.types import PlanCall
 from worldforge_jepa_client.planning import PlannerOptions
+from worldforge_jepa_client.v1 import jepa_pb2_grpc
+from worldforge_jepa_server.scheduling.engine import LEAST_COST
 
 
 async def plan(raw_stub, **changes):
@@ -63,3 +66,65 @@ async def test_after_a_cancel_or_the_deadline_no_further_step_is_computed(server
     stop.go_on()
     await raw_stub.score(a_scene())  # the device is free again, after at most the step it was in
     assert server.model.steps <= 5 + 1 + 2
+
+
+ENDLESS = PlannerOptions(horizon=64, samples=2, iterations=10_000, elites=2)  # 5 KB an answer
+NARROW = [("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 1024)]
+
+
+@contextlib.asynccontextmanager
+async def unread(server):
+    """Ask for an endless plan, and read none of its answers until flow control stops the server."""
+    async with grpc.aio.insecure_channel(server.target, NARROW) as channel:
+        request = wire.plan_request(PlanCall(a_scene(), planner=ENDLESS))
+        responses = jepa_pb2_grpc.WorldModelServiceStub(channel).Plan(request, timeout=DEADLINE)
+        await responses.initial_metadata()
+        await settled(server)
+        yield
+        assert not responses.done()
+        responses.cancel()
+
+
+async def test_a_plan_that_is_not_read_leaves_the_queue_to_others():
+    async with running(queue_size=LEAST_COST) as server, RawStub(server) as raw_stub, unread(server):
+        assert len(await raw_stub.score(a_scene())) == 4
+
+
+async def test_a_plan_that_is_not_read_is_computed_no_further(server):
+    async with unread(server):
+        assert server.model.steps < ENDLESS.horizon * 1_000
+
+
+@pytest.mark.parametrize("iterations", [10_001, 2**62])
+async def test_more_iterations_than_the_limit_are_refused_before_anything_runs(server, raw_stub, iterations):
+    options = PlannerOptions(horizon=2, samples=16, iterations=iterations, elites=4)
+    request = wire.plan_request(PlanCall(a_scene(), planner=options))
+    error = await raw_stub.refused(raw_stub.stub.Plan(request, timeout=DEADLINE).read())
+    assert (error.code.name, error.field) == ("OUT_OF_RANGE", "planner.iterations")
+    assert server.model.encoded == server.model.steps == 0
+
+
+async def test_more_bounds_than_any_action_has_entries_are_refused_without_printing_them(raw_stub):
+    request = wire.plan_request(PlanCall(a_scene()))
+    request.planner.low.extend([-1.0] * 1_000_000)
+    error = await raw_stub.refused(raw_stub.stub.Plan(request, timeout=DEADLINE).read())
+    assert (error.code.name, error.field) == ("OUT_OF_RANGE", "planner.low")
+    assert len(str(error)) < 200
+
+
+async def test_an_initial_mean_is_not_printed_whole(raw_stub):
+    options = PlannerOptions(horizon=32, samples=16, iterations=1, elites=4)
+    broken = np.full((32, 10), np.nan, np.float32)
+    request = wire.plan_request(PlanCall(a_scene(), planner=options))
+    wire.tensors.encode(broken, request.initial_mean)
+    error = await raw_stub.refused(raw_stub.stub.Plan(request, timeout=DEADLINE).read())
+    assert "initial_mean" in str(error)
+    assert len(str(error)) < 300
+
+
+async def settled(server):
+    """Return once the device has had nothing to do for a while: only a client that reads would give it more."""
+    quiet = 0
+    while quiet < 20:
+        quiet = 0 if server.engine.pending else quiet + 1
+        await asyncio.sleep(0.02)

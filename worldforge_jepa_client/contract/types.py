@@ -125,7 +125,8 @@ class LatentFrames:
 class UnrollCall:
     """One request for predicted latents of `action_candidates` (1, S, H, A).
 
-    `steps` are those to return, from 1 to H, `samples` the candidates to unroll, from 0 to S - 1; empty means all.
+    `steps` are those to return, from 1 to H, `samples` the candidates to unroll, from 0 to S - 1, each once;
+    empty means all.
     """
 
     scene: Scene | str

@@ -9,6 +9,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from worldforge_jepa_client.contract.extra_info import check_extra_info
+from worldforge_jepa_client.contract.selection import check_selection
 from worldforge_jepa_client.contract.spec import DYNAMIC, ModelSpec
 from worldforge_jepa_client.contract.tensor_checks import check_deviations, check_frames, check_tensor, shape_text
 from worldforge_jepa_client.contract.types import Observation, PlanCall, Scene, ScoreCall, ScoreOptions, UnrollCall
@@ -20,6 +21,9 @@ from worldforge_jepa_client.errors import (
 )
 from worldforge_jepa_client.planning import Arrays, HostArrays, Planner, make_planner
 from worldforge_jepa_client.reasons import Reason
+
+MAX_ITERATIONS = 10_000
+"""Most iterations of a plan."""
 
 
 def check_score_call(call: ScoreCall, spec: ModelSpec) -> None:
@@ -75,6 +79,7 @@ def planner_for(call: PlanCall, spec: ModelSpec, arrays: Callable[..., Arrays] =
     try:
         # Before the planner, because it allocates what it is told to.
         _check_plan_limits(told.samples or 0, told.horizon or 0, spec)
+        _check_limit("planner.iterations", "iterations", told.iterations or 0, MAX_ITERATIONS)
         planner = make_planner(
             call.method,
             told,
@@ -157,19 +162,6 @@ def _check_product(field: str, samples: int, horizon: int, spec: ModelSpec) -> N
     most = spec.limits.max_candidate_steps
     if most:
         _check_limit(field, "samples x horizon", samples * horizon, most)
-
-
-def check_selection(call: UnrollCall) -> None:
-    """Check the steps and candidates that an unroll is asked for."""
-    _, samples, horizon, _ = call.action_candidates.shape
-    if list(call.steps) != sorted(set(call.steps)) or not all(1 <= step <= horizon for step in call.steps):
-        raise invalid(
-            "steps", f"is {list(call.steps)}; expected rising steps from 1 to {horizon}", Reason.INVALID_VALUE
-        )
-    if not all(0 <= sample < samples for sample in call.samples):
-        raise invalid(
-            "samples", f"is {list(call.samples)}; expected candidates from 0 to {samples - 1}", Reason.INVALID_VALUE
-        )
 
 
 def check_goal_proprio(goal: object, options: ScoreOptions, spec: ModelSpec) -> None:

@@ -104,9 +104,9 @@ class Planner(ABC):
             expect(getattr(self, name) >= least, name, getattr(self, name), f"at least {least}")
         expect(0 <= self.prior_fraction <= 1, "prior_fraction", self.prior_fraction, "a share from 0 to 1")
         low, high = self._per_dim("low"), self._per_dim("high")
-        expect(np.all(low <= high), "low", self.low, f"at most high, which is {self.high}")
-        expect(np.all(low < np.inf), "low", self.low, "finite or -inf")
-        expect(np.all(high > -np.inf), "high", self.high, "finite or inf")
+        expect(np.all(low <= high), "low", summary(self.low), f"at most high, which is {summary(self.high)}")
+        expect(np.all(low < np.inf), "low", summary(self.low), "finite or -inf")
+        expect(np.all(high > -np.inf), "high", summary(self.high), "finite or inf")
         min_std, std = self._std_per_dim("min_std"), self._std_per_dim("initial_std")
         mean = self._first_mean()
 
@@ -183,22 +183,23 @@ class Planner(ABC):
     def _first_mean(self) -> Float32:
         shape = (self.horizon, self.action_dim)
         given = np.zeros(shape) if self.initial_mean is None else self.initial_mean
-        mean = np.array(given, dtype=np.float32)
+        mean = np.asarray(given)
         expect(mean.shape == shape, "initial_mean", f"shape {mean.shape}", f"[H, A] = {shape}")
-        expect(np.isfinite(mean).all(), "initial_mean", mean.tolist(), "finite numbers")
+        mean = np.array(mean, dtype=np.float32)
+        expect(np.isfinite(mean).all(), "initial_mean", summary(mean), "finite numbers")
         return mean
 
     def _per_dim(self, name: str) -> Float32:
         value = np.asarray(getattr(self, name), dtype=np.float32)
         shape = (self.action_dim,)
         expect(value.shape in ((), (1,), shape), name, f"shape {value.shape}", f"a scalar or [A] = {shape}")
-        expect(not np.isnan(value).any(), name, value.tolist(), "numbers")
+        expect(not np.isnan(value).any(), name, summary(value), "numbers")
         return np.broadcast_to(value, shape).copy()
 
     def _std_per_dim(self, name: str) -> Float32:
         std = self._per_dim(name)
         valid = (std >= 0) & (std < np.inf)
-        expect(valid.all(), name, getattr(self, name), "finite and not negative")
+        expect(valid.all(), name, summary(getattr(self, name)), "finite and not negative")
         return std
 
     def _clip(self, actions: Float32) -> Float32:
@@ -226,6 +227,11 @@ def shift_plan(plan: Float32, steps: int, horizon: int | None = None, pad: Liter
     filler = plan[-1] if pad == "last" else np.zeros_like(plan[-1])
     padded: Float32 = np.concatenate([plan[steps:], np.tile(filler, (horizon, 1))])[:horizon].astype(np.float32)
     return padded
+
+
+def summary(values: npt.ArrayLike) -> str:
+    """Return values as text, of a long array only the first and the last few."""
+    return " ".join(np.array2string(np.asarray(values), separator=", ", threshold=16, edgeitems=2).split())
 
 
 def expect(holds: bool | np.bool_, name: str, got: object, expected: str) -> None:

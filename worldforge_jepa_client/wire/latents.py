@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from worldforge_jepa_client.contract.selection import check_length
 from worldforge_jepa_client.contract.types import (
     LatentFrames,
     Observation,
     UnrollCall,
 )
-from worldforge_jepa_client.errors import OutOfRangeError, invalid
+from worldforge_jepa_client.errors import invalid
 from worldforge_jepa_client.reasons import Reason
 from worldforge_jepa_client.v1 import jepa_pb2
 from worldforge_jepa_client.wire import tensors
@@ -77,8 +78,8 @@ def unroll_call(request: jepa_pb2.UnrollRequest) -> UnrollCall:
     """
     candidates = decode_tensor(request, "action_candidates")
     if candidates.ndim == 4:
-        _check_length(len(request.samples), candidates.shape[1], "samples")
-        _check_length(len(request.steps), candidates.shape[2], "steps")
+        check_length(request.samples, candidates.shape[1], "samples")
+        check_length(request.steps, candidates.shape[2], "steps")
     return UnrollCall(
         scene=decode_scene_field(request),
         action_candidates=candidates,
@@ -88,12 +89,6 @@ def unroll_call(request: jepa_pb2.UnrollRequest) -> UnrollCall:
         samples=tuple(request.samples),
         dtype=latent_dtype(request.dtype),
     )
-
-
-def _check_length(length: int, most: int, field: str) -> None:
-    if length > most:
-        problem = f"has {length} entries; the candidates have {most}"
-        raise OutOfRangeError(problem, reason=Reason.LIMIT_EXCEEDED, field=field)
 
 
 def latent_dtype_code(dtype: str) -> jepa_pb2.DataType:

@@ -6,12 +6,13 @@ from dataclasses import fields
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from worldforge_jepa_client.contract.types import (
     PlanCall,
     PlanProgress,
 )
-from worldforge_jepa_client.errors import invalid
+from worldforge_jepa_client.errors import OutOfRangeError, invalid
 from worldforge_jepa_client.planning import Method, PlannerOptions
 from worldforge_jepa_client.reasons import Reason
 from worldforge_jepa_client.v1 import jepa_pb2
@@ -40,6 +41,7 @@ _METHOD_NAMES: dict[int, Method] = {jepa_pb2.PLAN_METHOD_UNSPECIFIED: "cem"} | {
 
 _OPTIONS = tuple(item.name for item in fields(PlannerOptions))
 _PER_DIM = tuple(name for name in _OPTIONS if hasattr(getattr(jepa_pb2.PlannerOptions(), name), "extend"))
+_MAX_ACTION_DIM = 65_536
 _SCALARS = tuple(name for name in _OPTIONS if name not in _PER_DIM)
 
 
@@ -74,12 +76,13 @@ def plan_call(request: jepa_pb2.PlanRequest) -> PlanCall:
 
     Raises:
         InvalidArgumentError: an unknown method, or a malformed tensor.
+        OutOfRangeError: an option has too many values.
     """
     if request.method not in _METHOD_NAMES:
         raise invalid("method", f"is {request.method}; expected one of {', '.join(_METHODS)}", Reason.INVALID_PLANNER)
     told = request.planner
     scalars: dict[str, Any] = {name: getattr(told, name) for name in _SCALARS if told.HasField(name)}
-    per_dim = {name: np.array(getattr(told, name), np.float32) for name in _PER_DIM if getattr(told, name)}
+    per_dim = {name: _per_dim(told, name) for name in _PER_DIM if getattr(told, name)}
     one_or_all: dict[str, Any] = {
         name: float(value[0]) if len(value) == 1 else value for name, value in per_dim.items()
     }
@@ -93,6 +96,19 @@ def plan_call(request: jepa_pb2.PlanRequest) -> PlanCall:
         model=request.model,
         options=decode_options(request.options),
     )
+
+
+def _per_dim(told: jepa_pb2.PlannerOptions, name: str) -> NDArray[np.float32]:
+    """Decode an option of one value, or one a dim.
+
+    Raises:
+        OutOfRangeError: more values than any action has entries; converting millions would hold up the server.
+    """
+    values = getattr(told, name)
+    if len(values) > _MAX_ACTION_DIM:
+        problem = f"has {len(values)} values; expected 1 or A, at most {_MAX_ACTION_DIM}"
+        raise OutOfRangeError(problem, reason=Reason.LIMIT_EXCEEDED, field=f"planner.{name}")
+    return np.array(values, np.float32)
 
 
 def plan_response(progress: PlanProgress) -> jepa_pb2.PlanResponse:

@@ -15,7 +15,6 @@ from worldforge_jepa_client.errors import CallCancelledError, InternalError, inv
 from worldforge_jepa_client.reasons import Reason
 from worldforge_jepa_server.device.encoding import EncodedScene, history_of
 from worldforge_jepa_server.models.contract import Latents, WorldModel
-from worldforge_jepa_server.scheduling.engine import CancelToken
 
 _LARGEST_ACTION = 1e3  # standard deviations: beyond it a score that is not finite is the candidate's fault
 _NAMED = 10  # indices in a message
@@ -53,20 +52,11 @@ def check_finite(scores: NDArray[np.float32], actions: Tensor, first: int = 0) -
 
 
 @torch.inference_mode()
-def unroll(
-    model: WorldModel, scene: EncodedScene, actions: Tensor, history_is_normalized: bool, cancelled: CancelToken
-) -> Iterator[Latents]:
-    """Predict normalized actions [S, H, A], yielding each step's latents, T = 1.
-
-    Raises:
-        CallCancelledError: `cancelled` was set.
-    """
+def unroll(model: WorldModel, scene: EncodedScene, actions: Tensor, history_is_normalized: bool) -> Iterator[Latents]:
+    """Predict normalized actions [S, H, A], yielding each step's latents, T = 1."""
     history = history_of(model, scene, history_is_normalized)
     history = None if history is None else history.transpose(0, 1)
-    for predicted in model.unroll(scene.start, actions.transpose(0, 1), history):
-        if cancelled.is_set():
-            raise caller_gone()
-        yield predicted
+    yield from model.unroll(scene.start, actions.transpose(0, 1), history)
 
 
 def distance(predicted: Latents, goal: Latents, objective: Objective, proprio_weight: float) -> Tensor:

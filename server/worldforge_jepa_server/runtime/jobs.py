@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from threading import Event
 from typing import Any
@@ -13,18 +13,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from worldforge_jepa_client.contract.types import LatentFrames, Observation, PlanCall, UnrollCall
-from worldforge_jepa_client.errors import OutOfRangeError
 from worldforge_jepa_client.planning import Planner
-from worldforge_jepa_client.reasons import Reason
 from worldforge_jepa_server.device.batching import DeviceScores, ScoreJob
-from worldforge_jepa_server.device.encoding import Encoder, SceneHandle, to_actions
+from worldforge_jepa_server.device.encoding import EncodedScene, Encoder, SceneHandle, to_actions
 from worldforge_jepa_server.device.memory import device_memory
 from worldforge_jepa_server.device.scoring import unroll
 from worldforge_jepa_server.models.contract import Latents, ServedModel, WorldModel
 from worldforge_jepa_server.runtime.model_table import Deployment
 
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-_NEVER = Event()
 
 
 @dataclass(frozen=True)
@@ -66,40 +63,35 @@ def encode_frames(model: WorldModel, encoder: Encoder, observation: Observation,
 
 
 def predictions(
-    model: WorldModel, chunk: int, scene: SceneHandle, call: UnrollCall, max_bytes: int
-) -> Iterator[LatentFrames | None]:
-    """Unroll the chosen candidates step by step; None stands for a step that was not asked for.
-
-    Raises:
-        OutOfRangeError: one step is larger than `max_bytes`.
-    """
-    where = scene.encoded()
-    candidates = call.action_candidates[0]
-    chosen = candidates[list(call.samples)] if call.samples else candidates
-    _check_size(len(chosen), where.start, max_bytes)
-    actions = to_actions(model, chosen, call.actions_are_normalized)
-    chunks = [unroll(model, where, part, call.actions_are_normalized, _NEVER) for part in actions.split(chunk)]
-    for step, latents in enumerate(zip(*chunks, strict=True), start=1):
-        wanted = not call.steps or step in call.steps
-        yield _joined([_to_host(each, call.dtype) for each in latents]) if wanted else None
+    model: WorldModel, where: EncodedScene, chosen: list[int], call: UnrollCall
+) -> Generator[LatentFrames | None, None, None]:
+    """Unroll the chosen candidates step by step; None stands for a step that was not asked for."""
+    actions = to_actions(model, call.action_candidates[0][chosen], call.actions_are_normalized)
+    for step, latents in enumerate(unroll(model, where, actions, call.actions_are_normalized), start=1):
+        yield _to_host(latents, call.dtype) if not call.steps or step in call.steps else None
 
 
-def next_step(steps: Iterator[LatentFrames | None], _: Event) -> LatentFrames | None:
-    """Compute one more step."""
+def next_step(steps: Generator[LatentFrames | None, None, None], last: bool, _: Event) -> LatentFrames | None:
+    """Compute one more step; after the last one, drop what the model keeps for more."""
     with device_memory():
-        return next(steps)
+        latents = next(steps)
+    if last:
+        steps.close()
+    return latents
 
 
-def _check_size(samples: int, frame: Latents, max_bytes: int) -> None:
-    """Refuse a step too large for a message; a step's latents are as large as those of an encoded frame."""
-    tensors = [tensor[:, -1] for tensor in (frame.visual, frame.proprio) if tensor is not None]
-    size = samples * sum(tensor.numel() * 4 for tensor in tensors)
-    if size > max_bytes:
-        raise OutOfRangeError(
-            f"one step of {samples} candidates is {size} bytes of latents; the limit is {max_bytes}",
-            reason=Reason.LIMIT_EXCEEDED,
-            field="samples",
-        )
+def frame_bytes(where: EncodedScene, dtype: str) -> int:
+    """Return the size of one candidate's step; its latents are as large as those of an encoded frame."""
+    tensors = [tensor[:, -1] for tensor in (where.start.visual, where.start.proprio) if tensor is not None]
+    return sum(tensor.numel() for tensor in tensors) * _DTYPES[dtype].itemsize
+
+
+def joined(parts: list[LatentFrames]) -> LatentFrames:
+    """Return the latents of all candidates from those of chunks."""
+    if len(parts) == 1:
+        return parts[0]
+    proprio = [part.proprio for part in parts if part.proprio is not None]
+    return LatentFrames(np.concatenate([part.visual for part in parts]), np.concatenate(proprio) if proprio else None)
 
 
 def _array(actions: Any) -> NDArray[np.float32]:
@@ -116,14 +108,7 @@ def _cast(tensor: Tensor, dtype: str) -> NDArray[Any]:
     """Cast on the device and copy; numpy has no bfloat16, whose bits come as uint16."""
     array: NDArray[Any]
     if dtype == "bfloat16":
-        array = tensor.to(torch.bfloat16).view(torch.int16).numpy(force=True).view(np.uint16)
+        array = tensor.to(torch.bfloat16, copy=True).view(torch.int16).numpy(force=True).view(np.uint16)
     else:
-        array = tensor.to(_DTYPES[dtype]).numpy(force=True)
+        array = tensor.to(_DTYPES[dtype], copy=True).numpy(force=True)
     return array
-
-
-def _joined(parts: list[LatentFrames]) -> LatentFrames:
-    if len(parts) == 1:
-        return parts[0]
-    proprio = [part.proprio for part in parts if part.proprio is not None]
-    return LatentFrames(np.concatenate([part.visual for part in parts]), np.concatenate(proprio) if proprio else None)

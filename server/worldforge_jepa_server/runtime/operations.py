@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import AsyncGenerator
 from functools import partial
 
 from worldforge_jepa_client.contract.extra_info import check_extra_info
+from worldforge_jepa_client.contract.selection import check_selection
 from worldforge_jepa_client.contract.spec import ModelSpec
 from worldforge_jepa_client.contract.types import (
     Context,
@@ -28,7 +30,6 @@ from worldforge_jepa_client.contract.validate import (
     check_observation,
     check_options,
     check_plan_units,
-    check_selection,
     planner_for,
 )
 from worldforge_jepa_client.planning import Planner
@@ -41,6 +42,7 @@ from worldforge_jepa_server.models.contract import Latents
 from worldforge_jepa_server.runtime import jobs
 from worldforge_jepa_server.runtime.model_table import Deployment, Deployments
 from worldforge_jepa_server.runtime.scenes import HeldScene, Scenes, StoredScene
+from worldforge_jepa_server.runtime.unrolls import Unrolls
 from worldforge_jepa_server.scheduling.engine import Caller, Engine, FunctionJob
 
 _log = logging.getLogger(__name__)
@@ -55,8 +57,8 @@ class Runtime:
 
     def __init__(self, engine: Engine, config: ServerConfig) -> None:
         self._engine = engine
-        self._config = config
         self.models = Deployments(config)
+        self._unrolls = Unrolls(engine, config)
         self._latents: Cache[Latents] = Cache(config.cache_bytes, config.context_ttl)
         self._contexts: Cache[StoredScene] = Cache(config.cache_bytes, config.context_ttl)
         self._encoder = Encoder(self._latents)
@@ -145,21 +147,15 @@ class Runtime:
         return latents
 
     async def unroll(self, call: UnrollCall, caller: Caller) -> AsyncGenerator[tuple[int, LatentFrames], None]:
-        """Yield (step, latents) as in `encode`; each step waits its turn, so others score in between."""
+        """Yield (step, latents) as in `encode`; see `Unrolls`."""
         with self._scenes.resolve(call.scene, call.model, needs_goal=False) as (deployed, scene):
-            model = deployed.latent_model()
+            deployed.latent_model()
             check_normalizable(call.actions_are_normalized, deployed.spec)
             check_candidates(call.action_candidates, deployed.spec, normalized=call.actions_are_normalized)
             check_selection(call)
-            _, samples, horizon, _ = call.action_candidates.shape
-            samples = len(call.samples) or samples
-            with self._engine.admit(samples * horizon):
-                steps = jobs.predictions(model, deployed.runner.chunk, scene, call, self._config.max_message_bytes)
-                for step in range(1, max(call.steps, default=horizon) + 1):
-                    job = FunctionJob(partial(jobs.next_step, steps), samples)
-                    latents, _ = await self._engine.run(job, deployed.spec.name, caller)
-                    if latents is not None:
-                        yield step, latents
+            async with contextlib.aclosing(self._unrolls.run(deployed, scene, call, caller)) as steps:
+                async for step in steps:
+                    yield step
 
     async def plan(self, call: PlanCall, caller: Caller) -> AsyncGenerator[PlanProgress, None]:
         """Yield the plan after each iteration; each waits its turn, so others score in between."""
@@ -169,24 +165,25 @@ class Runtime:
             check_plan_units(call.options, has_history=scene.has_history)
             call = call.resolved(deployed.spec)
             planner = await self._planner(call, deployed, caller)
-            iterations = call.planner.iterations or 0
-            with self._engine.admit(planner.samples * planner.horizon):
-                arrived, decoded = caller.arrived, time.perf_counter()
-                for iteration in range(1, iterations + 1):
-                    job = jobs.PlanJob(deployed, scene, planner, call)
-                    step: jobs.PlanStep
+            cost, iterations = planner.samples * planner.horizon, call.planner.iterations or 0
+            arrived, decoded = caller.arrived, time.perf_counter()
+            for iteration in range(1, iterations + 1):
+                job = jobs.PlanJob(deployed, scene, planner, call)
+                step: jobs.PlanStep
+                # Left before the yield, which lasts as long as the client does not read.
+                with self._engine.admit(cost, begun=iteration > 1):
                     step, waited = await self._engine.run(job, deployed.spec.name, caller)
-                    yield PlanProgress(
-                        iteration=iteration,
-                        iterations=iterations,
-                        mean=step.mean,
-                        best_actions=step.best_actions,
-                        best_score=step.best_score,
-                        mean_score=float(step.scores.scores.mean()),
-                        spread=step.spread,
-                        timing=_timing(step.scores, arrived, decoded, waited),
-                    )
-                    arrived = decoded = time.perf_counter()
+                yield PlanProgress(
+                    iteration=iteration,
+                    iterations=iterations,
+                    mean=step.mean,
+                    best_actions=step.best_actions,
+                    best_score=step.best_score,
+                    mean_score=float(step.scores.scores.mean()),
+                    spread=step.spread,
+                    timing=_timing(step.scores, arrived, decoded, waited),
+                )
+                arrived = decoded = time.perf_counter()
 
     async def _planner(self, call: PlanCall, deployed: Deployment, caller: Caller) -> Planner:
         """Return the planner that a call describes; one that works on the device is made there."""

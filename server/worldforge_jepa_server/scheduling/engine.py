@@ -37,13 +37,6 @@ SERVER = Caller()
 """The caller of work that the server does for itself."""
 
 
-class CancelToken(Protocol):
-    """Set when the caller has gone."""
-
-    def is_set(self) -> bool:
-        """Return whether it is."""
-
-
 class Runner(Protocol):
     """Runs batches on the device thread."""
 
@@ -108,15 +101,17 @@ class Engine:
         self._device.start()
 
     @contextlib.contextmanager
-    def admit(self, cost: int) -> Iterator[None]:
-        """Hold room in the queue for a call, from its start to its end; an idle engine admits any call.
+    def admit(self, cost: int, *, begun: bool = False) -> Iterator[None]:
+        """Hold room in the queue while a call, or a part of one, waits and runs; an idle engine admits any call.
+
+        A later part of a call that has `begun` counts, but is not refused: its answers so far would be lost.
 
         Raises:
             ResourceExhaustedError: the queue is full; `retry_after` estimates when it will have room.
         """
         cost = max(cost, LEAST_COST)
         excess = self._admitted + cost - self._capacity
-        if self._admitted and excess > 0:
+        if self._admitted and excess > 0 and not begun:
             raise ResourceExhaustedError(
                 f"the queue holds {self._admitted} candidates x horizon of {self._capacity}; this call has {cost}",
                 reason=Reason.QUEUE_FULL,
