@@ -1,4 +1,4 @@
-"""What a call may hold, and in what form; what it may not is in tests/fixtures/requests.json."""
+"""Arguments that a call accepts, in every form; those it refuses are in tests/fixtures/requests.json."""
 
 import dataclasses
 

@@ -88,7 +88,7 @@ def frame(shift):
 
 
 def score_here(client):
-    """What the examples ask for."""
+    """Return the request that the examples send."""
     actions = np.arange(SAMPLES * HORIZON * client.model().action_dim)
     return client.score(
         observation={"visual": frame(0), "proprio": [12.0, 32.0]},

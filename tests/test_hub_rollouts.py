@@ -43,7 +43,7 @@ def predicted(model):
 
 @pytest.fixture(scope="module")
 def rolled(upstream):
-    """What upstream's own unroll says to the same."""
+    """Return the result of upstream's own unroll on the same inputs."""
     context = upstream.encode({"visual": frames().visual, "proprio": frames().proprio})
     return upstream.unroll(context, act_suffix=random_actions())
 

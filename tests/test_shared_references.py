@@ -42,7 +42,7 @@ def shared():
 
 @pytest.fixture
 def place(shared):
-    """Where they are."""
+    """The reference to the candidates' shared memory."""
     return shared.action_candidates.shared
 
 

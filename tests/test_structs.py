@@ -1,4 +1,4 @@
-"""JSON in a Struct: what goes in comes out, and never what went in for somebody else."""
+"""JSON in a Struct: every value survives, and no two callers share an object."""
 
 import math
 

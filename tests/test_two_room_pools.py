@@ -1,4 +1,4 @@
-"""What the predictor is trained on: windows of a pool."""
+"""The predictor's training data: windows of a pool."""
 
 import numpy as np
 import torch

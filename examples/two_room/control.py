@@ -1,6 +1,6 @@
 """Receding-horizon control of the two rooms: plan with scores, execute the first steps, look again.
 
-Knows neither server nor model: whoever calls it brings the scores. Letters: S candidates, H horizon, A action dim.
+Knows neither server nor model: the caller passes a scoring function. Letters: S candidates, H horizon, A action dim.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Planning:
 
 @dataclass(frozen=True)
 class Segment:
-    """What one planning led to: the path float32 [steps + 1, 2] in px, and the best score after each iteration."""
+    """The outcome of one planning: the path float32 [steps + 1, 2] in px, and the best score after each iteration."""
 
     path: Floats
     best_scores: tuple[float, ...]
@@ -101,6 +101,6 @@ def drive(
 
 
 def walk(episode: Episode, start: Floats, raw: npt.NDArray[np.float32]) -> Floats:
-    """Where raw plans [S, H, 2], px, truly lead from `start`: [S, H + 1, 2]."""
+    """Return the true positions [S, H + 1, 2] of raw plans [S, H, 2] from `start`, all in px."""
     each = (len(raw), 2)
     return roll_batch(np.broadcast_to(start, each), pack(raw), np.broadcast_to(episode.layout, each))

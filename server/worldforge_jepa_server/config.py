@@ -188,7 +188,7 @@ def _check(item: Field[Any], value: Any) -> None:
 
 
 def _is_like(value: object, default: object) -> bool:
-    """Whether a value is of the default's type; an int is a size or a float too, and a boolean only itself."""
+    """Return True if a value is of the default's type; an int is a size or a float too, a boolean only itself."""
     if isinstance(value, bool) or isinstance(default, bool):
         return type(value) is type(default)
     return isinstance(value, type(default)) or (isinstance(value, int) and isinstance(default, int | float))

@@ -69,7 +69,7 @@ def test_frames_beyond_the_window_are_not_even_encoded():
 
 
 async def together(server, client, calls):
-    """What becomes of calls that wait together behind another, and how many steps the model did for them."""
+    """Return the results of calls that wait together behind another, and the model's steps for them."""
     stop = Stop(server.model)
     first = asyncio.create_task(client.score(**scene(), **raw_candidates(1, 1)))
     await stop.reached()

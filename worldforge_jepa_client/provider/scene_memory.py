@@ -1,4 +1,4 @@
-"""The scenes that a caller scored in lately, known by their content."""
+"""The scenes of a caller's latest scores, keyed by their content."""
 
 from __future__ import annotations
 

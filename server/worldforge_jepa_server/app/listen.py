@@ -95,7 +95,7 @@ def _resolve(address: Address) -> list[tuple[int, str]]:
 
 
 def _exists(family: int, host: str) -> bool:
-    """Whether this machine has the address: names like localhost may resolve to a family that is switched off."""
+    """Return True if this machine has the address: localhost may resolve to a family that is switched off."""
     try:
         with socket.socket(family, socket.SOCK_STREAM) as probe:
             probe.bind((host, 0))

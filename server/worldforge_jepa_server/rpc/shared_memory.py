@@ -1,4 +1,4 @@
-"""Tensors that clients on this host share: copied out of their segments before anything looks at them. Linux only.
+"""Tensors that clients on this host share: copied out of their segments before they are decoded. Linux only.
 
 Copied by reading: a client that truncates its segment makes a read short, and would kill a server that had it mapped.
 """

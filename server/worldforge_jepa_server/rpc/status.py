@@ -1,4 +1,4 @@
-"""Exceptions to statuses: the one place where a failed call gets its answer, whatever its method."""
+"""Converts exceptions to gRPC statuses, for every method."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Foreign code at arm's length: it changes nothing of the process, and whatever it raises becomes an error of ours."""
+"""Isolation of foreign code: process-wide settings are restored, and every exception becomes a `JepaError`."""
 
 from __future__ import annotations
 
