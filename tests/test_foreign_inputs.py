@@ -105,7 +105,7 @@ def test_statistics_of_proprio_are_applied():
         ({"color": "blue"}, "has none of action_mean"),
     ],
 )
-def test_what_cannot_be_applied_is_refused_at_load(published, says):
+def test_an_inapplicable_preprocessor_is_refused_at_load(published, says):
     with pytest.raises(ModelLoadError, match=says):
         with_preprocessor(python_models.Plain(), **published)
 
@@ -128,7 +128,7 @@ def test_nested_lists_of_rank_three_arrive_as_tensors():
     assert (info["note"], info["ragged"]) == (extra["note"], extra["ragged"])
 
 
-def test_get_cost_gets_them_once_per_sample():
+def test_get_cost_gets_extra_tensors_once_per_sample():
     model = python_models.GetCost()
     ask(served(model), call(extra_info={"state": [[[3, 5]]]}))
     assert model.shapes["state"] == (1, S, 1, 2)

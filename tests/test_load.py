@@ -131,7 +131,7 @@ def test_few_measurements_have_a_maximum_and_no_99th_percentile():
     assert p50_p99(values[1:]) == (150, "299 (max of 299)")
 
 
-def test_ways_take_turns_and_the_first_turn_does_not_count():
+def test_variants_are_interleaved_and_the_first_round_is_discarded():
     done = []
     ways = {name: calling(lambda name=name: done.append(name)) for name in "ab"}
     taken = interleave(ways, 0.0, calls=2)
