@@ -50,9 +50,9 @@ def test_an_open_loop_makes_the_calls_that_its_rate_asks_for(server, files):
 def test_refusals_are_counted_by_reason_and_not_timed(server, files):
     refused = generator.run(load(server, files, "ScoreStream", name="NoScene"))
     assert set(refused.errors) == {"NO_SCENE"}
-    nobody = generator.run(load(server, files, "Score", target="127.0.0.1:1"))
-    assert set(nobody.errors) == {"UNAVAILABLE"}
-    for outcome in (refused, nobody):
+    unreachable = generator.run(load(server, files, "Score", target="127.0.0.1:1"))
+    assert set(unreachable.errors) == {"UNAVAILABLE"}
+    for outcome in (refused, unreachable):
         assert outcome.errors.total() >= CALLERS
         assert outcome.latencies.get_total_count() == 0
 
