@@ -100,7 +100,7 @@ def _setting(
 
 @dataclass(frozen=True)
 class ServerConfig:
-    """Everything that one server process can be told; whatever says it, each field is checked here.
+    """The settings of one server process; each field is checked here, wherever it was set.
 
     Raises:
         ConfigError: a value is of another type or out of range, or two models have the same name.

@@ -50,7 +50,7 @@ class Cache(Generic[V]):
             self._evict(keep=key)
 
     def get(self, key: Hashable) -> V | None:
-        """Return a value and put off its end, or None."""
+        """Return a value and renew its time to live; None if there is none."""
         with self._lock:
             entry = self._live(key)
             return entry.value if entry else None

@@ -54,8 +54,7 @@ def adapt(
     """
     model, preprocessor = _pair(loaded)
     method = scoring_method(model, past_in_candidates)
-    latent = callable(getattr(model, "encode", None)) and callable(getattr(model, "unroll", None))
-    if method is None and not latent:
+    if method is None and not _has_latents(model):
         raise ModelLoadError(
             f"a {type(model).__name__} has neither encode and unroll nor a method to score with ({', '.join(METHODS)})"
         )
@@ -70,8 +69,12 @@ def adapt(
     return ExternalScoringModel(method, spec, preprocessing, error_detail)
 
 
+def _has_latents(model: Any) -> bool:
+    return callable(getattr(model, "encode", None)) and callable(getattr(model, "unroll", None))
+
+
 def _executed(model: Any, spec: ModelSpec, execution: Execution) -> ModelSpec:
-    """Compile the parts, and publish what is in force."""
+    """Compile the model's parts; return the spec with the precision and compilation in force."""
     if execution.compiled:
         inner = getattr(model, "model", model)
         if not isinstance(inner, torch.nn.Module):
