@@ -16,7 +16,7 @@ SEEN = ""  # but without a context
 
 
 class SceneMemory:
-    """The context of each of the last `size` scenes, or that there is none yet. Thread-safe.
+    """The context, if any, of each of the last `size` scenes. Thread-safe.
 
     Scenes are told apart by a digest of their arrays, so one that was changed in place is another scene.
     """

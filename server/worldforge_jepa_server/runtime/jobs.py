@@ -68,7 +68,7 @@ def encode_frames(model: WorldModel, encoder: Encoder, observation: Observation,
 def predictions(
     model: WorldModel, chunk: int, scene: SceneHandle, call: UnrollCall, max_bytes: int
 ) -> Iterator[LatentFrames | None]:
-    """Unroll the chosen candidates step by step; None stands for a step that was not asked for.
+    """Unroll the chosen candidates step by step; yields None for a step that the call leaves out.
 
     Raises:
         OutOfRangeError: one step is larger than `max_bytes`.

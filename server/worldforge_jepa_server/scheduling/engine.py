@@ -41,7 +41,7 @@ class CancelToken(Protocol):
     """Set when the caller has gone."""
 
     def is_set(self) -> bool:
-        """Return whether it is."""
+        """Return True once it is set."""
 
 
 class Runner(Protocol):

@@ -37,7 +37,7 @@ def adapt(
     error_detail: bool = False,
     past_in_candidates: bool = False,
 ) -> ServedModel:
-    """Put what a loader returned behind the model contract.
+    """Wrap a loaded model, with its preprocessor if it has one, in the model contract.
 
     Args:
         loaded: a model, or a tuple of model and preprocessor.
@@ -62,8 +62,7 @@ def adapt(
         model.eval().requires_grad_(False)
     spec, preprocessing = _spec(model, preprocessor, name, source, device, entry)
     if method is None:
-        executed = _executed(model, spec, execution)
-        return ExternalLatentModel(model, executed, execution, preprocessing, error_detail)
+        return ExternalLatentModel(model, _executed(model, spec, execution), execution, preprocessing, error_detail)
     if execution != FLOAT32:
         raise ModelLoadError("precision and compile are not for a model that scores by itself")
     return ExternalScoringModel(method, spec, preprocessing, error_detail)
@@ -137,7 +136,7 @@ def _check_against(entry: CatalogEntry | None, action_dim: int, proprio_dim: int
 
 
 def _packing(action_dim: int, preprocessing: Preprocessing, inner: Any) -> tuple[int, int]:
-    """Return the raw action dim and how many raw actions one action packs."""
+    """Return the raw action dim and the number of raw actions in a packed one."""
     if action_dim == DYNAMIC:
         return DYNAMIC, 1
     if preprocessing.actions is None:

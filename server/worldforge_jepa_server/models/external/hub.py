@@ -58,9 +58,7 @@ def load(
     Raises:
         ModelLoadError: one message, with what to install or to place where.
     """
-    source = _checked_source(repo, source, trust_repo)
-    arguments = {"source": source, "pretrained": flag("pretrained", pretrained), "device": device}
-    loaded = _loaded(repo, target, arguments)
+    loaded = _loaded(repo, _checked_source(repo, source, trust_repo), target, pretrained, device)
     model = adapt(
         loaded,
         name=name,
@@ -85,9 +83,10 @@ def _checked_source(repo: str, source: str, trust_repo: str) -> str:
     return source
 
 
-def _loaded(repo: str, target: str, arguments: dict[str, Any]) -> Any:
+def _loaded(repo: str, source: str, target: str, pretrained: str, device: str) -> Any:
     """Load in isolation; explain a failure with its remedy."""
-    is_local = arguments["source"] == "local"
+    is_local = source == "local"
+    arguments = {"source": source, "pretrained": flag("pretrained", pretrained), "device": device}
     with isolated():
         try:
             return _from_hub(str(Path(repo).expanduser()) if is_local else repo, target, arguments)
