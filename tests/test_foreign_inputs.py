@@ -272,4 +272,4 @@ def test_the_flag_decides_whether_callers_are_told(start_server, flag, told):
             action_candidates=np.zeros((1, 2, 3, 10), np.float32),
         )
     assert ("no such key" in str(caught.value)) == told
-    assert "no such key" in server.log
+    server.wait_logged("no such key")
