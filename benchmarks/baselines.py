@@ -1,6 +1,6 @@
-"""What a call costs without a service: `python -m benchmarks.baselines SOCKET` echoes on a Unix socket and by grpc.aio.
+"""Baselines of a call without the service: `python -m benchmarks.baselines SOCKET` serves a raw socket and grpc.aio.
 
-It takes what the service takes and answers one float per candidate. The gRPC methods use the same messages and codec
+Each accepts the service's inputs and answers one float per candidate. The gRPC methods use the same messages and codec
 as the service, and nothing else of it; the raw socket is sent bare arrays behind their length.
 """
 

@@ -1,4 +1,4 @@
-"""(c) What many planners get out of one server, when what waits goes as one batch and when each call goes alone."""
+"""(c) The throughput of many planners on one server, with batching and without."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HEADLINE = 8
 
 @dataclass
 class Got:
-    """What the planners of one slice got: seconds of each call, and how long the slice was."""
+    """The calls of all planners in one slice: seconds of each call, and the length of the slice."""
 
     latencies: list[float] = field(default_factory=list)
     seconds: float = 0.0

@@ -1,4 +1,4 @@
-"""Timing on a machine that is never quiet: every way of doing a thing takes its turn, again and again, in one run."""
+"""Timing on a noisy machine: the variants run in turns, round by round, within one process."""
 
 from __future__ import annotations
 

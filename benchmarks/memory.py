@@ -1,4 +1,4 @@
-"""(d) How much memory a call takes beyond what the server holds at rest."""
+"""(d) The memory that a call takes on top of the idle server's."""
 
 from __future__ import annotations
 

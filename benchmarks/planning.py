@@ -1,4 +1,4 @@
-"""(b) What the wire costs a planner.
+"""(b) The cost of the wire for a planner.
 
 One CEM plan on the embedded model, five variants: in this process without any server (the reference), and through a
 server process by unary calls, a context, a session, and the server's own planner. All plans must be equal bit by bit.

@@ -1,4 +1,4 @@
-"""(g) What a precision costs and gains: `python -m benchmarks.precision [--model NAME=SOURCE[,key=value...]]`.
+"""(g) The speed and accuracy of a precision: `python -m benchmarks.precision [--model NAME=SOURCE[,key=value...]]`.
 
 Scores the same candidates in float32, bfloat16 and float16, and with --compile compiled too, interleaved in one run.
 Shows for each the median time, the speed against float32 round by round, and how far its scores are from float32's.
@@ -45,7 +45,7 @@ Scores = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Setting:
-    """What is scored, and where; without a model the synthetic one."""
+    """The model to score with, and its device; the synthetic model by default."""
 
     model: ModelSource | None = None
     device: str = "cpu"

@@ -1,6 +1,6 @@
 """`python -m benchmarks.probe TARGET SECONDS`: ask a server's health, and print the seconds of each answer as JSON.
 
-A process of its own, since one that loads the server has no time to notice how quickly it is answered.
+It is a process of its own: a process that loads the server could not measure its own latency reliably.
 """
 
 from __future__ import annotations

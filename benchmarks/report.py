@@ -1,4 +1,4 @@
-"""What a measurement says: a table, the targets it is held against, and a picture."""
+"""The report of a measurement: a table, its targets, and a picture."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Target:
 
     @property
     def met(self) -> bool:
-        """Whether the measurement keeps to the bound; one that is not a number does not."""
+        """Return True if the measurement keeps to the bound; NaN does not."""
         return self.measured >= self.bound if self.at_least else self.measured <= self.bound
 
 

@@ -1,4 +1,4 @@
-"""(e) How long a health probe waits while the model is busy, and a small call beside a large one."""
+"""(e) The latency of a health probe while the model is busy, and of a small call beside a large one."""
 
 from __future__ import annotations
 

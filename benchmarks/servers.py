@@ -1,4 +1,4 @@
-"""Server processes to measure, with what the system knows of them (Linux)."""
+"""Server processes to measure, with their memory and CPU time from /proc (Linux)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""(g) What shared memory saves a unary call that brings its scene, with a model that costs next to nothing."""
+"""(g) The time that shared memory saves a unary call with its scene, on a model that costs next to nothing."""
 
 from __future__ import annotations
 

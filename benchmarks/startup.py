@@ -1,4 +1,4 @@
-"""(f) How long a cold server takes until it answers."""
+"""(f) The time from starting a cold server to its first answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model that costs next to nothing, so that what is left is the service: `python -m benchmarks.trivial` serves it."""
+"""A model that costs next to nothing, to measure the service alone: `python -m benchmarks.trivial` serves it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""(a) What a call costs, and what that is in a raw socket's time, with a model that costs next to nothing.
+"""(a) The cost of a call, and its ratio to a raw socket's, with a model that costs next to nothing.
 
 S is candidates (1, 300, 6, 10) float32, 72 KB; M is S with an observation and a goal of 224 x 224 x 3 uint8, 372 KB;
 L is S with the same two in float32, 1.28 MB.
@@ -46,7 +46,7 @@ class Payload:
 
     @property
     def has_scene(self) -> bool:
-        """Whether the scene counts."""
+        """True if the scene's bytes count."""
         return self.name != "S"
 
 

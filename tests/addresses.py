@@ -10,7 +10,7 @@ import pytest
 
 @pytest.fixture
 def dead_target() -> Iterator[str]:
-    """An address that refuses connections: bound, so that nobody else takes it, but not listening."""
+    """An address that refuses connections: bound, so that no other process takes it, but not listening."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         yield f"127.0.0.1:{bound.getsockname()[1]}"

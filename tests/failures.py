@@ -1,4 +1,4 @@
-"""What must fail, and how: reads the cases of tests/fixtures. Needs numpy alone, as WorldForge's tests do.
+"""The cases of tests/fixtures that must fail, and their errors. Needs numpy alone, as WorldForge's tests do.
 
 In them {"shape", "dtype", "fill", "first"} is an array, float32 zeros unless it says otherwise, `first` being its first
 element; with "nested" it is one of nested lists. {"pairs"} is an object whose keys need not be strings, {"repeated",
@@ -23,7 +23,7 @@ def read(family: str) -> dict[str, Any]:
 
 
 def value_of(notation: Any) -> Any:
-    """What is written in a case's notation."""
+    """Return the value that a case's notation stands for."""
     if isinstance(notation, list):
         return [value_of(item) for item in notation]
     if not isinstance(notation, dict):

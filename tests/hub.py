@@ -1,4 +1,4 @@
-"""What the tests of `hub:NAME` share: where models come from, and what they are shown."""
+"""Models and inputs shared by the tests of `hub:NAME`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def load(name, device="cpu", **options):
 
 
 def options_of(repo):
-    """How to load from "stand-in" or "upstream"."""
+    """Return the load options for "stand-in" or "upstream"."""
     if repo == "stand-in":
         return {"repo": str(STAND_IN)}
     if UPSTREAM is None:

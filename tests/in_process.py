@@ -67,7 +67,7 @@ class Stop:
 
 @dataclass(frozen=True)
 class Running:
-    """What a test needs of its server."""
+    """A server in the test's process."""
 
     target: str
     models: dict[str, CountingModel]

@@ -1,4 +1,4 @@
-"""What the provider is asked in its tests: which of four ways leads from start to goal. Needs numpy alone."""
+"""The provider's test call: four candidates, one of which leads from start to goal. Needs numpy alone."""
 
 import numpy as np
 

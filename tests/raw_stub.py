@@ -1,4 +1,4 @@
-"""Who talks to a server in messages, past the client and its checks: one by one, and refused where it must be."""
+"""Raw messages to a server, past the client and its checks."""
 
 import grpc
 import numpy as np

@@ -25,7 +25,7 @@ TINY = tiny.load("cpu", "tiny").spec
 
 
 def spec_of(entry):
-    """What a model of the catalog publishes, as far as actions go."""
+    """Return the action part of the spec that a model of the catalog publishes."""
     statistics = entry.environment.normalization
     return replace(
         TINY,

@@ -61,7 +61,7 @@ async def test_a_cancelled_request_computes_nothing_further(end):
 
 
 @pytest.mark.parametrize("end", ["cancel", "cancel the task"])
-async def test_a_cancelled_plan_stands_and_computes_nothing_further(end):
+async def test_a_cancelled_plan_returns_the_best_so_far_and_stops_computing(end):
     async with running() as server, AsyncClient(server.target, timeout=DEADLINE) as client:
         stream = client.plan(**scene(), **ENDLESS)
         assert (await anext(stream)).iteration == 1

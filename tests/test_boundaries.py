@@ -1,4 +1,4 @@
-"""What is loaded when: the client needs no torch, and flags are parsed without it. Who imports whom, lint checks."""
+"""Imports at run time: the client and the parsing of flags load no torch. Lint checks the import rules."""
 
 import ast
 from pathlib import Path

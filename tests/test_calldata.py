@@ -38,7 +38,7 @@ def response_class(name):
 
 
 def raw_messages(data):
-    """What is behind each varint length, read byte by byte: the framing itself, without protobuf's help."""
+    """Return the bytes behind each varint length, read without protobuf: this tests the framing itself."""
     stream = io.BytesIO(data)
     while first := stream.read(1):
         size = shift = 0

@@ -1,4 +1,4 @@
-"""What a call may hold, and in what form; what it may not is in tests/fixtures/requests.json."""
+"""Arguments that a call accepts, in every form; those it refuses are in tests/fixtures/requests.json."""
 
 import dataclasses
 
@@ -89,7 +89,7 @@ def test_one_frame_scaled_to_one_is_refused_among_others():
         ([1 + 2j], "INVALID_DTYPE"),
     ],
 )
-def test_what_is_no_array_is_refused(value, reason):
+def test_non_arrays_are_refused(value, reason):
     with pytest.raises(InvalidArgumentError) as caught:
         as_array(value, "x", rank=2)
     assert (caught.value.field, caught.value.reason) == ("x", reason)

@@ -26,7 +26,7 @@ def refused(capsys, *arguments, **environment):
     return line
 
 
-def test_nothing_said_is_the_default():
+def test_defaults_apply_without_flags_or_environment():
     assert parse_config([], {}) == ServerConfig()
     assert ServerConfig().listen.startswith("127.0.0.1:")
 

@@ -27,7 +27,7 @@ def cache(clock):
     return Cache(MAX_BYTES, TTL, clock)
 
 
-def test_what_was_put_is_there(cache):
+def test_get_returns_the_value_that_was_put(cache):
     cache.put("a", 1, 10)
     assert cache.get("a") == 1
     assert cache.get("b") is None
@@ -41,7 +41,7 @@ def test_a_value_replaces_the_one_before(cache):
     assert cache.bytes == 30
 
 
-def test_the_least_recently_used_makes_room(cache):
+def test_the_least_recently_used_value_is_evicted(cache):
     for key in "abc":
         cache.put(key, key, 40 if key != "c" else 30)
         cache.get("a")
@@ -71,7 +71,7 @@ def test_what_is_used_is_neither_evicted_nor_expires(cache, clock):
     assert cache.get("a") is None
 
 
-def test_using_puts_off_the_end(cache, clock):
+def test_use_renews_the_time_to_live(cache, clock):
     cache.put("a", 1, 10)
     with cache.using("a"):
         clock.now = 100.0

@@ -20,7 +20,7 @@ CORES = len(os.sched_getaffinity(0))
         ({"cpu/cpu.cfs_quota_us": "100000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 1),
     ],
 )
-def test_threads_are_as_many_as_affinity_and_quota_allow(tmp_path, files, expected):
+def test_thread_count_follows_affinity_and_cgroup_quota(tmp_path, files, expected):
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)

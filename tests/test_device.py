@@ -54,7 +54,7 @@ def test_a_scene_is_encoded_unrolled_and_measured_where_the_model_is(model, fram
     assert (scores.device.type, scores.shape) == ("meta", (SAMPLES,))
 
 
-def test_what_is_left_on_the_cpu_would_be_noticed(model):
+def test_a_tensor_left_on_the_cpu_is_detected(model):
     latents = Encoder(Cache(2**20, 60.0)).encode(model, zeros(model, 1))
     elsewhere = torch.zeros(HORIZON, SAMPLES, model.spec.action_dim)
     with pytest.raises(RuntimeError, match="device"):

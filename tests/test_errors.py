@@ -17,7 +17,7 @@ CLASSES = JepaError.__subclasses__()
 
 
 class FailedCall(grpc.RpcError):
-    """What a client holds after a call that the server aborted."""
+    """The client's view of a call that the server aborted."""
 
     def __init__(self, status):
         self._status = rpc_status.to_status(status)

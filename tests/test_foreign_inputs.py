@@ -105,7 +105,7 @@ def test_statistics_of_proprio_are_applied():
         ({"color": "blue"}, "has none of action_mean"),
     ],
 )
-def test_what_cannot_be_applied_is_refused_at_load(published, says):
+def test_an_inapplicable_preprocessor_is_refused_at_load(published, says):
     with pytest.raises(ModelLoadError, match=says):
         with_preprocessor(python_models.Plain(), **published)
 
@@ -128,7 +128,7 @@ def test_nested_lists_of_rank_three_arrive_as_tensors():
     assert (info["note"], info["ragged"]) == (extra["note"], extra["ragged"])
 
 
-def test_get_cost_gets_them_once_per_sample():
+def test_get_cost_gets_extra_tensors_once_per_sample():
     model = python_models.GetCost()
     ask(served(model), call(extra_info={"state": [[[3, 5]]]}))
     assert model.shapes["state"] == (1, S, 1, 2)
@@ -272,4 +272,4 @@ def test_the_flag_decides_whether_callers_are_told(start_server, flag, told):
             action_candidates=np.zeros((1, 2, 3, 10), np.float32),
         )
     assert ("no such key" in str(caught.value)) == told
-    assert "no such key" in server.log
+    server.wait_logged("no such key")

@@ -88,7 +88,7 @@ def frame(shift):
 
 
 def score_here(client):
-    """What the examples ask for."""
+    """Return the request that the examples send."""
     actions = np.arange(SAMPLES * HORIZON * client.model().action_dim)
     return client.score(
         observation={"visual": frame(0), "proprio": [12.0, 32.0]},
@@ -112,7 +112,7 @@ def test_a_host_gets_the_scores_that_python_gets(language, server, request):
 
 
 @pytest.mark.parametrize("language", HOSTS)
-def test_a_host_says_that_nobody_answers(language, dead_target, request):
+def test_a_host_reports_an_unreachable_server(language, dead_target, request):
     command = request.getfixturevalue(language)
     done = subprocess.run([*command, dead_target], capture_output=True, text=True, timeout=SECONDS, check=False)
     assert (done.returncode, done.stdout) == (1, "")

@@ -54,7 +54,7 @@ def test_a_pose_that_the_predictor_takes_but_does_not_give_is_moved_by_the_actio
     assert torch.equal(predicted.proprio.transpose(0, 1), expected["proprio"][1:])
 
 
-def test_an_unpublished_name_is_known_by_what_its_object_says():
+def test_an_unpublished_model_is_described_by_its_attributes():
     spec = load("homemade").spec
     assert (spec.action_dim, spec.raw_action_dim, spec.frameskip, spec.proprio_dim) == (6, 2, 3, 4)
     assert (spec.environment, spec.planner, spec.proprio_weight) == ("", None, 0.1)
@@ -136,7 +136,7 @@ def test_a_droid_model_is_planned_with_its_bounds_and_its_std(start_server):
         assert (np.abs(told.best_actions) <= bound).all()
 
 
-def test_of_a_goals_frames_the_last_counts(client):
+def test_only_the_last_goal_frame_is_compared(client):
     goal = arrays(frames(3))
     last = {name: array[:, -1:] for name, array in goal.items()}
     np.testing.assert_array_equal(score(client, goal=goal).scores, score(client, goal=last).scores)
@@ -181,7 +181,7 @@ def changed(**parts):
         ({"candidates": np.ones((2, S, H, A), np.float32)}, "action_candidates"),
     ],
 )
-def test_what_upstream_would_score_without_a_word_is_refused(client, arguments, field):
+def test_inputs_that_upstream_silently_accepts_are_refused(client, arguments, field):
     with pytest.raises(InvalidArgumentError) as caught:
         score(client, **arguments)
     assert caught.value.field == field

@@ -43,7 +43,7 @@ def predicted(model):
 
 @pytest.fixture(scope="module")
 def rolled(upstream):
-    """What upstream's own unroll says to the same."""
+    """Return the result of upstream's own unroll on the same inputs."""
     context = upstream.encode({"visual": frames().visual, "proprio": frames().proprio})
     return upstream.unroll(context, act_suffix=random_actions())
 
@@ -133,7 +133,7 @@ def test_unrolling_without_proprio_says_what_to_add(model):
         next(iter(model.unroll(model.encode(Observation(frames().visual)), random_actions(), None)))
 
 
-def test_what_upstream_raises_is_one_clear_error(model):
+def test_an_exception_in_upstream_code_becomes_one_clear_error(model):
     with pytest.raises(InternalError, match=r"m\.encode raised \w+Error; the server") as caught:
         model.encode(Observation(torch.zeros(1, 1, 4, 16, 16)))
     assert caught.value.reason == "MODEL_FAILED"

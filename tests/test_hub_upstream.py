@@ -62,7 +62,7 @@ def wrapped(module):
 
 @pytest.fixture(scope="module")
 def upstreams_scores(upstream):
-    """What upstream's own objectives say to upstream's own rollout, by objective and weight; 0 is visual only."""
+    """Return upstream's own scores of its own rollout, by objective and weight; 0 is visual only."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(UPSTREAM)
         objectives = importlib.import_module("evals.simu_env_planning.planning.planning.objectives")
@@ -80,7 +80,7 @@ def upstreams_scores(upstream):
 
 
 async def scores_of(served):
-    """What a server says of a model, by objective and weight."""
+    """Return a server's scores of a model, by objective and weight."""
     async with running(models={"m": served}) as server, AsyncClient(server.target, timeout=SECONDS) as client:
         scene = {"observation": arrays(frames()), "goal": arrays(frames(seed=5))}
         candidates = ACTIONS.transpose(0, 1)[None].numpy()

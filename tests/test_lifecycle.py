@@ -48,8 +48,9 @@ def test_a_path_that_is_not_utf8_leaves_a_server_that_serves_or_one_that_has_exi
 )
 def test_a_malformed_address_is_one_clear_line(listen):
     code, said = start_fails("--listen", listen)
-    assert code == 1
-    assert f"--listen {listen!r}" in said
+    assert code in (1, 2)  # refused by its grammar, or by its port
+    (line,) = (line for line in said.splitlines() if "--listen" in line)
+    assert repr(listen) in line
 
 
 def test_localhost_is_refused_where_one_of_its_families_is_taken():

@@ -50,9 +50,9 @@ def test_an_open_loop_makes_the_calls_that_its_rate_asks_for(server, files):
 def test_refusals_are_counted_by_reason_and_not_timed(server, files):
     refused = generator.run(load(server, files, "ScoreStream", name="NoScene"))
     assert set(refused.errors) == {"NO_SCENE"}
-    nobody = generator.run(load(server, files, "Score", target="127.0.0.1:1"))
-    assert set(nobody.errors) == {"UNAVAILABLE"}
-    for outcome in (refused, nobody):
+    unreachable = generator.run(load(server, files, "Score", target="127.0.0.1:1"))
+    assert set(unreachable.errors) == {"UNAVAILABLE"}
+    for outcome in (refused, unreachable):
         assert outcome.errors.total() >= CALLERS
         assert outcome.latencies.get_total_count() == 0
 
@@ -131,7 +131,7 @@ def test_few_measurements_have_a_maximum_and_no_99th_percentile():
     assert p50_p99(values[1:]) == (150, "299 (max of 299)")
 
 
-def test_ways_take_turns_and_the_first_turn_does_not_count():
+def test_variants_are_interleaved_and_the_first_round_is_discarded():
     done = []
     ways = {name: calling(lambda name=name: done.append(name)) for name in "ab"}
     taken = interleave(ways, 0.0, calls=2)

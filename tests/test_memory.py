@@ -39,7 +39,7 @@ def score_here(samples, horizon):
     return measured(MODEL, encoded, candidates(samples, horizon)[0], ScoreOptions(actions_are_normalized=False))
 
 
-def test_what_lives_at_a_time_counts_and_what_is_dropped_does_not():
+def test_peak_memory_counts_live_tensors_only():
     def work(times):
         kept = torch.zeros(MIB // 4)
         for _ in range(times):
@@ -53,7 +53,7 @@ def test_the_peak_does_not_depend_on_the_horizon():
     assert long < 1.05 * short
 
 
-def test_the_measure_at_warm_up_foretells_larger_batches():
+def test_warm_up_memory_predicts_larger_batches():
     assert peak_bytes("cpu", partial(score_here, 64, 3)) == pytest.approx(64 * MEASURED.bytes_per_sample, rel=0.2)
 
 
@@ -67,7 +67,7 @@ def test_as_many_candidates_go_at_a_time_as_the_budget_holds():
     assert deployed(MemoryUse(1, 0)).runner.chunk == deployed(None).runner.chunk == ServerConfig.chunk_size
 
 
-def test_what_was_measured_is_published():
+def test_measured_memory_is_published_in_the_spec():
     assert deployed().spec.memory == MEASURED
     assert MEASURED.weights_bytes == 4 * MODEL.spec.parameter_count
     assert MEASURED.bytes_per_sample > 0
@@ -127,7 +127,7 @@ print(most - kept, kept - resident())
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
-def test_what_loading_took_for_a_while_is_given_back():
+def test_memory_used_during_loading_is_released():
     output = subprocess.run([sys.executable, "-c", TRIMMED], capture_output=True, text=True, check=True, timeout=60)
     by_itself, trimmed = map(int, output.stdout.split())
     assert by_itself < 20 * MIB
@@ -143,12 +143,12 @@ def test_what_loading_took_for_a_while_is_given_back():
         ("7", 7, "7"),
     ],
 )
-def test_sizes_are_read_with_their_units(text, size, shown):
+def test_sizes_are_parsed_with_units(text, size, shown):
     assert ByteSize(text) == size
     assert str(ByteSize(text)) == shown
 
 
 @pytest.mark.parametrize("text", ["", "MiB", "1 parsec", "-1GiB", "0", "1..5GiB", "1giga"])
-def test_what_is_no_size_is_refused(text):
+def test_malformed_sizes_are_refused(text):
     with pytest.raises(ValueError, match="size"):
         ByteSize(text)

@@ -213,7 +213,7 @@ def test_unknown_models_are_refused():
         native("jepa_wm_robocasa")
 
 
-def test_it_needs_less_than_600_mib_beside_torch(files):
+def test_loading_needs_less_than_600_mib_beside_torch(files):
     code = """
 import os, sys, torch
 from worldforge_jepa_server.config import ModelSource

@@ -101,7 +101,7 @@ def test_scores_of_zero_agree_with_themselves():
         (["--horizon", "1000"], "has 1000 steps of horizon; the limit is 64"),
     ],
 )
-def test_what_keeps_it_from_comparing_is_named(server, capsys, arguments, words):
+def test_a_failed_parity_check_names_its_cause(server, capsys, arguments, words):
     assert parity(server, *arguments) == 1
     assert words in capsys.readouterr().err
 

@@ -78,7 +78,7 @@ def test_the_best_elites_are_asked_again_behind_the_mean():
     assert not (second[4:, None] == first).all(axis=(2, 3)).any()
 
 
-def test_no_share_keeps_no_elite():
+def test_zero_elite_share_keeps_no_elite():
     first, second = trace(make(keep_elites=0), distance_to(1), 2)
     assert not (second[:, None] == first[1:]).all(axis=(2, 3)).any()
 

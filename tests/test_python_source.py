@@ -153,7 +153,7 @@ def test_raw_actions_are_normalized_with_the_preprocessors_statistics(factory):
     assert model.normalize_actions(torch.tensor([3.0, 6.0, 1.0, 2.0])).tolist() == [1, 1, 0, 0]
 
 
-def test_what_an_unknown_action_dim_means():
+def test_a_model_without_action_dim_accepts_any():
     model = served(python_models.Answering({"scores": [0.0]}))
     assert model.spec.action_dim == DYNAMIC
     ask(model, call(np.zeros((1, 1, 2, 9), np.float32)))
@@ -162,7 +162,7 @@ def test_what_an_unknown_action_dim_means():
 
 
 @pytest.mark.parametrize("model", ["ScoreActions", "PlainOfAnyActions"])
-def test_what_zeros_may_not_fit_is_not_warmed_up(model):
+def test_a_model_that_zeros_may_not_fit_is_not_warmed_up(model):
     model = getattr(python_models, model)()
     warm_up(served(model))
     assert model.told is None
@@ -191,7 +191,7 @@ async def test_a_model_that_scores_by_itself_is_asked_in_every_way():
                 assert answer.metadata["score_units"] == "model_score"
 
 
-async def test_its_answer_is_checked_in_every_way():
+async def test_scoring_model_answers_are_validated():
     async with a_client(python_models.Answering({"scores": [1.0]})) as client:
         context = await client.create_context(**FRAMES)
         async with client.session(**FRAMES) as session:
@@ -206,14 +206,14 @@ async def test_its_answer_is_checked_in_every_way():
 
 
 @pytest.mark.parametrize(("lower_is_better", "towards"), [(True, -1), (False, 1)])
-async def test_it_is_planned_by_its_scores_whichever_way_they_point(lower_is_better, towards):
+async def test_plans_follow_a_scoring_models_direction(lower_is_better, towards):
     async with a_client(python_models.ScoreActions(lower_is_better=lower_is_better)) as client:
         plan = await client.plan(**FRAMES, horizon=H, samples=64, iterations=4, elites=8).result()
     assert towards * plan.actions[-1, 0] > 1  # zeros at first; the scores are each candidate's last first entry
     assert plan.score == pytest.approx(plan.best_actions[-1, 0])
 
 
-async def test_it_has_no_latents_to_give():
+async def test_a_scoring_model_refuses_encode_and_unroll():
     async with a_client(python_models.ScoreActions()) as client:
         with pytest.raises(FailedPreconditionError, match="model: m scores by itself") as caught:
             await client.encode(observation=FRAMES["observation"])

@@ -1,4 +1,4 @@
-"""What goes wrong around a call: dead servers, restarts, deadlines, cancellation, overload, servers still loading."""
+"""Failures around a call: dead servers, restarts, deadlines, cancellation, overload, servers still loading."""
 
 import asyncio
 import time

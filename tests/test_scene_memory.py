@@ -26,7 +26,7 @@ def info(start=(12.0, 32.0), goal=(24.0, 32.0)):
 
 @pytest.fixture
 def sent(runtime, monkeypatch):
-    """How each score was asked for: "whole", or the context's id."""
+    """The scene of each score request: "whole", or the context's id."""
     asked, score = [], runtime.client.score
 
     def recording(**keywords):

@@ -22,7 +22,7 @@ def take_all(scheduler):
 
 
 def served(scheduler, takes):
-    """What each flow got of the next batches, in cost."""
+    """Return each flow's share of the next batches, in cost."""
     costs = defaultdict(int)
     for part in (part for _ in range(takes) for part in scheduler.take()):
         costs[part.task.flow] += part.task.cost_per_candidate * (part.stop - part.start)

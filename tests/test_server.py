@@ -37,7 +37,7 @@ def start_fails(*arguments):
     return done.returncode, done.stderr
 
 
-def test_it_says_exactly_one_line_once_it_is_ready_and_exits_with_0(start_server):
+def test_server_prints_one_ready_line_and_exits_with_0(start_server):
     server = start_server()
     assert server.ready_line == f"serving on {server.target}\n"
     assert server.target.startswith("127.0.0.1:")
@@ -163,7 +163,7 @@ def test_two_servers_never_share_an_address(server):
         (["--unknown"], 2, "--unknown"),
     ],
 )
-def test_what_keeps_it_from_starting_is_named(arguments, code, words):
+def test_a_failed_start_names_its_cause(arguments, code, words):
     got, said = start_fails("--listen", "127.0.0.1:0", *arguments)
     assert got == code
     assert words in said

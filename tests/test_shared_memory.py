@@ -104,7 +104,7 @@ def no_room(*_):
 
 
 @pytest.mark.parametrize("function", ["open", "posix_fallocate"])
-def test_without_room_tensors_are_sent_inline(monkeypatch, tmp_path, function):
+def test_tensors_are_sent_inline_when_shared_memory_is_full(monkeypatch, tmp_path, function):
     message, segments = request(candidates()), Segments()
     monkeypatch.setattr(shm_segments, "FOLDER", tmp_path)
     with monkeypatch.context() as full:
@@ -114,7 +114,7 @@ def test_without_room_tensors_are_sent_inline(monkeypatch, tmp_path, function):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_other_systems_have_no_such_memory(monkeypatch):
+def test_shared_memory_is_refused_outside_linux(monkeypatch):
     monkeypatch.setattr(sys, "platform", "darwin")
     with pytest.raises(InvalidArgumentError, match="Linux") as caught:
         Client(shared_memory=True)

@@ -42,7 +42,7 @@ def shared():
 
 @pytest.fixture
 def place(shared):
-    """Where they are."""
+    """The reference to the candidates' shared memory."""
     return shared.action_candidates.shared
 
 
@@ -107,7 +107,7 @@ def test_only_a_file_of_the_servers_user_is_read(shared, monkeypatch):
 
 
 @pytest.mark.parametrize("offset", [1, ARRAY.nbytes, 2**63 - 1, 2**63, BEYOND])
-def test_only_what_a_segment_has_is_read(shared, place, offset):
+def test_a_reference_beyond_the_segments_end_is_refused(shared, place, offset):
     place.offset = offset
     assert refused(shared) == ("INVALID_ARGUMENT", "SEGMENT_TOO_SHORT", "shared")
 
@@ -118,7 +118,7 @@ def test_only_as_much_as_the_shape_needs_is_read(shared, place, length):
     assert refused(shared) == ("INVALID_ARGUMENT", "DATA_LENGTH_MISMATCH", "")
 
 
-def test_no_more_is_read_than_a_request_may_have(shared, place):
+def test_a_shared_tensor_over_the_message_limit_is_refused(shared, place):
     place.length = BEYOND
     assert refused(shared) == ("RESOURCE_EXHAUSTED", "MESSAGE_TOO_LARGE", "")
 
@@ -144,7 +144,7 @@ def test_a_segment_that_is_cut_while_it_is_read_is_an_error(shared, place, monke
     assert refused(shared) == ("INVALID_ARGUMENT", "SEGMENT_TOO_SHORT", "shared")
 
 
-def test_a_tensor_comes_in_one_way(shared):
+def test_inline_data_and_shared_memory_together_are_refused(shared):
     shared.action_candidates.data = ARRAY.tobytes()
     assert refused(shared) == ("INVALID_ARGUMENT", "CONFLICTING_FIELDS", "")
 

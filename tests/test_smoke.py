@@ -121,7 +121,7 @@ def test_a_server_that_is_down(dead_target, smoke, capsys):
         (["--samples", "-1"], "invalid_value", "samples: is -1; expected 1 to "),
     ],
 )
-def test_what_fails_on_the_way_is_in_the_evidence(server, smoke, arguments, type_, words):
+def test_a_failed_run_records_its_error_as_evidence(server, smoke, arguments, type_, words):
     code, summary, manifest = smoke("--target", server.target, *arguments)
     assert (code, manifest["status"], summary["error"]["type"]) == (1, "failed", type_)
     assert words in summary["error"]["message"]

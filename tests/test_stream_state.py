@@ -150,7 +150,7 @@ def test_a_cancel_of_an_answered_request_changes_nothing(streams):
     assert streams.cancelled == []
 
 
-def test_too_many_in_flight_have_to_wait(streams):
+def test_a_request_beyond_the_in_flight_limit_waits_for_the_oldest(streams):
     requests = [streams.ask() for _ in range(MAX_IN_FLIGHT)]
     extra = Request(call(scene=FIRST), Future())
     assert streams.pipeline.submit(extra) is requests[0].future

@@ -1,4 +1,4 @@
-"""JSON in a Struct: what goes in comes out, and never what went in for somebody else."""
+"""JSON in a Struct: every value survives, and no two callers share an object."""
 
 import math
 
@@ -27,7 +27,7 @@ def test_any_json_survives(value):
 
 
 @pytest.mark.parametrize("size", [1, 10_000])  # remembered, and too large for it
-def test_who_changes_what_was_decoded_changes_it_for_nobody_else(size):
+def test_mutating_a_decoded_struct_does_not_affect_other_callers(size):
     filled = struct({"notes": ["x"] * size})
     json_struct.struct_dict(filled, "metadata")["notes"].clear()
     assert json_struct.struct_dict(filled, "metadata") == {"notes": ["x"] * size}
@@ -39,13 +39,13 @@ def test_equal_values_of_other_types_are_told_apart():
 
 
 @pytest.mark.parametrize("number", [math.nan, math.inf])
-def test_what_json_does_not_have_is_refused(number):
+def test_values_outside_json_are_refused(number):
     with pytest.raises(InvalidArgumentError, match="metadata: is not JSON"):
         json_struct.struct_dict(Struct(fields={"x": {"number_value": number}}), "metadata")
 
 
 @pytest.mark.parametrize("depth", [50, 5000])  # too deep for protobuf, and for Python
-def test_what_is_nested_too_deep_is_refused(depth):
+def test_too_deeply_nested_values_are_refused(depth):
     value = {}
     for _ in range(depth):
         value = {"inner": value}

@@ -14,7 +14,7 @@ def test_the_readme_has_the_targets_of_the_results_that_are_kept():
     assert renewed(readme, ROOT / "benchmarks" / "results") == readme
 
 
-def test_what_is_missed_is_called_so_and_the_commands_are_named(tmp_path):
+def test_missed_targets_are_marked_and_commands_are_named(tmp_path):
     targets = [
         {"claim": "calls", "measured": 3, "bound": 2, "at_least": True},
         {"claim": "ms", "measured": 3, "bound": 2, "at_least": False},

@@ -55,7 +55,7 @@ def test_byte_order_and_memory_layout_of_the_source_do_not_matter(view, order):
 
 
 @given(hnp.arrays(np.float32, 8, elements=st.floats(width=32)))
-def test_bfloat16_is_the_nearest_value_with_16_bits(array):
+def test_bfloat16_encoding_rounds_to_nearest(array):
     result = round_trip(array, dtype="bfloat16")
     assert result.dtype == np.float32
     finite = np.abs(array) < 3e38
@@ -145,7 +145,7 @@ def test_floats_are_on_the_wire_what_protobuf_makes_of_them(values, order):
     np.testing.assert_array_equal(tensors.decode_floats(whole), values)
 
 
-def test_decoded_floats_belong_to_whoever_asked():
+def test_each_decode_returns_its_own_array():
     response = jepa_pb2.ScoreResponse(scores=[1, 2])
     tensors.decode_floats(response)[0] = 9
     assert tensors.decode_floats(response).tolist() == [1, 2]

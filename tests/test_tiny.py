@@ -18,7 +18,7 @@ def model():
     return tiny.load("cpu", "tiny")
 
 
-def test_the_spec_says_what_it_takes(model):
+def test_the_spec_names_dims_parameters_and_digest(model):
     spec = model.spec
     assert (spec.name, spec.source, spec.action_dim, spec.proprio_dim) == ("tiny", "embedded", 10, 2)
     assert spec.parameter_count == sum(p.numel() for p in model.module.parameters())

@@ -66,14 +66,14 @@ def test_a_step_is_clipped_per_axis():
     assert walk((10, 10), np.array([[9.0, -1.0]], np.float32)).tolist() == [12.5, 9.0]
 
 
-def test_nobody_ends_in_a_wall():
+def test_the_agent_never_ends_in_a_wall():
     starts, actions, layout = random_batch()
     path = roll_batch(starts, actions, layout)
     assert path.shape == (B, H + 1, 2)
     assert all(free_batch(path[:, t], layout).all() for t in range(H + 1))
 
 
-def test_a_batch_is_its_members():
+def test_a_batched_step_equals_single_steps():
     starts, actions, layout = random_batch()
     path, images = roll_batch(starts, actions, layout), render_batch(starts, layout)
     for i in range(0, B, 8):
@@ -132,7 +132,7 @@ def test_held_out_layouts_are_never_trained_on():
     assert {tuple(row) for row in data.layout.tolist()} <= set(layouts(False))
 
 
-def test_what_is_drawn_is_what_is_solid():
+def test_the_rendered_walls_and_door_match_the_layout():
     image = render_batch(np.array([[10.5, 40.5]], np.float32), np.array([LAYOUT]))[0].astype(int)
     dark = image.sum(0) < 300
     assert dark[40, 30:34].all()

@@ -1,4 +1,4 @@
-"""What the predictor is trained on: windows of a pool."""
+"""The predictor's training data: windows of a pool."""
 
 import numpy as np
 import torch
@@ -36,7 +36,7 @@ def test_every_window_is_drawn():
     assert set(drawn) == set(range(TRAJECTORIES * (LENGTH - 1)))
 
 
-def test_what_was_predicted_worst_is_drawn_more_often():
+def test_windows_with_larger_errors_are_drawn_more_often():
     rng = np.random.default_rng(0)
     replay = Replay(a_pool(rng), horizon=LENGTH, exponent=0.5)
     replay.update(np.arange(TRAJECTORIES), torch.tensor([1.0, 1, 1, 1, 1, 25]))

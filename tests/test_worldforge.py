@@ -29,7 +29,7 @@ def rendered_scene():
 
 
 def test_the_stored_scene_is_what_the_environment_renders():
-    """Where WorldForge runs there is no gymnasium, so the scene is stored: np.savez_compressed(SCENE, **rendered)."""
+    """WorldForge's environment has no gymnasium, so the scene is stored: np.savez_compressed(SCENE, **rendered)."""
     rendered = rendered_scene()
     with np.load(SCENE) as stored:
         assert sorted(stored) == sorted(rendered)

@@ -71,7 +71,7 @@ async def _open_loop(load: Load, calls: list[Call], outcome: Outcome) -> None:
 
 
 async def _call(call: Call, number: int, began: float, target: str, outcome: Outcome) -> bool:
-    """Whether a call that was due at `began` was answered."""
+    """Make the call that was due at `began`; return True if it was answered."""
     try:
         await call(number)
     except grpc.RpcError as error:

@@ -1,4 +1,4 @@
-"""What came of a load, whoever made it."""
+"""The outcome of a load, from any generator."""
 
 from __future__ import annotations
 

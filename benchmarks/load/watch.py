@@ -22,7 +22,7 @@ INTERVAL, BEFORE_STOP, STOP_SECONDS = 1.0, 2.0, 60.0
 
 @dataclass
 class Memory:
-    """What a server held, MiB, at so many seconds."""
+    """A server's memory in MiB at a time in seconds."""
 
     seconds: list[float] = field(default_factory=list)
     mib: list[float] = field(default_factory=list)

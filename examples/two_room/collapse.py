@@ -1,4 +1,4 @@
-"""Whether the latents still tell positions apart."""
+"""The check against collapse: latents must still tell positions apart."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Receding-horizon control of the two rooms: plan with scores, execute the first steps, look again.
 
-Knows neither server nor model: whoever calls it brings the scores. Letters: S candidates, H horizon, A action dim.
+Knows neither server nor model: the caller passes a scoring function. Letters: S candidates, H horizon, A action dim.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Planning:
 
 @dataclass(frozen=True)
 class Segment:
-    """What one planning led to: the path float32 [steps + 1, 2] in px, and the best score after each iteration."""
+    """The outcome of one planning: the path float32 [steps + 1, 2] in px, and the best score after each iteration."""
 
     path: Floats
     best_scores: tuple[float, ...]
@@ -71,24 +71,11 @@ def drive(
         score_from: what the agent sees now to a function that scores plans [1, S, H, 2] in the model's action units.
         rng: all randomness.
     """
-    bound = MAX_STEP / to_raw(np.ones(2, np.float32), normalization)
     position, mean, executed = episode.start, None, 0
     for horizon, steps in planning.schedule:
         moves = horizon // planning.hold
-        planner = CEM(
-            horizon=moves,
-            action_dim=2,
-            rng=rng,
-            samples=planning.samples,
-            elites=planning.elites,
-            initial_mean=None if mean is None else shift_plan(mean, executed, moves),
-            initial_std=INITIAL_STD,
-            min_std=0.05,
-            low=-bound,
-            high=bound,
-            prior_fraction=0.5,
-            keep_best=True,
-        )
+        warm_start = None if mean is None else shift_plan(mean, executed, moves)
+        planner = _planner(planning, moves, warm_start, normalization, rng)
         score, best = score_from(observe(position, episode.layout)), []
         for _ in range(planning.iterations):
             planner.tell(score(planner.ask().repeat(planning.hold, axis=2)))
@@ -100,7 +87,32 @@ def drive(
         yield Segment(path, tuple(best))
 
 
+def _planner(
+    planning: Planning,
+    moves: int,
+    warm_start: npt.NDArray[np.float32] | None,
+    normalization: Normalization,
+    rng: np.random.Generator,
+) -> CEM:
+    """Return a planner of `moves` (dx, dy), bounded by the agent's step."""
+    bound = MAX_STEP / to_raw(np.ones(2, np.float32), normalization)
+    return CEM(
+        horizon=moves,
+        action_dim=2,
+        rng=rng,
+        samples=planning.samples,
+        elites=planning.elites,
+        initial_mean=warm_start,
+        initial_std=INITIAL_STD,
+        min_std=0.05,
+        low=-bound,
+        high=bound,
+        prior_fraction=0.5,
+        keep_best=True,
+    )
+
+
 def walk(episode: Episode, start: Floats, raw: npt.NDArray[np.float32]) -> Floats:
-    """Where raw plans [S, H, 2], px, truly lead from `start`: [S, H + 1, 2]."""
+    """Return the true positions [S, H + 1, 2] of raw plans [S, H, 2] from `start`, all in px."""
     each = (len(raw), 2)
     return roll_batch(np.broadcast_to(start, each), pack(raw), np.broadcast_to(episode.layout, each))

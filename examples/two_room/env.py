@@ -111,7 +111,7 @@ def roll_batch(positions: Floats, actions: npt.NDArray[Any], layout: npt.NDArray
 
 
 def free_batch(positions: Floats, layout: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-    """Where the agent could be: positions [B, 2] in `layout` [B, 2] -> bool [B]."""
+    """Return for positions [B, 2] in `layout` [B, 2] whether the agent fits there: bool [B]."""
     inside = ((positions >= MARGIN) & (positions <= SIZE - MARGIN)).all(axis=1)
     across, along = np.abs(positions - layout).T
     free: npt.NDArray[np.bool_] = inside & ((across >= WALL_HALF + MARGIN) | (along <= DOOR_HALF - MARGIN))
@@ -161,7 +161,7 @@ def sample_episode(
 
 
 def observe(position: Floats, layout: Layout) -> Observation:
-    """What the agent sees at `position` [2]: image uint8 [3, 64, 64], proprio float32 [2] = (x, y) in px."""
+    """Return the observation at `position` [2]: image uint8 [3, 64, 64], proprio float32 [2] = (x, y) in px."""
     position = np.asarray(position, np.float32)
     return {"image": render_batch(position[None], np.array([layout]))[0], "proprio": position.copy()}
 
@@ -222,7 +222,7 @@ class TwoRoomEnv(gymnasium.Env[Observation, npt.NDArray[Any]]):
         return observation, -self.distance, self.distance < REACHED, False, info
 
     def goal_observation(self) -> Observation:
-        """What the agent would see at the goal."""
+        """Return the observation at the goal."""
         return observe(self.episode.goal, self.episode.layout)
 
     def render(self) -> Images:

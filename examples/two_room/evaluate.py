@@ -124,7 +124,7 @@ def random_actions(model: WorldModel, steps: int) -> Policy:
 
 
 def reached(policy: Policy, crossing: bool, seed: int, episodes: int) -> int:
-    """How many of `episodes` end within 4 px of the goal; the same episodes for every policy."""
+    """Count the `episodes` that end within 4 px of the goal; the same episodes for every policy."""
     rng = np.random.default_rng(seed + 1)
     count = 0
     for index in (bar := tqdm(range(episodes), desc="through the door" if crossing else "same room")):
@@ -168,7 +168,7 @@ def evaluate(weights: Path, planning: Planning, seed: int, episodes: int, proces
 
 
 def policies(planning: Planning) -> dict[str, Callable[[WorldModel], Policy]]:
-    """What is compared, by name: each makes a policy of a model."""
+    """Return the compared policies by name: each makes a policy of a model."""
     steps = sum(executed for _, executed in planning.schedule)
     draws = planning.samples * planning.iterations
     made: dict[str, Callable[[WorldModel], Policy]] = {
@@ -185,7 +185,7 @@ def policies(planning: Planning) -> dict[str, Callable[[WorldModel], Policy]]:
 
 
 def describe(planning: Planning, seed: int, episodes: int) -> str:
-    """What was measured, in words."""
+    """Return the measured results in words."""
     schedule = ", ".join(f"{horizon}:{steps}" for horizon, steps in planning.schedule)
     return (
         f"`python -m examples.two_room.evaluate --seed {seed} --episodes {episodes}`, on layouts, starts and goals "

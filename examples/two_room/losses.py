@@ -1,4 +1,4 @@
-"""What shapes the latents, besides predicting them.
+"""The loss terms that shape the latents, besides the prediction error.
 
 The variance and covariance terms are VICReg's (Bardes et al. 2022, arXiv:2105.04906), but taken WITHIN a layout: over
 all layouts together an encoder satisfies them by describing the walls and ignoring the agent.
@@ -19,7 +19,7 @@ def centre(features: Tensor) -> Tensor:
 
 
 def variance(centred: Tensor) -> Tensor:
-    """How far the std of each feature within each layout falls short of 1; `centred` [G, M, F]."""
+    """Return the shortfall below 1 of each feature's std within each layout; `centred` [G, M, F]."""
     std = (centred.square().mean(1) + 1e-4).sqrt()
     return F.relu(1 - std).mean()
 

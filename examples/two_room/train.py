@@ -191,7 +191,7 @@ def train(recipe: Recipe, output: Path) -> None:
 
 
 def facts(recipe: Recipe, model: Jepa, seconds: float) -> dict[str, object]:
-    """What the model card states about the training."""
+    """Return the model card's facts about the training."""
     frames = recipe.layouts * recipe.trajectories * (recipe.horizon + 1)
     return {
         **vars(recipe),

@@ -100,13 +100,18 @@ def _setting(
 
 @dataclass(frozen=True)
 class ServerConfig:
-    """Everything that one server process can be told; whatever says it, each field is checked here.
+    """The settings of one server process; each field is checked here, wherever it was set.
 
     Raises:
         ConfigError: a value is of another type or out of range, or two models have the same name.
     """
 
-    listen: str = _setting("127.0.0.1:50051", "host:port or unix:/path; port 0 picks a free one")
+    listen: str = _setting(
+        "127.0.0.1:50051",
+        "host:port or unix:/path; port 0 picks a free one",
+        pattern=r"unix:(?://)?/?[^/\s].*|unix-abstract:.+|(?:\[[^\]\s]+\]|[^\s:/\[\]]+):[0-9]{1,5}",
+        expected="host:port, [IPv6]:port, unix:/path or unix-abstract:name",
+    )
     model: tuple[ModelSource, ...] = _setting(
         (ModelSource("tiny", "tiny"),), "NAME or NAME=SOURCE[,key=value...]; repeatable, the first is the default"
     )
@@ -188,7 +193,7 @@ def _check(item: Field[Any], value: Any) -> None:
 
 
 def _is_like(value: object, default: object) -> bool:
-    """Whether a value is of the default's type; an int is a size or a float too, and a boolean only itself."""
+    """Return True if a value is of the default's type; an int is a size or a float too, a boolean only itself."""
     if isinstance(value, bool) or isinstance(default, bool):
         return type(value) is type(default)
     return isinstance(value, type(default)) or (isinstance(value, int) and isinstance(default, int | float))

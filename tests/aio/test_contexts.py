@@ -17,7 +17,7 @@ async def test_a_context_lives_until_it_is_deleted(client):
         await client.delete_context(context.id)
 
 
-async def test_a_context_is_of_one_model(client):
+async def test_a_context_scores_with_its_own_model_only(client):
     context = await client.create_context(**scene(), model="other")
     assert (await client.score(context=context, action_candidates=candidates())).metadata["model"] == "other"
     with pytest.raises(FailedPreconditionError):
@@ -35,7 +35,7 @@ async def test_a_context_is_of_one_model(client):
         ({}, "context.observation", "is missing"),
     ],
 )
-async def test_a_scene_comes_in_one_way(client, arguments, field, words):
+async def test_a_call_takes_either_a_context_or_a_whole_scene(client, arguments, field, words):
     with pytest.raises(InvalidArgumentError, match=words) as caught:
         await client.score(**arguments, action_candidates=candidates())
     assert caught.value.field == field

@@ -17,7 +17,7 @@ NOT_SECONDS = [float("nan"), -1, "5", datetime.timedelta(seconds=5), True]
     "target",
     [None, 7, "", "localhost", "http://localhost:50051", "tcp://127.0.0.1:1", "host:abc", "host:0", "host:65536", ":1"],
 )
-async def test_a_target_that_is_none_fails_at_once_by_name(target):
+async def test_an_invalid_target_is_refused_by_name(target):
     with pytest.raises(InvalidArgumentError, match=r'target: is .*; expected "host:port" or "unix:/path"') as caught:
         AsyncClient(target)
     assert caught.value.field == "target"
@@ -26,13 +26,13 @@ async def test_a_target_that_is_none_fails_at_once_by_name(target):
 @pytest.mark.parametrize(
     "target", ["host:1", "127.0.0.1:65535", "[::1]:50051", "unix:/tmp/x", "unix-abstract:x", "dns:///host:1"]
 )
-async def test_a_target_that_can_reach_is_taken(target):
+async def test_valid_targets_are_accepted(target):
     async with AsyncClient(target) as client:
         assert client.target == target
 
 
 @pytest.mark.parametrize("timeout", NOT_SECONDS)
-async def test_a_timeout_that_is_none_is_refused_by_name(client, timeout):
+async def test_an_invalid_timeout_is_refused_by_name(client, timeout):
     with pytest.raises(InvalidArgumentError, match="timeout: "):
         AsyncClient("host:1", timeout=timeout)
     with pytest.raises(InvalidArgumentError, match="timeout: "):

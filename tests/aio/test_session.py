@@ -40,7 +40,7 @@ async def test_answers_keep_their_order_when_requests_run_ahead(client):
             assert one.done()
 
 
-async def test_a_session_is_shared(client):
+async def test_concurrent_tasks_share_a_session(client):
     expected = [await client.score(**scene(), **raw_candidates(seed=seed)) for seed in range(40)]
     async with client.session(**scene(), **RAW) as session:
         results = await together(lambda seed: session.score(candidates(seed=seed)), range(40))
@@ -72,7 +72,7 @@ async def test_the_scene_changes_in_mid_stream(client):
         assert_same(await after.result(), await client.score(observation=frame, goal=goal, **raw_candidates()))
 
 
-async def test_buffers_may_be_used_again(client):
+async def test_buffers_can_be_reused_after_submit(client):
     mine, actions = scene(), candidates(samples=64, horizon=8)
     expected = await client.score(**mine, action_candidates=actions, **RAW)
     async with client.session(**mine, **RAW) as session:
@@ -85,7 +85,7 @@ async def test_buffers_may_be_used_again(client):
             assert_same(await pending.result(), expected)
 
 
-async def test_a_request_may_score_in_its_own_way(client):
+async def test_each_request_of_a_session_can_set_its_own_options(client):
     async with client.session(**scene(), **RAW, objective="l1") as session:
         first = await session.score(candidates())
         assert_same(

@@ -66,7 +66,7 @@ async def test_a_request_out_of_time_frees_the_device_and_the_session_goes_on(st
         assert time.monotonic() - began < 30
 
 
-async def test_a_server_that_never_answers_is_waited_for_no_longer_than_told(silent_target, client):
+async def test_a_silent_server_times_out_at_the_deadline(silent_target, client):
     async with AsyncClient(silent_target, timeout=0.3) as deaf:
         deaf._specs[""] = await client.model()
         async with deaf.session(**scene()) as session:
@@ -77,7 +77,7 @@ async def test_a_server_that_never_answers_is_waited_for_no_longer_than_told(sil
                 assert time.monotonic() - began < 5
 
 
-async def test_a_closed_session_says_so(client):
+async def test_a_closed_session_raises_an_error_that_says_so(client):
     session = client.session(**scene(), **RAW)
     await session.score(candidates())
     await session.close()

@@ -1,4 +1,4 @@
-"""A server in the test's own process, whose models count what they are asked to do, and who asks it."""
+"""A server in the test's own process, whose models count their calls, and its callers."""
 
 import pytest
 

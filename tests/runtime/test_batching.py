@@ -50,7 +50,7 @@ Request = st.tuples(
 
 @settings(max_examples=15)
 @given(st.lists(Request, min_size=1, max_size=4), st.integers(1, 2), st.integers(1, 12))
-def test_scores_together_are_those_of_each_by_itself(requests, frames, chunk):
+def test_batched_scores_equal_single_scores(requests, frames, chunk):
     alone, slices, runner = [], [], LatentScores(MODEL, MODEL.spec, chunk)
     for seed, (samples, place, objective, weight) in enumerate(requests):
         options = ScoreOptions(Objective(objective), weight, actions_are_normalized=False)
@@ -60,7 +60,7 @@ def test_scores_together_are_those_of_each_by_itself(requests, frames, chunk):
     torch.testing.assert_close(runner.measure(slices)[0], torch.cat(alone), **CLOSE)
 
 
-def test_frames_beyond_the_window_are_not_even_encoded():
+def test_frames_outside_the_context_window_are_not_encoded():
     model = CountingModel()
     where = build_scene(repeated(scene()["observation"], 5), scene()["goal"], np.arange(40.0).reshape(1, 4, 10))
     kept = Encoder(Cache(0, 0.0)).encode_scene(model, where)
@@ -69,7 +69,7 @@ def test_frames_beyond_the_window_are_not_even_encoded():
 
 
 async def together(server, client, calls):
-    """What becomes of calls that wait together behind another, and how many steps the model did for them."""
+    """Return the results of calls that wait together behind another, and the model's steps for them."""
     stop = Stop(server.model)
     first = asyncio.create_task(client.score(**scene(), **raw_candidates(1, 1)))
     await stop.reached()
@@ -101,7 +101,7 @@ async def test_without_batching_each_request_has_a_call_of_its_own():
         assert steps == 3 * H
 
 
-async def test_other_horizons_and_frame_counts_go_by_themselves(server, client):
+async def test_different_horizons_or_frame_counts_are_not_batched(server, client):
     longer = asked(1) | raw_candidates(4, H + 1)
     two = asked(2, observation=repeated(scene()["observation"], 2), action_history=np.zeros((1, 10)))
     _, steps = await together(server, client, [client.score(**each) for each in (asked(0), longer, two)])
@@ -153,7 +153,7 @@ async def test_a_context_without_the_goals_proprio_is_refused_before_it_waits_fo
     assert np.isfinite((await running_call).scores).all()
 
 
-async def test_a_model_that_cannot_take_requests_together_takes_them_one_by_one(server, client):
+async def test_a_batch_that_the_model_refuses_is_retried_one_by_one(server, client):
     inner = server.model._model.unroll
 
     def single_minded(latents, *rest):
@@ -168,7 +168,7 @@ async def test_a_model_that_cannot_take_requests_together_takes_them_one_by_one(
     assert all(np.isfinite(end.scores).all() for end in ends)
 
 
-async def test_nan_is_told_to_the_one_whose_it_is(server, client):
+async def test_nan_scores_fail_only_their_own_job(server, client):
     inner = server.model._model.unroll
 
     def poisoned(latents, actions, history):
@@ -186,7 +186,7 @@ async def test_nan_is_told_to_the_one_whose_it_is(server, client):
 
 
 @pytest.mark.parametrize("leaving", [1, 2])
-async def test_a_shared_call_goes_on_for_those_who_still_wait(server, client, leaving):
+async def test_a_batch_continues_when_one_of_its_calls_is_cancelled(server, client, leaving):
     queue = Stop(server.model)
     first = asyncio.create_task(client.score(**scene(), **raw_candidates(1, 1)))
     await queue.reached()
@@ -209,7 +209,7 @@ async def test_a_shared_call_goes_on_for_those_who_still_wait(server, client, le
 @pytest.mark.parametrize(
     "error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError(), RuntimeError("DefaultCPUAllocator: no")]
 )
-async def test_when_memory_runs_out_half_as_many_go_at_a_time(server, client, error):
+async def test_out_of_memory_halves_the_chunk_size(server, client, error):
     inner = server.model._model.unroll
 
     def tight(latents, actions, history):

@@ -18,7 +18,7 @@ async def test_a_context_scores_as_the_scene_sent_whole_and_is_encoded_once(serv
     assert server.model.encoded == before == 2
 
 
-async def test_the_same_content_is_encoded_once_however_it_comes(server, raw_stub):
+async def test_equal_frames_are_encoded_once(server, raw_stub):
     await raw_stub.score(a_scene())
     await raw_stub.score(a_scene())
     assert server.model.encoded == 2
@@ -62,7 +62,7 @@ async def test_a_context_of_another_model_is_refused(raw_stub):
     assert (error.code.name, error.reason) == ("FAILED_PRECONDITION", "CONTEXT_OF_OTHER_MODEL")
 
 
-async def test_a_context_whose_goal_had_no_proprio_can_only_leave_it_out(raw_stub):
+async def test_a_context_without_goal_proprio_requires_proprio_weight_zero(raw_stub):
     arrays = scene()
     where = build_scene(arrays["observation"], arrays["goal"]["visual"], None)
     request = score_request(await raw_stub.context(where))
@@ -87,7 +87,7 @@ async def test_contexts_make_room_for_newer_ones_and_expire():
         ).reason == "CONTEXT_NOT_FOUND"
 
 
-async def test_what_is_dropped_without_a_word_is_gone_after_its_time():
+async def test_abandoned_contexts_and_streams_expire():
     async with running(context_ttl=1e-6) as server, RawStub(server) as raw_stub:
         for start in range(50):
             where = a_scene(start=(5.0 + start / 10, 20.0))

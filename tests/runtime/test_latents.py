@@ -39,7 +39,7 @@ async def test_encode_gives_latents_in_the_dtype_asked_for(raw_stub):
     assert (await raw_stub.refused(raw_stub.stub.Encode(request, timeout=DEADLINE))).field == "dtype"
 
 
-async def test_unroll_streams_every_step_or_those_chosen(server, raw_stub):
+async def test_unroll_streams_every_step_or_the_selected_ones(server, raw_stub):
     every = await unrolled(raw_stub)
     assert list(every) == [1, 2, 3]
     assert every[3].visual.shape == (5, 1, 16, 32)
@@ -67,7 +67,7 @@ async def test_unroll_needs_no_goal_and_takes_a_context(raw_stub):
         ({"samples": (1, 2, 1)}, "samples"),
     ],
 )
-async def test_unroll_refuses_what_is_not_there(raw_stub, changes, field):
+async def test_unroll_names_the_field_at_fault(raw_stub, changes, field):
     call = UnrollCall(a_scene(), candidates(5, 3), **changes)
     responses = raw_stub.stub.Unroll(wire.unroll_request(call), timeout=DEADLINE)
     assert (await raw_stub.refused(responses.read())).field == field

@@ -1,4 +1,4 @@
-"""Plans on the server: each iteration, the same again by its seed, and nothing for nobody."""
+"""Plans on the server: progress, seeds, options, and no work after a cancel."""
 
 import asyncio
 import contextlib

@@ -24,14 +24,14 @@ async def test_a_call_by_itself_spends_its_time_on_the_device(client):
     assert timing.unroll_us > timing.queue_us + timing.decode_us + timing.distance_us
 
 
-async def test_a_call_that_waits_says_so(client):
+async def test_a_waiting_call_reports_its_queue_time(client):
     sizes = ((200, 8), (100, 6), (100, 5), (900, 4))
     results = await asyncio.gather(*(client.score(**scene(), **raw_candidates(*size)) for size in sizes))
     assert all(accounted(result.timing) for result in results)
     assert max(result.timing.queue_us for result in results) > min(result.timing.unroll_us for result in results)
 
 
-async def test_streams_and_plans_say_it_too(client):
+async def test_streams_and_plans_account_for_their_time(client):
     async with client.session(**scene()) as session:
         for seed in range(3):
             assert accounted((await session.score(candidates(100, 6, seed))).timing)

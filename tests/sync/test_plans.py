@@ -49,7 +49,7 @@ def test_progress_comes_each_iteration_and_the_last_is_the_result(client):
 
 
 @pytest.mark.parametrize("method", ["cem", "icem", "mppi"])
-def test_the_servers_plan_is_that_of_the_clients_planner_through_a_session(client, method):
+def test_server_plan_equals_client_planner_over_a_session(client, method):
     told = {"low": -2.0, "high": [2.0] * A, "initial_std": 0.3, "prior_fraction": 0.1}
     told |= {"momentum": 0.1} if method != "mppi" else {"temperature": 0.01}
     how = {"objective": "l1", "proprio_weight": 0.3}
@@ -109,12 +109,12 @@ def test_a_plan_starts_from_the_last_one(client):
         ({"model": "third"}, NotFoundError, "third"),
     ],
 )
-def test_an_option_that_no_planner_takes_is_refused_before_it_is_sent(client, options, error, words):
+def test_an_unknown_planner_option_is_refused_before_sending(client, options, error, words):
     with pytest.raises(error, match=words):
         client.plan(**(scene() | SHORT | options)).result()
 
 
-def test_a_context_that_is_none_is_refused_before_it_is_sent(client):
+def test_an_invalid_context_is_refused_before_sending(client):
     with pytest.raises(InvalidArgumentError, match="context: is 7; expected a string"):
         client.plan(context=7)
     with pytest.raises(InvalidArgumentError, match="context: is 7; expected a string"):
@@ -141,7 +141,7 @@ def test_the_server_checks_a_plan_in_a_context(client):
     assert caught.value.reason == "CONTEXT_NOT_FOUND"
 
 
-def test_at_the_deadline_the_best_plan_so_far_stands(client):
+def test_a_plan_at_its_deadline_returns_the_best_so_far(client):
     began = time.monotonic()
     stream = client.plan(**scene(), **ENDLESS, timeout=3.0)
     progress = [item for item in stream]
@@ -152,7 +152,7 @@ def test_at_the_deadline_the_best_plan_so_far_stands(client):
     np.testing.assert_array_equal(plan.actions, progress[-1].mean)
 
 
-def test_a_cancelled_plan_stands_as_far_as_it_got(client):
+def test_a_cancelled_plan_returns_the_best_so_far(client):
     stream = client.plan(**scene(), **ENDLESS, timeout=DEADLINE)
     for progress in stream:
         if progress.iteration == 3:
@@ -196,7 +196,7 @@ def test_latents_come_in_the_dtype_asked_for(client):
         client.encode(observation=np.zeros((4, 8, 8), np.uint8))
 
 
-def test_steps_are_predicted_one_by_one_or_those_chosen(client):
+def test_unroll_streams_every_step_or_the_selected_ones(client):
     observation = scene()["observation"]
     actions = raw_candidates(samples=5, horizon=3)
     every = dict([item for item in client.unroll(observation=observation, **actions)])

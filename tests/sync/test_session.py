@@ -39,7 +39,7 @@ def test_answers_keep_their_order_when_requests_run_ahead(client):
             assert one.done()
 
 
-def test_a_session_is_shared(client):
+def test_concurrent_tasks_share_a_session(client):
     expected = [client.score(**scene(), **raw_candidates(seed=seed)) for seed in range(40)]
     with client.session(**scene(), **RAW) as session:
         results = together(lambda seed: session.score(candidates(seed=seed)), range(40))
@@ -69,7 +69,7 @@ def test_the_scene_changes_in_mid_stream(client):
         assert_same(after.result(), client.score(observation=frame, goal=goal, **raw_candidates()))
 
 
-def test_buffers_may_be_used_again(client):
+def test_buffers_can_be_reused_after_submit(client):
     mine, actions = scene(), candidates(samples=64, horizon=8)
     expected = client.score(**mine, action_candidates=actions, **RAW)
     with client.session(**mine, **RAW) as session:
@@ -82,7 +82,7 @@ def test_buffers_may_be_used_again(client):
             assert_same(pending.result(), expected)
 
 
-def test_a_request_may_score_in_its_own_way(client):
+def test_each_request_of_a_session_can_set_its_own_options(client):
     with client.session(**scene(), **RAW, objective="l1") as session:
         first = session.score(candidates())
         assert_same(

@@ -67,7 +67,7 @@ def test_a_request_out_of_time_frees_the_device_and_the_session_goes_on(start_se
         assert time.monotonic() - began < 30
 
 
-def test_a_server_that_never_answers_is_waited_for_no_longer_than_told(silent_target, client):
+def test_a_silent_server_times_out_at_the_deadline(silent_target, client):
     with Client(silent_target, timeout=0.3) as deaf:
         deaf._specs[""] = client.model()
         with deaf.session(**scene()) as session:
@@ -78,7 +78,7 @@ def test_a_server_that_never_answers_is_waited_for_no_longer_than_told(silent_ta
                 assert time.monotonic() - began < 5
 
 
-def test_a_closed_session_says_so(client):
+def test_a_closed_session_raises_an_error_that_says_so(client):
     session = client.session(**scene(), **RAW)
     session.score(candidates())
     session.close()

@@ -182,7 +182,7 @@ for family, conditioning in (("jepa_wm", "token"), ("dino_wm", "feature")):
     globals()[f"{family}_droid"] = partial(_load, conditioning, 7, 1, None)
 vjepa2_ac_droid = partial(_load, "token", 7, 1, None)
 vjepa2_ac_oss = partial(_load, "pose", 7, 1, 7)
-homemade = partial(_load, "token", 2, 3, 4)  # a name that nobody has published
+homemade = partial(_load, "token", 2, 3, 4)  # an unpublished name
 
 
 def needs_a_package(pretrained=True, device="cuda:0", **kwargs):

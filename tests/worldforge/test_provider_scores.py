@@ -77,7 +77,7 @@ def test_threads_share_a_provider(provider, info):
 
 
 def plans(start):
-    """What WorldForge would execute for each candidate: a move to where every packed action ends, in px."""
+    """Return WorldForge's actions for each candidate: a move to where every packed action ends, in px."""
     ends = start + np.cumsum(candidates().reshape(S, H, A // 2, 2).sum(2), axis=1)
     return [[Action.move_to(float(x), float(y), 0.0) for x, y in path] for path in ends]
 

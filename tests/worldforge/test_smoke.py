@@ -13,7 +13,7 @@ def smoke(tmp_path, *arguments):
     return code, json.loads(summary.read_text()), json.loads(manifest.read_text())
 
 
-def test_it_goes_through_the_provider(tmp_path, target):
+def test_smoke_scores_through_the_provider(tmp_path, target):
     code, summary, manifest = smoke(tmp_path, "--target", target)
     assert (code, manifest["status"]) == (0, "passed")
     assert summary["path"] == "WorldForge's provider"

@@ -1,4 +1,4 @@
-"""One digest of arrays, by which a scene is known again wherever its latents or its context are kept."""
+"""The digest of arrays: the key under which a scene's latents and context are cached."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from worldforge_jepa_client.errors import invalid
 from worldforge_jepa_client.reasons import Reason
 
 MAX_DEVIATIONS = 1e6
-"""How far an action or proprio may be from the training data's mean, in standard deviations.
+"""The largest distance of an action or proprio from the training data's mean, in standard deviations.
 
 What is further is no action of any robot, and overflows in a model that computes in float32.
 """
@@ -27,7 +27,7 @@ _SCALED_MAX = 2
 """The highest value of a frame that was scaled to 0..1, with the overshoot of a resize or of brightness."""
 
 _NAMED = 8
-"""How many samples at fault an error lists."""
+"""The most samples at fault that an error lists."""
 
 
 def check_tensor(array: NDArray[Any], spec: TensorSpec, field: str) -> None:

@@ -117,7 +117,7 @@ def check_scene(scene: Scene, spec: ModelSpec, *, needs_goal: bool = True, norma
 
 
 def check_options(options: ScoreOptions, spec: ModelSpec) -> None:
-    """Check how a model is asked to score."""
+    """Check the options of a score."""
     weight = proprio_weight(options, spec)
     if not (math.isfinite(weight) and weight >= 0):
         raise invalid("options.proprio_weight", f"is {weight}; expected a finite number >= 0", Reason.INVALID_VALUE)
@@ -171,7 +171,7 @@ def check_goal_proprio(goal: object, options: ScoreOptions, spec: ModelSpec) -> 
 
 
 def proprio_weight(options: ScoreOptions, spec: ModelSpec) -> float:
-    """The weight that is asked for, or the model's default."""
+    """Return the call's proprio weight, or the model's default."""
     return spec.proprio_weight if options.proprio_weight is None else options.proprio_weight
 
 

@@ -23,7 +23,7 @@ MOST_DIMS = 8
 def hypotheses(
     episodes: Sequence[Episode], spec: ModelSpec, shape: Shape, actions_are_normalized: bool
 ) -> list[Hypothesis]:
-    """Return what is worth trying on these episodes and this model."""
+    """Return the hypotheses that apply to these episodes and this model."""
     return [
         *_action_values(spec, actions_are_normalized),
         *_action_order(episodes[0].actions.shape[1], shape),
@@ -140,7 +140,7 @@ def _proprio(episodes: Sequence[Episode], spec: ModelSpec) -> Iterator[Hypothesi
 
 
 def _proprio_statistics(values: Array, mean: Sequence[float], std: Sequence[float]) -> Iterator[Hypothesis]:
-    """Units are told from the log's statistics: they are brought to those that the model publishes."""
+    """Yield hypotheses that proprio has other units, told by the log's statistics beside the published ones."""
     own_mean, own_std = values.mean(axis=0), np.maximum(values.std(axis=0), 1e-6)
     yield Hypothesis(
         "proprio: normalized already",

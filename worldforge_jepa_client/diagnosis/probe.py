@@ -29,7 +29,7 @@ class OutOfBudgetError(Exception):
 
 @dataclass
 class Budget:
-    """How many calls and bytes, both ways, a diagnosis may use, and has used."""
+    """The calls and bytes, both ways, that a diagnosis may use, and has used."""
 
     most_calls: int
     most_bytes: int

@@ -1,4 +1,4 @@
-"""A diagnosis from beginning to end: what comes first is what no verdict can do without."""
+"""Runs a diagnosis from beginning to end: the measures that every verdict needs come first."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ DEFAULT_HORIZON = 6
 
 @dataclass(frozen=True)
 class Settings:
-    """How to diagnose.
+    """The options of a diagnosis.
 
     Attributes:
         model: a served model's name; empty is the server's default.
@@ -110,7 +110,7 @@ def _horizon(told: Settings, spec: ModelSpec) -> int:
 
 
 class _Found:
-    """What has been measured; what the bounds, or the model, left out is None and named in `left_out`."""
+    """The measurements; one that the bounds or the model left out is None and named in `left_out`."""
 
     def __init__(self, probe: Probe, windows: Windows, told: Settings) -> None:
         self.probe, self.windows, self.told = probe, windows, told
@@ -167,7 +167,7 @@ class _Found:
 
     @property
     def ignores(self) -> bool:
-        """Whether in every window all candidates cost the same."""
+        """True if in every window all candidates cost the same."""
         if self.costs is None:
             return False
         spread = self.costs.max(axis=1) - self.costs.min(axis=1)

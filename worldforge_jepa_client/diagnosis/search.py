@@ -25,7 +25,7 @@ ALPHA = 0.01
 """Of one wrong accusation among all hypotheses together: Bonferroni's correction divides it by their number."""
 
 LEAST_BITS = 0.2
-"""How much better, in halvings of the candidates ranked before the true actions, is worth naming; a wrong input that
+"""The least improvement worth naming, in halvings of the candidates ranked before the true actions; a wrong input that
 costs less than a fifth of one does no harm that planning would show."""
 
 

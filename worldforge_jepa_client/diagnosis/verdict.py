@@ -49,7 +49,7 @@ class Verdict:
 
     @property
     def fit(self) -> bool:
-        """Whether model and inputs are fit to plan with."""
+        """True if model and inputs are fit to plan with."""
         return self.text == FIT
 
 
@@ -95,7 +95,7 @@ def judge(
 
 
 def useful(rank: Estimate, control: Estimate) -> bool:
-    """Whether a ranking is of use, and better than its control beyond both intervals."""
+    """Return True if a ranking is of use, and better than its control beyond both intervals."""
     return rank.mean <= USEFUL_RANK and rank.high < control.low
 
 

@@ -39,16 +39,10 @@ def make_provider(
     Raises:
         ImportError: WorldForge is not installed.
     """
-    try:
-        from worldforge_jepa_client.provider.jepa_wms import GrpcJEPAWMSProvider
-    except ImportError as error:
-        raise ImportError(
-            f"the provider needs WorldForge: pip install 'worldforge-jepa[worldforge]', on Python 3.13 ({error})"
-        ) from error
-
+    provider = _provider_class()
     runtime = GrpcRuntime(target, model=model, timeout=timeout)
     label = model_path or environment("JEPA_WMS_MODEL_PATH") or runtime.model or "default"
-    return GrpcJEPAWMSProvider(
+    return provider(
         runtime,
         name=name,
         model_path=label,
@@ -56,6 +50,17 @@ def make_provider(
         event_handler=event_handler,
         required_env_vars=required_env_vars,
     )
+
+
+def _provider_class() -> type[GrpcJEPAWMSProvider]:
+    """Import the provider's class, which needs WorldForge."""
+    try:
+        from worldforge_jepa_client.provider.jepa_wms import GrpcJEPAWMSProvider
+    except ImportError as error:
+        raise ImportError(
+            f"the provider needs WorldForge: pip install 'worldforge-jepa[worldforge]', on Python 3.13 ({error})"
+        ) from error
+    return GrpcJEPAWMSProvider
 
 
 def entry_point(event_handler: Callable[[Any], None] | None = None) -> GrpcJEPAWMSProvider:

@@ -1,4 +1,4 @@
-"""The scenes that a caller scored in lately, known by their content."""
+"""The scenes of a caller's latest scores, keyed by their content."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SEEN = ""  # but without a context
 
 
 class SceneMemory:
-    """The context of each of the last `size` scenes, or that there is none yet. Thread-safe.
+    """The context, if any, of each of the last `size` scenes. Thread-safe.
 
     Scenes are told apart by a digest of their arrays, so one that was changed in place is another scene.
     """

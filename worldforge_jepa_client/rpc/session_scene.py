@@ -70,13 +70,13 @@ class SessionScene:
 
 
 def observation_changes(observation: object, action_history: object) -> Scene:
-    """Return the change that a new observation is."""
+    """Return a new observation as changes of the scene."""
     history = None if action_history is None else as_history(action_history)
     return Scene(observation=as_observation(observation, "context.observation"), action_history=history)
 
 
 def goal_changes(goal: object) -> Scene:
-    """Return the change that a new goal is."""
+    """Return a new goal as changes of the scene."""
     return Scene(goal=as_observation(goal, "context.goal"))
 
 

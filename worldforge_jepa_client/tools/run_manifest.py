@@ -47,12 +47,8 @@ def run_manifest(
         event_count: how many events the provider emitted.
         artifacts: the files that the run wrote, by name.
     """
-    now = datetime.now(timezone.utc)
     manifest = {
-        "schema_version": SCHEMA_VERSION,
-        "run_id": f"{now:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}",
-        "created_at": now.isoformat(timespec="seconds"),
-        "package_version": version("worldforge-jepa"),
+        **_identity(),
         "command_argv": list(command),
         "provider_profile": "jepa-wms",
         "capability": "score",
@@ -85,6 +81,17 @@ def sanitized(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [sanitized(item) for item in value]
     return value
+
+
+def _identity() -> dict[str, Any]:
+    """Return the fields that tell one run from another."""
+    now = datetime.now(timezone.utc)
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "run_id": f"{now:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}",
+        "created_at": now.isoformat(timespec="seconds"),
+        "package_version": version("worldforge-jepa"),
+    }
 
 
 def _sanitized_text(text: str) -> str:

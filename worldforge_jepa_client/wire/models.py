@@ -1,4 +1,4 @@
-"""What a model publishes to protobuf messages and back; client and server use the same functions."""
+"""Published model specs to protobuf messages and back; client and server use the same functions."""
 
 from __future__ import annotations
 

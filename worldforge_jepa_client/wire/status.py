@@ -45,8 +45,8 @@ def from_rpc_error(error: grpc.RpcError, target: str) -> JepaError:
     """Return the error that a failed call to `target` carries.
 
     One that gRPC itself raised names the target and has its status as the reason, but for two: RESOURCE_EXHAUSTED is
-    MESSAGE_TOO_LARGE, the only limit that gRPC enforces by itself, and CANCELLED is a server that is going away, since
-    who cancels a call himself does not ask what became of it.
+    MESSAGE_TOO_LARGE, the only limit that gRPC enforces by itself, and CANCELLED becomes UNAVAILABLE: a caller that
+    cancels reads no error, so the server cancelled the call because it is going away.
     """
     code = error.code()
     info, retry = _details(error)
@@ -79,7 +79,7 @@ def from_message(message: jepa_pb2.Error) -> JepaError:
 
 
 def _details(error: grpc.RpcError) -> tuple[ErrorInfo, RetryInfo]:
-    """What the trailers say; nothing where they are not of the status they came with, as a proxy may leave them."""
+    """Decode the trailers; return empty details where they belong to another status, as a proxy may leave them."""
     info, retry = ErrorInfo(), RetryInfo()
     try:
         status = rpc_status.from_call(error)
@@ -91,7 +91,7 @@ def _details(error: grpc.RpcError) -> tuple[ErrorInfo, RetryInfo]:
 
 
 def _text(error: JepaError) -> str:
-    """What fits on the wire: valid UTF-8, which an undecodable file name is not, and not too much of it."""
+    """Return text that fits on the wire: bounded in length, and valid UTF-8, as an undecodable file name is not."""
     return str(error).encode(errors="replace")[:_MAX_MESSAGE].decode(errors="ignore")
 
 

@@ -117,7 +117,7 @@ def checked_layout(message: jepa_pb2.Tensor, length: int, *, field: str) -> tupl
 
 
 def byte_length(message: jepa_pb2.Tensor) -> int:
-    """How many bytes `message`'s data has, if it is well-formed; protobuf would copy them to count them."""
+    """Return the bytes of `message`'s data, if it is well-formed; protobuf would copy the data to count it."""
     return math.prod(message.shape) * _WIRE_DTYPES[_NAMES[message.dtype]].itemsize
 
 

@@ -74,7 +74,7 @@ def bound(server: grpc.aio.Server, text: str) -> Iterator[str]:
 
 
 def _bind_tcp(server: grpc.aio.Server, address: Address) -> int:
-    """Bind every address that the host name has here, on one port; gRPC would be content with any of them."""
+    """Bind every address that the host name has here, on one port; gRPC would accept a bind to any one of them."""
     port = address.port
     for family, host in _resolve(address):
         if not _exists(family, host):
@@ -95,7 +95,7 @@ def _resolve(address: Address) -> list[tuple[int, str]]:
 
 
 def _exists(family: int, host: str) -> bool:
-    """Whether this machine has the address: names like localhost may resolve to a family that is switched off."""
+    """Return True if this machine has the address: localhost may resolve to a family that is switched off."""
     try:
         with socket.socket(family, socket.SOCK_STREAM) as probe:
             probe.bind((host, 0))
@@ -105,7 +105,7 @@ def _exists(family: int, host: str) -> bool:
 
 
 def _probe(family: int, where: tuple[str, int] | str, text: str) -> None:
-    """Bind and let go, to learn why where it fails."""
+    """Bind and close a plain socket: its error says why an address cannot be bound."""
     try:
         with socket.socket(family, socket.SOCK_STREAM) as probe:
             if family == socket.AF_INET6:

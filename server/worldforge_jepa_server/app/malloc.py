@@ -28,7 +28,7 @@ def tune_malloc() -> str:
 
 
 def trim_malloc() -> None:
-    """Give back what is free now and was fetched for something that does not come again, as for loading a model."""
+    """Return freed memory to the system, after work that does not recur, such as loading a model."""
     libc = ctypes.CDLL(None)
     if hasattr(libc, "malloc_trim"):
         libc.malloc_trim(0)

@@ -11,7 +11,7 @@ from grpc_reflection.v1alpha import reflection
 
 
 def enable(server: Any, services: Iterable[str]) -> None:
-    """Have a server, not yet started, tell what these services and reflection itself look like."""
+    """Add reflection of these services, and of itself, to a server that has not started."""
     names = (*services, reflection.SERVICE_NAME)
     reflection.enable_server_reflection(names, server, _Descriptors(descriptor_pool.Default()))
 

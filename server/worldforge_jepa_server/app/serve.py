@@ -137,7 +137,7 @@ async def _drain(server: grpc.aio.Server, engine: Engine, signals: Signals, seco
 
 
 async def _expire(runtime: Runtime, seconds: float) -> None:
-    """Free what has expired, again and again."""
+    """Free expired contexts and latents, periodically."""
     while True:
         await asyncio.sleep(seconds)
         runtime.expire()
@@ -173,7 +173,7 @@ def _build(config: ServerConfig, servicer: WorldModelServicer, healthy: health.a
 
 
 async def _load_all(config: ServerConfig, engine: Engine, runtime: Runtime, healthy: health.aio.HealthServicer) -> None:
-    """Put one model after the other into service; healthy is a server that has one when all have been tried."""
+    """Load the models one after the other; the server is healthy if at least one is loaded at the end."""
     for source in config.model:
         try:
             (model, memory), _ = await engine.run(FunctionJob(partial(_load, source, config)))

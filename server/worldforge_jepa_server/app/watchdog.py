@@ -1,4 +1,4 @@
-"""Notices a batch that does not return: readiness goes first, then the process, for a supervisor to restart."""
+"""Watches for a batch that does not return: readiness ends first, then the process, for a supervisor to restart."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the server remembers: a cache bounded in bytes, least recently used first out, with an age limit.
+"""An LRU cache bounded in bytes, with an age limit: it holds contexts and latents.
 
 Torch-free: values are opaque and come with their size. Safe to use from the event loop and the device thread at once.
 """
@@ -42,7 +42,7 @@ class Cache(Generic[V]):
         self._lock = threading.Lock()
 
     def put(self, key: Hashable, value: V, size: int) -> None:
-        """Keep a value of `size` bytes, evicting the least recently used ones that nobody uses."""
+        """Keep a value of `size` bytes, evicting the least recently used ones that are not in use."""
         with self._lock:
             self._remove(key)
             self._entries[key] = _Entry(value, size, self._clock() + self.ttl)
@@ -50,7 +50,7 @@ class Cache(Generic[V]):
             self._evict(keep=key)
 
     def get(self, key: Hashable) -> V | None:
-        """Return a value and put off its end, or None."""
+        """Return a value and renew its time to live; None if there is none."""
         with self._lock:
             entry = self._live(key)
             return entry.value if entry else None
@@ -72,14 +72,14 @@ class Cache(Generic[V]):
                     self._evict()
 
     def delete(self, key: Hashable) -> bool:
-        """Forget a value; whether there was one. Those who use it keep it."""
+        """Forget a value; return True if there was one. Its current users keep it."""
         with self._lock:
             known = self._live(key) is not None
             self._remove(key)
             return known
 
     def expire(self) -> None:
-        """Drop what is too old, so that memory is freed while nobody asks."""
+        """Drop values that are too old, to free their memory while no calls come."""
         with self._lock:
             self._evict()
 

@@ -1,4 +1,4 @@
-"""What lets the client's planners work on a model's device: there torch draws, keeps and averages the candidates."""
+"""Torch arrays for the client's planners, so that candidates are drawn, kept and averaged on the model's device."""
 
 from __future__ import annotations
 

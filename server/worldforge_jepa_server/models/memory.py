@@ -1,4 +1,4 @@
-"""Out of memory, as torch and Python say it."""
+"""Out-of-memory errors of torch and Python, recognized."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ __all__ = ["SOURCES", "ModelLoadError", "load_model"]
 
 @dataclass(frozen=True)
 class SourceKind:
-    """How to load from one kind of source.
+    """A loader for one kind of source.
 
     `load` gets the keywords `device`, `name`, `execution` and the options that were given; before them, where the kind
     has a `target`, what stands behind `KIND:`. With `options` None it knows itself which ones it takes. A `foreign`

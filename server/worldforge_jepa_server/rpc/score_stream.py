@@ -22,7 +22,7 @@ from worldforge_jepa_server.scheduling.engine import Caller
 
 @dataclass(frozen=True)
 class _Held:
-    """The stream's scene: as it was sent, and as it is held with its model."""
+    """The stream's scene as sent, and its handle with the model."""
 
     sent: Scene
     held: HeldScene
@@ -38,7 +38,7 @@ class ScoreStream:
         self._held: _Held | None = None
 
     async def answer(self, data: bytes) -> jepa_pb2.ScoreStreamResponse:
-        """Answer one message; one that is refused changes nothing."""
+        """Answer one message; a refused message changes nothing."""
         caller = Caller(
             self._client, time.perf_counter()
         )  # one call at a time: there is no order for a deadline to make

@@ -1,4 +1,4 @@
-"""Tensors that clients on this host share: copied out of their segments before anything looks at them. Linux only.
+"""Tensors that clients on this host share: copied out of their segments before they are decoded. Linux only.
 
 Copied by reading: a client that truncates its segment makes a read short, and would kill a server that had it mapped.
 """
@@ -23,7 +23,7 @@ _NAME = re.compile(f"{PREFIX}[0-9a-f]{{{2 * TOKEN_BYTES}}}")
 
 
 def parser(config: ServerConfig) -> Parse:
-    """Return what parses a server's requests; if it reads shared memory, what they share is fetched with them."""
+    """Return the parser of a server's requests; with shared memory on, it also fetches their shared tensors."""
     return partial(_parse, config.max_message_bytes) if config.shared_memory else parse
 
 
@@ -42,7 +42,7 @@ def _parse(max_bytes: int, data: bytes, message_class: type[Any]) -> Any:
 
 
 def _fetch(tensor: jepa_pb2.Tensor, field: str) -> None:
-    """Put the bytes that a tensor shares in their place.
+    """Copy a shared tensor's bytes into the message.
 
     Raises:
         InvalidArgumentError: it has data as well, is of another size, or names no segment or more than that has.

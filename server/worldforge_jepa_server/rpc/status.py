@@ -1,4 +1,4 @@
-"""Exceptions to statuses: the one place where a failed call gets its answer, whatever its method."""
+"""Converts exceptions to gRPC statuses, for every method."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Parse = Callable[[bytes, type[Any]], Any]
 
 
 def answering(method: UnaryMethod, request_class: type[Message], parse: Parse) -> UnaryMethod:
-    """Wrap a unary method into one of raw bytes; whatever goes wrong becomes a status with details."""
+    """Wrap a unary method into one of raw bytes; every exception becomes a status with details."""
 
     async def answered(data: bytes, context: Context) -> Message:
         try:
@@ -45,7 +45,7 @@ def answering(method: UnaryMethod, request_class: type[Message], parse: Parse) -
 
 
 def streaming(method: StreamMethod, request_class: type[Message] | None, parse: Parse) -> StreamMethod:
-    """`answering` for a stream of responses; without a request class the method takes what came as it is."""
+    """`answering` for a stream of responses; without a request class the method takes the raw request."""
 
     async def answered(data: Any, context: Context) -> AsyncGenerator[Message, None]:
         try:

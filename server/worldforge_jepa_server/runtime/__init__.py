@@ -1,1 +1,1 @@
-"""What the server can do, on arrays; knows no protobuf."""
+"""The server's operations, on arrays; knows no protobuf."""

@@ -1,4 +1,4 @@
-"""Work for the device thread beside plain scores: iterations of a plan, encoded frames, predicted steps."""
+"""Jobs of the device thread other than plain scores: plan iterations, encoding, unrolling."""
 
 from __future__ import annotations
 

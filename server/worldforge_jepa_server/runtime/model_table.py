@@ -35,7 +35,7 @@ class Deployment:
     metadata: dict[str, str]
 
     def latent_model(self) -> WorldModel:
-        """Return the model, to be asked for latents.
+        """Return the model if it has latents.
 
         Raises:
             FailedPreconditionError: it scores by itself.
@@ -95,7 +95,7 @@ class Deployments:
         self._by_name[model.spec.name] = deploy(model, memory, self._config)
 
     def refuse(self, name: str, error: ModelLoadError) -> None:
-        """Answer calls of a model that cannot be loaded with this error."""
+        """Register the error that calls to an unloadable model get."""
         self._by_name[name] = FailedPreconditionError(
             f"{name} cannot be loaded: {error}", reason=Reason.MODEL_NOT_LOADED, field="model"
         )

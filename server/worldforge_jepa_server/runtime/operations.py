@@ -1,4 +1,4 @@
-"""Operations of the server, on arrays: each checks its call, waits for the device, and answers. Knows no protobuf."""
+"""Operations of the server, on arrays: each checks its call, awaits the device, and returns. Knows no protobuf."""
 
 from __future__ import annotations
 

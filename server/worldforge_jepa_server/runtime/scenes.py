@@ -1,4 +1,4 @@
-"""Scenes as calls name them: sent whole, or by the id of a context, which the server keeps encoded."""
+"""Resolves a call's scene: sent inline, or named by the id of a context, which the server keeps encoded."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Who runs on the device, when, and with whom."""
+"""The order and the batches in which jobs run on the device."""

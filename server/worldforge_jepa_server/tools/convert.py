@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def main() -> int:
-    """Convert; print the digest and return 0, or say what is wrong and return 1."""
+    """Convert; print the digest and return 0, or print the error and return 1."""
     parser = argparse.ArgumentParser("worldforge_jepa_server.tools.convert", description=__doc__)
     parser.add_argument("model", help="a model of native:NAME, e.g. jepa_wm_pusht")
     parser.add_argument("--checkpoint", type=Path, required=True, help="the official NAME.pth.tar")

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Parity:
-    """How far scores of the same S >= 2 candidates, float32 [S], agree: `served` by a server, and `local`.
+    """Compare scores of the same S >= 2 candidates, float32 [S]: `served` by a server, and `local`.
 
     `same_best` says whether the best of both is the same candidate; which way is better, their model says.
     """

@@ -1,1 +1,1 @@
-"""Episodes as they were logged, and the windows that are sent of them."""
+"""Logged episodes, and the windows of them that are sent."""

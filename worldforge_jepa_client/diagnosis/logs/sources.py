@@ -1,4 +1,4 @@
-"""Where episodes are read from: `npz:DIR`, `hdf5:FILE`, `lerobot:DIR`, or any Python iterable of mappings."""
+"""Sources of episodes: `npz:DIR`, `hdf5:FILE`, `lerobot:DIR`, or any Python iterable of mappings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from worldforge_jepa_client.errors import FailedPreconditionError, invalid
 from worldforge_jepa_client.reasons import Reason
 
 Source = str | Iterable[Mapping[str, Any]]
-"""What `diagnose` takes its episodes from."""
+"""A source of episodes for `diagnose`."""
 
 
 def read_source(source: Source) -> Iterator[Raw]:

@@ -106,7 +106,7 @@ class AsyncClient(AsyncBaseClient):
         model: str = "",
         timeout: float | None = None,
     ) -> AsyncSession:
-        """Score many candidates in one scene: it is sent once, and what follows costs less than `score` does.
+        """Open a session: the scene is sent once, and later requests carry only candidates.
 
         Args:
             observation: as for `score`, as are the other arguments.

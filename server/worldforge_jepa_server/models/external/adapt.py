@@ -37,7 +37,7 @@ def adapt(
     error_detail: bool = False,
     past_in_candidates: bool = False,
 ) -> ServedModel:
-    """Put what a loader returned behind the model contract.
+    """Wrap a loaded model, with its preprocessor if it has one, in the model contract.
 
     Args:
         loaded: a model, or a tuple of model and preprocessor.
@@ -54,8 +54,7 @@ def adapt(
     """
     model, preprocessor = _pair(loaded)
     method = scoring_method(model, past_in_candidates)
-    latent = callable(getattr(model, "encode", None)) and callable(getattr(model, "unroll", None))
-    if method is None and not latent:
+    if method is None and not _has_latents(model):
         raise ModelLoadError(
             f"a {type(model).__name__} has neither encode and unroll nor a method to score with ({', '.join(METHODS)})"
         )
@@ -63,15 +62,18 @@ def adapt(
         model.eval().requires_grad_(False)
     spec, preprocessing = _spec(model, preprocessor, name, source, device, entry)
     if method is None:
-        executed = _executed(model, spec, execution)
-        return ExternalLatentModel(model, executed, execution, preprocessing, error_detail)
+        return ExternalLatentModel(model, _executed(model, spec, execution), execution, preprocessing, error_detail)
     if execution != FLOAT32:
         raise ModelLoadError("precision and compile are not for a model that scores by itself")
     return ExternalScoringModel(method, spec, preprocessing, error_detail)
 
 
+def _has_latents(model: Any) -> bool:
+    return callable(getattr(model, "encode", None)) and callable(getattr(model, "unroll", None))
+
+
 def _executed(model: Any, spec: ModelSpec, execution: Execution) -> ModelSpec:
-    """Compile the parts, and publish what is in force."""
+    """Compile the model's parts; return the spec with the precision and compilation in force."""
     if execution.compiled:
         inner = getattr(model, "model", model)
         if not isinstance(inner, torch.nn.Module):
@@ -134,7 +136,7 @@ def _check_against(entry: CatalogEntry | None, action_dim: int, proprio_dim: int
 
 
 def _packing(action_dim: int, preprocessing: Preprocessing, inner: Any) -> tuple[int, int]:
-    """Return the raw action dim and how many raw actions one action packs."""
+    """Return the raw action dim and the number of raw actions in a packed one."""
     if action_dim == DYNAMIC:
         return DYNAMIC, 1
     if preprocessing.actions is None:

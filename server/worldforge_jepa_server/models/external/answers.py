@@ -16,7 +16,7 @@ from worldforge_jepa_server.models.contract import ModelScores
 
 
 def read_answer(answer: Any, samples: int) -> ModelScores:
-    """Check the answer of a scoring method to a question with so many candidates.
+    """Check the answer of a scoring method against the number of candidates.
 
     A candidate may have the infinitely bad score, inf where lower is better: never to be chosen.
 

@@ -25,7 +25,7 @@ def load(
     past_actions: str = "info",
     **options: str,
 ) -> ServedModel:
-    """Serve what the callable `target`, `package.module:factory`, returns: a model or (model, preprocessor).
+    """Load from the callable `target`, `package.module:factory`, returns: a model or (model, preprocessor).
 
     The callable gets the options of the source as keywords, and `device` if it has such a parameter. `past_actions` is
     ours: `candidates` has `get_cost` get past actions before the candidates, by its older contract.

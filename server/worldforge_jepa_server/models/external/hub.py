@@ -41,12 +41,12 @@ def load(
     trust_repo: str = "false",
     heads: str = "false",
 ) -> ServedModel:
-    """The entry point `target` of a torch hub repository on `device`, served as `name`.
+    """Load the entry point `target` of a torch hub repository on `device`, to serve as `name`.
 
     Args:
-        target: what hubconf.py calls it, e.g. jepa_wm_pusht.
+        target: its name in hubconf.py, e.g. jepa_wm_pusht.
         device: a torch device.
-        name: what the server calls it.
+        name: the name it is served under.
         execution: precision and compilation.
         error_detail: put the text of the model's exceptions into errors.
         repo: owner/name on GitHub, or a local folder.
@@ -58,17 +58,7 @@ def load(
     Raises:
         ModelLoadError: one message, with what to install or to place where.
     """
-    source = source or ("local" if Path(repo).expanduser().is_dir() else "github")
-    if source == "github" and (repo.startswith(("/", ".", "~")) or repo.count("/") != 1):
-        raise ModelLoadError(f"repo={repo} is no folder here, and no owner/name on GitHub")
-    if source == "github" and not (repo.startswith("facebookresearch/") or flag("trust_repo", trust_repo)):
-        raise ModelLoadError(f"repo={repo} runs code of its own from the network; add trust_repo=true if you trust it")
-    arguments = {"source": source, "pretrained": flag("pretrained", pretrained), "device": device}
-    with isolated():
-        try:
-            loaded = _from_hub(str(Path(repo).expanduser()) if source == "local" else repo, target, arguments)
-        except (Exception, SystemExit) as error:
-            raise ModelLoadError(f"hub:{target}: {_explained(error, repo, source == 'local')}") from error
+    loaded = _loaded(repo, _checked_source(repo, source, trust_repo), target, pretrained, device)
     model = adapt(
         loaded,
         name=name,
@@ -81,6 +71,27 @@ def load(
     if not flag("heads", heads):
         _drop_heads(loaded)
     return model
+
+
+def _checked_source(repo: str, source: str, trust_repo: str) -> str:
+    """Return `local` or `github`; refuse a repository that is malformed or not trusted."""
+    source = source or ("local" if Path(repo).expanduser().is_dir() else "github")
+    if source == "github" and (repo.startswith(("/", ".", "~")) or repo.count("/") != 1):
+        raise ModelLoadError(f"repo={repo} is no folder here, and no owner/name on GitHub")
+    if source == "github" and not (repo.startswith("facebookresearch/") or flag("trust_repo", trust_repo)):
+        raise ModelLoadError(f"repo={repo} runs code of its own from the network; add trust_repo=true if you trust it")
+    return source
+
+
+def _loaded(repo: str, source: str, target: str, pretrained: str, device: str) -> Any:
+    """Load in isolation; explain a failure with its remedy."""
+    is_local = source == "local"
+    arguments = {"source": source, "pretrained": flag("pretrained", pretrained), "device": device}
+    with isolated():
+        try:
+            return _from_hub(str(Path(repo).expanduser()) if is_local else repo, target, arguments)
+        except (Exception, SystemExit) as error:
+            raise ModelLoadError(f"hub:{target}: {_explained(error, repo, is_local)}") from error
 
 
 def _from_hub(repo: str, target: str, arguments: dict[str, Any]) -> Any:

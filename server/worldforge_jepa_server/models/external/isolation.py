@@ -1,4 +1,4 @@
-"""Foreign code at arm's length: it changes nothing of the process, and whatever it raises becomes an error of ours."""
+"""Isolation of foreign code: process-wide settings are restored, and every exception becomes a `JepaError`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 @contextlib.contextmanager
 def isolated() -> Iterator[None]:
-    """Send what loading prints to stderr; restore the process's state afterwards.
+    """Redirect the output of loading to stderr; restore the process's state afterwards.
 
     The random states of Python, numpy and torch; torch's thread count, default dtype and grad mode; the root logger;
     CUDA_VISIBLE_DEVICES; warning filters; cuDNN's benchmark mode and torch hub's check of repositories.

@@ -38,7 +38,7 @@ def scoring_method(model: Any, past_in_candidates: bool = False) -> Scorer | Non
 
 
 class ExternalScoringModel(ScoringModel):
-    """A model that is asked for its scores.
+    """A model with a scoring method of its own, behind the contract.
 
     Args:
         scorer: calls its scoring method.

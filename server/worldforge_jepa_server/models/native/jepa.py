@@ -39,7 +39,7 @@ _MODULES: dict[type, Any] = {
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Everything that fixes the architecture and its units; actions pack `frameskip` raw ones, frame-major.
+    """The architecture and its units; actions pack `frameskip` raw ones, frame-major.
 
     The types of `encoder` and `predictor` choose the modules.
     """

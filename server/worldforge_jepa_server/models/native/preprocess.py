@@ -1,4 +1,4 @@
-"""From camera frames to the encoder's pixels."""
+"""Camera frames to the encoder's pixels: crop, resize and normalization."""
 
 from __future__ import annotations
 

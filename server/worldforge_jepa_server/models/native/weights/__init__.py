@@ -1,1 +1,1 @@
-"""Weights: where official files lie, how their keys are named, and how they are checked."""
+"""Weights: locating the official files, renaming their keys, and checking them."""

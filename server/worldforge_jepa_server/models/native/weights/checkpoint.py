@@ -35,7 +35,7 @@ def read_safetensors(path: Path, sha256: str | None = None) -> tuple[dict[str, T
 
 
 def read_torch(path: Path) -> dict[str, Any]:
-    """What `torch.save` wrote into a file, its tensors mapped from it; nothing in it is executed.
+    """Read a file written by `torch.save`, its tensors mapped from it; nothing in it is executed.
 
     Raises:
         CheckpointError: not such a file, or one that holds more than tensors and plain values.

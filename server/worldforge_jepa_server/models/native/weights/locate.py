@@ -1,4 +1,4 @@
-"""Where the official weights lie: a path that was given, a usual place, or the network where that is asked for."""
+"""Locates the official weights: a given path, a usual place, or the network where that is asked for."""
 
 from __future__ import annotations
 
