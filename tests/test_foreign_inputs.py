@@ -273,3 +273,19 @@ def test_the_flag_decides_whether_callers_are_told(start_server, flag, told):
         )
     assert ("no such key" in str(caught.value)) == told
     server.wait_logged("no such key")
+
+
+def test_a_plan_leaves_out_candidates_that_a_model_calls_infeasible():
+    class HalfIsForbidden(python_models.Scorer):
+        action_dim = 4
+
+        def score_actions(self, *, action_candidates, **_):
+            scores = action_candidates.square().sum((0, 2, 3))
+            return {"scores": torch.where(scores > scores.median(), torch.inf, scores)}
+
+    with LocalClient(served(HalfIsForbidden())) as local:
+        scene = {"observation": seen(9).visual, "goal": seen(7).visual}
+        plan = [*local.plan(**scene, horizon=2, iterations=2, samples=16, elites=12)]
+    for progress in plan:
+        assert np.isfinite([progress.mean_score, progress.best_score, progress.spread]).all()
+        assert np.isfinite(progress.mean).all()

@@ -186,7 +186,7 @@ class PlanProgress:
     """A plan after one of its iterations; every array is float32 (H, A), in the model's normalized actions.
 
     `mean` is the centre of the planner's distribution, `best_actions` the best candidate so far with its
-    `best_score`; `mean_score` is that of this iteration's candidates, `spread` the mean std.
+    `best_score`; `mean_score` is that of this iteration's feasible candidates, `spread` the mean std.
     """
 
     iteration: int

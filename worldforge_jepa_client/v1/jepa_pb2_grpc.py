@@ -150,7 +150,7 @@ class WorldModelServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Unroll(self, request, context):
-        """Streams the predicted latents, one message per predicted step, in order.
+        """Streams the predicted latents, one message per predicted step, in order, once all steps are predicted.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -34,6 +34,13 @@ class PlanStep:
     best_score: float
     spread: float
 
+    @property
+    def mean_score(self) -> float:
+        """The mean score of the feasible candidates; infinite where none is."""
+        scores = self.scores.scores
+        feasible = scores[np.isfinite(scores)]
+        return float(feasible.mean() if feasible.size else scores[0])
+
 
 class PlanJob(ScoreJob):
     """One iteration of a plan: ask the planner, score in the scene, tell the planner. The result is a `PlanStep`."""

@@ -179,7 +179,7 @@ class Runtime:
                     mean=step.mean,
                     best_actions=step.best_actions,
                     best_score=step.best_score,
-                    mean_score=float(step.scores.scores.mean()),
+                    mean_score=step.mean_score,
                     spread=step.spread,
                     timing=_timing(step.scores, arrived, decoded, waited),
                 )
