@@ -6,7 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterator, Mapping
-from dataclasses import fields, replace
+from dataclasses import fields
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -35,13 +35,10 @@ from worldforge_jepa_client.inputs.build import (
 from worldforge_jepa_client.planning import PlannerOptions
 from worldforge_jepa_client.wire.latents import latent_dtype_code
 from worldforge_jepa_server.config import ModelSource, ServerConfig
-from worldforge_jepa_server.device.clock import use_threads
-from worldforge_jepa_server.device.warmup import warm_up
+from worldforge_jepa_server.local.deployed import deployed
 from worldforge_jepa_server.local.results import LocalPlan, LocalSession, widened
 from worldforge_jepa_server.models.contract import ServedModel
-from worldforge_jepa_server.models.registry import load_model
-from worldforge_jepa_server.runtime.operations import Runtime
-from worldforge_jepa_server.scheduling.engine import Caller, Engine, FunctionJob
+from worldforge_jepa_server.scheduling.engine import Caller, Engine
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -81,7 +78,7 @@ class LocalClient:
         self._thread.start()
         self._engine = Engine(config.queue_size)
         try:
-            self._runtime = self._deploy(source, config)
+            self._runtime = self._await(deployed(self._engine, source, config), None)
         except BaseException:
             self.close()
             raise
@@ -200,18 +197,6 @@ class LocalClient:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _deploy(self, source: ServedModel | ModelSource, config: ServerConfig) -> Runtime:
-        """Load and warm up a source; a model that is given is put into service as it is."""
-        if isinstance(source, ModelSource):
-            loaded = partial(_load, source, config)
-            (model, memory), _ = self._await(self._engine.run(FunctionJob(lambda _: loaded())), None)
-        else:
-            model, memory = source, source.spec.memory
-        name = model.spec.name
-        runtime = Runtime(self._engine, replace(config, model=(ModelSource(name, name),)))
-        runtime.models.put(model, memory)
-        return runtime
-
     def _check(self, scene: Scene | str, model: str, check: Callable[[ModelSpec], None]) -> None:
         """Check a call as `Client` does, which leaves a context's model to the server."""
         if model or isinstance(scene, Scene):
@@ -251,12 +236,6 @@ class LocalClient:
                 yield found[0]
         finally:
             self._await(steps.aclose(), None)
-
-
-def _load(source: ModelSource, config: ServerConfig) -> Any:
-    use_threads(config.threads)
-    model = load_model(source, config.device)
-    return model, warm_up(model)
 
 
 def _left(deadline: float) -> float | None:
