@@ -82,7 +82,8 @@ class _Call:
         self.cancel = self._responses.cancel
 
     def _answered(self) -> None:
-        self._segments.answered(self._in_flight.popleft())
+        if self._in_flight:  # a call that has ended keeps none
+            self._segments.answered(self._in_flight.popleft())
 
 
 class _Stream(_Call):
@@ -96,6 +97,11 @@ class _Stream(_Call):
 
 
 class _AioStream(_Call):
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        # gRPC may hold the call for long after its end.
+        self._responses.add_done_callback(lambda _: self._in_flight.clear())
+
     def add_done_callback(self, callback: Callable[[Any], None]) -> None:
         """See `grpc.aio.StreamStreamCall.add_done_callback`."""
         self._responses.add_done_callback(callback)
