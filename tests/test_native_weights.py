@@ -3,7 +3,6 @@
 import itertools
 import json
 import os
-from pathlib import Path
 
 import pytest
 import torch
@@ -15,10 +14,7 @@ from worldforge_jepa_server.models.contract import ModelLoadError
 from worldforge_jepa_server.models.native.weights.published import convert
 from worldforge_jepa_server.models.registry import load_model
 
-DATA = Path(__file__).parent / "data"
-STATISTICS = json.loads((DATA / "normalization_stats.json").read_text())
 JEPA, DINO = "jepa_wm_pusht", "dino_wm_pusht"
-PATIENCE = 240  # seconds a process may take on a busy machine; no test here is about speed
 
 
 @pytest.fixture(scope="module")
