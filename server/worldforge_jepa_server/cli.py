@@ -10,14 +10,18 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from worldforge_jepa_client.errors import nearest
+from worldforge_jepa_client.version import __version__
 from worldforge_jepa_server.app import logs
 from worldforge_jepa_server.app.cores import openmp_environment
 from worldforge_jepa_server.config import ConfigError, ModelSource, ServerConfig, parse_bool
+from worldforge_jepa_server.config_file import read_config, write_config
 
 _PREFIX = "WORLDFORGE_JEPA_"
+_CONFIG_VARIABLE = f"{_PREFIX}CONFIG"
 _FIELDS = {item.name: item for item in dataclasses.fields(ServerConfig)}
 _CLIENT_VARIABLES = frozenset(_PREFIX + name for name in ("TARGET", "TOKEN", "CACERT", "CLIENT_CERT", "CLIENT_KEY"))
 """Variables of the same prefix that only clients read."""
@@ -38,24 +42,38 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parse_config(arguments: Sequence[str], environment: Mapping[str, str]) -> ServerConfig:
-    """Return the config that the flags give; what no flag says comes from the environment, then from the default.
+    """Return the config that the flags give; below them comes the environment, then the file, then the default.
 
-    `--queue-size` is WORLDFORGE_JEPA_QUEUE_SIZE there; `--device` also honours JEPA_WMS_DEVICE. An empty variable is
-    unset. Exits with 2 and one line that names the flag or variable on anything malformed.
+    `--queue-size` is WORLDFORGE_JEPA_QUEUE_SIZE in the environment and `queue_size` in the file that `--config` names;
+    `--device` also honours JEPA_WMS_DEVICE. An empty variable is unset. Exits with 2 and one line that names the flag,
+    variable or key on anything malformed; with 0 after printing, where `--print-config` asks for it.
     """
     parser = _parser()
     flags = vars(parser.parse_args(arguments))
+    prints, path = flags.pop("print_config", False), flags.pop("config", environment.get(_CONFIG_VARIABLE, ""))
+    variables: dict[str, Any] = {}
     try:
-        values = {**_from_environment(environment, skip=flags), **flags}
+        variables = _from_environment(environment, skip=flags)
+        config = _config({**(read_config(Path(path)) if path else {}), **variables, **flags})
+    except ConfigError as error:
+        parser.error(f"{_origin(error.field, flags, variables, path)}: {error}")
     except ValueError as error:
         parser.error(str(error))
-    if "model" in values:
-        values["model"] = tuple(values["model"])
-    try:
-        return ServerConfig(**values)
-    except ConfigError as error:
-        origin = _flag(error.field) if error.field in flags else _variable(error.field)
-        parser.error(f"argument {origin}: {error}")
+    if prints:
+        sys.stdout.write(write_config(config))
+        parser.exit()
+    return config
+
+
+def _config(values: dict[str, Any]) -> ServerConfig:
+    return ServerConfig(**values | ({"model": tuple(values["model"])} if "model" in values else {}))
+
+
+def _origin(field: str, flags: Mapping[str, Any], variables: Mapping[str, Any], path: str) -> str:
+    """Return where a field was set: the flag, the variable, or the key of the file."""
+    if field in flags or field == "config":
+        return f"argument {_flag(field)}"
+    return _variable(field) if field in variables else f"{path}: {field}"
 
 
 def main() -> int:
@@ -90,10 +108,14 @@ def _parser() -> _Parser:
     parser = _Parser(
         "worldforge-jepa-server",
         description="Serve JEPA world models over gRPC.",
-        epilog=f"Each flag is also an environment variable, which it replaces: --queue-size is {_PREFIX}QUEUE_SIZE.",
+        epilog=f"Each setting is also an environment variable, --queue-size is {_PREFIX}QUEUE_SIZE, and a key of the "
+        "file, queue_size. A flag goes before a variable, and a variable before the file.",
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    parser.add_argument("--config", metavar="FILE", help=f"settings as TOML (also {_CONFIG_VARIABLE})")
+    parser.add_argument("--print-config", action="store_true", help="print the settings as such a file, and exit")
     for name, item in _FIELDS.items():
         text = f"{item.metadata['help']} (default: {default_text(name)})"
         parser.add_argument(_flag(name), help=text.replace("%", "%%"), **_argument(item.default))
@@ -149,9 +171,10 @@ def _from_environment(environment: Mapping[str, str], *, skip: Mapping[str, Any]
         ValueError: a variable is malformed, or not known.
     """
     known = {_variable(name): name for name in _FIELDS}
+    others = {_CONFIG_VARIABLE, *_CLIENT_VARIABLES}
     for variable in environment:
         rest = variable.removeprefix(_PREFIX)
-        if rest != variable and variable not in {*known, *_CLIENT_VARIABLES} and not _is_service_link(rest):
+        if rest != variable and variable not in {*known, *others} and not _is_service_link(rest):
             raise ValueError(f"the environment has {variable}, which is no setting{nearest(variable, known)}")
     given = {name: environment.get(variable, "") for variable, name in known.items()}
     given["device"] = given["device"] or environment.get("JEPA_WMS_DEVICE", "")
