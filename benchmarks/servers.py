@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from worldforge_jepa_client.tools.local_server import ready_address, stop
+from worldforge_jepa_client.tools.local_server import ready_address, start, stop
 
 MIB, START_SECONDS = 2**20, 600.0  # some models are compiled first
 
@@ -51,7 +50,7 @@ def serving(*flags: str, module: str = "worldforge_jepa_server") -> contextlib.A
 def started(module: str, *arguments: str) -> Iterator[Server]:
     """Start `python -m module` and wait until it says `serving on <target>`; end it afterwards."""
     began = time.perf_counter()
-    with subprocess.Popen([sys.executable, "-m", module, *arguments], stdout=subprocess.PIPE, text=True) as process:
+    with start(*arguments, module=module) as process:
         try:
             target = ready_address(process, START_SECONDS)
             yield Server(target, process, time.perf_counter() - began)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import signal
-import subprocess
+import os
 import sys
 import tempfile
 import time
@@ -16,12 +15,16 @@ from hypothesis import settings
 from tests import failures
 from tests.addresses import babbling_target, dead_target, silent_target  # noqa: F401
 from worldforge_jepa_client import Client
+from worldforge_jepa_client.errors import UnavailableError
 from worldforge_jepa_client.provider.runtime import GrpcRuntime
+from worldforge_jepa_client.tools import local_server
 
 # The machine is shared: a law that holds slowly holds.
 settings.register_profile("shared", deadline=None)
 settings.load_profile("shared")
 
+# The client's tests also run on Pythons without torch; the servers that they call then have another Python.
+SERVER_PYTHON = os.environ.get("SERVER_PYTHON", sys.executable)
 START_SECONDS = 60
 STOP_SECONDS = 60  # twice what a server gives the calls it drains
 
@@ -29,16 +32,15 @@ STOP_SECONDS = 60  # twice what a server gives the calls it drains
 class ServerProcess:
     """A `worldforge-jepa-server` on a free port."""
 
-    def __init__(self, *arguments: str, listen: str = "127.0.0.1:0") -> None:
+    def __init__(self, *flags: str, listen: str) -> None:
         self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - lives as long as the process
-        command = [sys.executable, "-m", "worldforge_jepa_server", "--listen", listen, *arguments]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self._log, text=True)
+        self.process = local_server.start("--listen", listen, *flags, python=SERVER_PYTHON, log=self._log)
 
     def wait_ready(self) -> ServerProcess:
-        assert self.process.stdout is not None
-        self.ready_line = self.process.stdout.readline()
-        assert self.ready_line.startswith("serving on "), self.log
-        self.target = self.ready_line.removeprefix("serving on ").strip()
+        try:
+            self.target = local_server.ready_address(self.process, START_SECONDS)
+        except UnavailableError as error:
+            raise AssertionError(self.log) from error
         return self
 
     @property
@@ -55,7 +57,7 @@ class ServerProcess:
 
     def terminate(self) -> tuple[int, str]:
         """SIGTERM; the exit code, and whatever else it printed on stdout."""
-        self.process.send_signal(signal.SIGTERM)
+        self.process.terminate()
         rest, _ = self.process.communicate(timeout=STOP_SECONDS)
         return self.process.returncode, rest
 
@@ -73,8 +75,8 @@ def start_server() -> Iterator[Callable[..., ServerProcess]]:
     """Starts servers; kills at the end those that still run."""
     with contextlib.ExitStack() as stack:
 
-        def start(*arguments: str, listen: str = "127.0.0.1:0") -> ServerProcess:
-            server = ServerProcess(*arguments, listen=listen)
+        def start(*flags: str, listen: str = "127.0.0.1:0") -> ServerProcess:
+            server = ServerProcess(*flags, listen=listen)
             stack.callback(server.close)
             return server.wait_ready()
 

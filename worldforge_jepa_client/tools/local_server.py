@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from importlib.util import find_spec
+from typing import IO
 
 from worldforge_jepa_client.errors import UnavailableError
 from worldforge_jepa_client.reasons import Reason
@@ -35,12 +36,18 @@ def running_server(*flags: str, start_seconds: float = 120.0) -> Iterator[str]:
             "pip install 'worldforge-jepa[server]'",
             reason=Reason.SERVER_NOT_INSTALLED,
         )
-    command = [sys.executable, "-m", "worldforge_jepa_server", "--listen", "127.0.0.1:0", "--log-level", "warning"]
-    with subprocess.Popen([*command, *flags], stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
+    with start("--listen", "127.0.0.1:0", "--log-level", "warning", *flags) as process:
         try:
             yield ready_address(process, start_seconds)
         finally:
             stop(process)
+
+
+def start(
+    *flags: str, module: str = "worldforge_jepa_server", python: str = sys.executable, log: IO[str] | None = None
+) -> subprocess.Popen[str]:
+    """Start a server process, `python -m module`; its log goes to `log`, by default to this process's stderr."""
+    return subprocess.Popen([python, "-m", module, *flags], stdout=subprocess.PIPE, stderr=log, text=True)  # noqa: S603
 
 
 def ready_address(process: subprocess.Popen[str], start_seconds: float) -> str:
