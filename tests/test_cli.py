@@ -1,9 +1,13 @@
 """`worldforge-jepa`: a table of commands, each loaded only when it is chosen."""
 
+from functools import partial
+
 import pytest
 
 from tests.imports import loaded_after
+from worldforge_jepa_client import __version__
 from worldforge_jepa_client.tools.cli import COMMANDS, main
+from worldforge_jepa_server.cli import parse_config
 
 
 def test_help_lists_every_command_with_its_purpose(capsys):
@@ -12,6 +16,13 @@ def test_help_lists_every_command_with_its_purpose(capsys):
     said = capsys.readouterr().out
     for name, command in COMMANDS.items():
         assert f"{name:10} {command.purpose}" in said
+
+
+def test_both_programs_say_their_version(capsys):
+    for program, name in ((main, "worldforge-jepa"), (partial(parse_config, environment={}), "worldforge-jepa-server")):
+        with pytest.raises(SystemExit, match="0"):
+            program(["--version"])
+        assert capsys.readouterr().out == f"{name} {__version__}\n"
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -123,7 +123,7 @@ def test_converting_onto_a_folder_is_refused(tmp_path, files):
 
 def test_a_converted_file_needs_no_encoder_and_gives_the_same_bits(tmp_path, files, model):
     output = tmp_path / "pusht.safetensors"
-    command = [sys.executable, "-m", "worldforge_jepa_server.tools.convert", JEPA, "--checkpoint", files[0]]
+    command = [sys.executable, "-m", "worldforge_jepa_client", "convert", JEPA, "--checkpoint", files[0]]
     printed = subprocess.check_output(
         [*command, "--encoder", files[1], "--output", output], text=True, timeout=PATIENCE
     )

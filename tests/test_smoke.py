@@ -87,10 +87,11 @@ def test_equal_seeds_give_equal_inputs_and_scores(server, smoke):
     assert first["result"]["scores"] == again["result"]["scores"] != other["result"]["scores"]
 
 
-def test_without_a_target_it_starts_a_server(smoke):
-    code, summary, manifest = smoke("--model", "mine=tiny")
+def test_it_starts_a_server_of_its_own(smoke):
+    code, summary, manifest = smoke("--start", "--model", "mine=tiny")
     assert code == 0
     assert summary["runtime_version"]["model"] == "mine"
+    assert "--start" in manifest["command_argv"]
     assert "--target" not in manifest["command_argv"]
 
 
@@ -128,7 +129,7 @@ def test_a_failed_run_records_its_error_as_evidence(server, smoke, arguments, ty
 
 
 def test_a_server_that_does_not_start(smoke, capfd):
-    code, summary, _ = smoke("--model", "mine=nothing")
+    code, summary, _ = smoke("--start", "--model", "mine=nothing")
     assert (code, summary["error"]["type"]) == (1, "server_did_not_start")
     assert "the server ended with exit code 1" in summary["error"]["message"]
     assert "unknown source 'nothing'" in capfd.readouterr().err
@@ -136,7 +137,7 @@ def test_a_server_that_does_not_start(smoke, capfd):
 
 def test_where_no_server_is_installed_it_says_what_to_do(smoke, monkeypatch):
     monkeypatch.setattr(local_server, "find_spec", lambda name: None if name == "torch" else name)
-    code, summary, _ = smoke()
+    code, summary, _ = smoke("--start")
     assert (code, summary["error"]["type"]) == (1, "server_not_installed")
     assert "torch missing: name the target of a running one" in summary["error"]["message"]
     assert "pip install 'worldforge-jepa[server]'" in summary["error"]["message"]

@@ -23,8 +23,7 @@ from worldforge_jepa_client.contract.types import PlanCall, Scene, ScoreCall, Un
 from worldforge_jepa_client.inputs.scalars import as_int
 from worldforge_jepa_client.inputs.synthetic import scene_of, synthetic_arrays
 from worldforge_jepa_client.planning import PlannerOptions
-from worldforge_jepa_client.rpc.channel import default_target
-from worldforge_jepa_client.rpc.sync.client import Client
+from worldforge_jepa_client.tools import connection
 from worldforge_jepa_client.v1 import jepa_pb2
 
 SERVICE = jepa_pb2.DESCRIPTOR.services_by_name["WorldModelService"].full_name
@@ -34,8 +33,7 @@ _M = TypeVar("_M", bound=Message)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
-    target = default_target()
-    parser.add_argument("--target", default=target, help=f"a running server (default: {target})")
+    connection.add_arguments(parser)
     parser.add_argument("--model", default="", help="a served model's name (default: the server's default one)")
     parser.add_argument("--output", type=Path, default=Path("calldata"), help="the folder to fill (default: calldata)")
     parser.add_argument("--samples", type=int, default=32, help="candidates of a message (default: 32)")
@@ -46,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the files, and print for each the command that uses it."""
-    with Client(arguments.target) as client:
+    with connection.connect(arguments) as client:
         spec = client.model(arguments.model)
     shape = {name: getattr(arguments, name) for name in ("samples", "horizon", "count", "seed")}
     arguments.output.mkdir(parents=True, exist_ok=True)

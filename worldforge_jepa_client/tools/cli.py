@@ -9,53 +9,71 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from worldforge_jepa_client.errors import JepaError
+from worldforge_jepa_client.tools.connection import advice
+from worldforge_jepa_client.version import __version__
 
 
 class Command(NamedTuple):
-    """The module of a command, imported when it is chosen, and its purpose."""
+    """The module of a command, imported when it is chosen, its purpose, and the extra that it may need."""
 
     module: str
     purpose: str
+    extra: str = "server"
 
 
+_CLIENT, _SERVER = "worldforge_jepa_client.tools", "worldforge_jepa_server.tools"
 COMMANDS = {
-    "smoke": Command("worldforge_jepa_client.tools.smoke", "score a synthetic scene on a server and keep the evidence"),
-    "calldata": Command("worldforge_jepa_client.tools.calldata", "write requests for ghz and other load generators"),
-    "diagnose": Command(
-        "worldforge_jepa_client.tools.diagnose", "tell from logged episodes whether model and inputs are fit to plan"
-    ),
-    "parity": Command(
-        "worldforge_jepa_server.tools.parity", "compare a server's scores with the same model in this process"
-    ),
+    "info": Command(f"{_CLIENT}.operate.info", "print what each served model is, takes and allows"),
+    "health": Command(f"{_CLIENT}.operate.health", "tell whether a server takes calls, or wait until it does"),
+    "score": Command(f"{_CLIENT}.operate.score", "score candidates once, of noise or of a file"),
+    "smoke": Command(f"{_CLIENT}.smoke", "score a synthetic scene on a server and keep the evidence"),
+    "calldata": Command(f"{_CLIENT}.calldata", "write requests for ghz and other load generators"),
+    "diagnose": Command(f"{_CLIENT}.diagnose", "tell from logged episodes whether model and inputs are fit to plan"),
+    "parity": Command(f"{_SERVER}.parity", "compare a server's scores with the same model in this process"),
+    "convert": Command(f"{_SERVER}.convert", "write a checkpoint and its encoder into one safetensors file"),
+    "completion": Command(f"{_CLIENT}.operate.completion", "print a shell's completion script", "cli"),
 }
 """The commands. Those of the server's package are named only: choosing one imports torch and the server."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code, or 1 after printing the error that it raised."""
+    chosen = _parser().parse_args(arguments)
+    command = COMMANDS[chosen.command]
+    try:
+        return _run(chosen.command, chosen.arguments)
+    except JepaError as error:
+        problem = f"{error}{advice(error.reason)}"
+    except OSError as error:
+        problem = str(error)
+    except ImportError as error:
+        problem = f"{error}; pip install 'worldforge-jepa[{command.extra}]'"
+    print(f"worldforge-jepa {chosen.command}: {problem}", file=sys.stderr)
+    return 1
+
+
+def add_command(parser: argparse.ArgumentParser, name: str) -> argparse.ArgumentParser:
+    """Give a parser the description and the flags of a command; imports its module."""
+    module = importlib.import_module(COMMANDS[name].module)
+    parser.description = module.__doc__
+    module.add_arguments(parser)
+    return parser
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "worldforge-jepa",
         description="Tools around worldforge-jepa servers.",
         epilog="\n".join(f"{name:10} {command.purpose}" for name, command in COMMANDS.items()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     parser.add_argument("command", choices=COMMANDS, help="see below; COMMAND --help shows its flags")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help="of the command")
-    chosen = parser.parse_args(arguments)
-    try:
-        return _run(chosen.command, chosen.arguments)
-    except (JepaError, OSError) as error:
-        problem = str(error)
-    except ImportError as error:
-        problem = f"{error}; pip install 'worldforge-jepa[server]'"
-    print(f"worldforge-jepa {chosen.command}: {problem}", file=sys.stderr)
-    return 1
+    return parser
 
 
 def _run(name: str, arguments: Sequence[str]) -> int:
-    command = COMMANDS[name]
-    module = importlib.import_module(command.module)
-    parser = argparse.ArgumentParser(f"worldforge-jepa {name}", description=module.__doc__)
-    module.add_arguments(parser)
-    code: int = module.run(parser.parse_args(arguments))
+    parser = add_command(argparse.ArgumentParser(f"worldforge-jepa {name}"), name)
+    code: int = importlib.import_module(COMMANDS[name].module).run(parser.parse_args(arguments))
     return code

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from worldforge_jepa_client.diagnosis import Diagnosis, Keys, Settings, diagnose, render_html
-from worldforge_jepa_client.rpc.channel import default_target
-from worldforge_jepa_client.rpc.sync.client import Client
+from worldforge_jepa_client.tools import connection
 
 _BAR = 24
 _NOT_FIT = 2
@@ -22,8 +21,8 @@ _NOT_FIT = 2
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
-    told, target = Settings(), default_target()
-    parser.add_argument("--target", default=target, help=f"a running server (default: {target})")
+    told = Settings()
+    connection.add_arguments(parser, timeout=60.0)
     parser.add_argument(
         "--episodes", required=True, help="npz:DIR, hdf5:FILE or lerobot:DIR; docs/diagnosis.md says what is in them"
     )
@@ -44,7 +43,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-mib", type=int, default=told.most_bytes >> 20, help=f"bound on MiB (default: {told.most_bytes >> 20})"
     )
-    parser.add_argument("--timeout", type=float, default=60.0, help="seconds that one call may take (default: 60)")
     parser.add_argument("--report", type=Path, help="where to write the page, HTML")
     parser.add_argument("--json", type=Path, help="where to write every figure, JSON")
 
@@ -52,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Diagnose, write what was asked for, print the verdict first, and return 0 if it is "fit"."""
     bar = ProgressBar(sys.stderr)
-    with Client(arguments.target, timeout=arguments.timeout) as client:
+    with connection.connect(arguments) as client:
         found = diagnose(client, arguments.episodes, _settings(arguments), bar)
     bar.close()
     _write(arguments.json, json.dumps(found.figures, indent=1, allow_nan=False) + "\n")

@@ -22,7 +22,8 @@ from worldforge_jepa_client.errors import JepaError
 from worldforge_jepa_client.inputs.synthetic import digest, synthetic_arrays
 from worldforge_jepa_client.provider import make_provider
 from worldforge_jepa_client.provider.runtime import GrpcRuntime
-from worldforge_jepa_client.rpc.channel import TARGET_VARIABLE, environment
+from worldforge_jepa_client.rpc.channel import default_target
+from worldforge_jepa_client.tools import connection
 from worldforge_jepa_client.tools.local_server import running_server
 from worldforge_jepa_client.tools.run_manifest import run_manifest
 
@@ -31,16 +32,15 @@ Summary = dict[str, Any]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
-    parser.add_argument(
-        "--target", help="a running server (default: WORLDFORGE_JEPA_TARGET; where that is unset, one is started)"
-    )
+    connection.add_arguments(parser, timeout=60.0)
+    parser.set_defaults(target=None)  # a target of the environment stays out of the evidence
+    parser.add_argument("--start", action="store_true", help="start a server here with --model, and stop it at the end")
     parser.add_argument(
         "--model", help="a served model's name; of a server to start NAME or NAME=SOURCE[,key=value...] (default: tiny)"
     )
     parser.add_argument("--samples", type=int, default=8, help="candidates (default: 8)")
     parser.add_argument("--horizon", type=int, default=4, help="actions of a candidate (default: 4)")
     parser.add_argument("--seed", type=int, default=0, help="of the synthetic inputs (default: 0)")
-    parser.add_argument("--timeout", type=float, default=60.0, help="seconds that one call may take (default: 60)")
     parser.add_argument("--json-output", type=Path, help="where to write the summary")
     parser.add_argument("--run-manifest", type=Path, help="where to write WorldForge's run manifest")
 
@@ -63,8 +63,8 @@ def run(arguments: argparse.Namespace) -> int:
 @contextlib.contextmanager
 def _runtime(arguments: argparse.Namespace) -> Iterator[GrpcRuntime]:
     with contextlib.ExitStack() as stack:
-        target, model = arguments.target or environment(TARGET_VARIABLE), arguments.model
-        if not target:
+        target, model = arguments.target or default_target(), arguments.model
+        if arguments.start:
             target = stack.enter_context(running_server("--model", model or "tiny"))
             model = (model or "tiny").partition("=")[0]
         yield stack.enter_context(GrpcRuntime(target, model=model, timeout=arguments.timeout))
@@ -72,7 +72,6 @@ def _runtime(arguments: argparse.Namespace) -> Iterator[GrpcRuntime]:
 
 def _smoke(runtime: GrpcRuntime, arguments: argparse.Namespace, summary: Summary) -> None:
     """Score once, noting each thing in the summary as soon as it is known."""
-    runtime.client.wait_ready(arguments.timeout)
     spec = runtime.client.model(runtime.model)
     summary["runtime_version"] = _versions(spec)
     arrays = synthetic_arrays(spec, samples=arguments.samples, horizon=arguments.horizon, seed=arguments.seed)
@@ -160,13 +159,15 @@ def _write_text(path: Path, text: str) -> None:
 
 def _command(arguments: argparse.Namespace) -> list[str]:
     """Return the command with its defaults, without the environment's settings."""
-    flags = {f"--{name.replace('_', '-')}": str(value) for name, value in vars(arguments).items() if value is not None}
-    return ["worldforge-jepa", "smoke", *itertools.chain.from_iterable(flags.items())]
+    given = {f"--{name.replace('_', '-')}": value for name, value in vars(arguments).items() if value is not None}
+    flags = ([flag] if value is True else [flag, str(value)] for flag, value in given.items() if value is not False)
+    return ["worldforge-jepa", "smoke", *itertools.chain.from_iterable(flags)]
 
 
 def _report(summary: Summary) -> int:
     if "error" in summary:
-        print(f"smoke failed: {summary['error']['type']}: {summary['error']['message']}", file=sys.stderr)
+        kind, message = summary["error"]["type"], summary["error"]["message"]
+        print(f"smoke failed: {kind}: {message}{connection.advice(kind)}", file=sys.stderr)
         return 1
     scores, versions = summary["score_summary"], summary["runtime_version"]
     print(f"smoke passed through {summary['path']}")

@@ -17,8 +17,7 @@ from worldforge_jepa_client.contract.spec import ModelSpec, Objective
 from worldforge_jepa_client.errors import FailedPreconditionError
 from worldforge_jepa_client.inputs.synthetic import scene_of, synthetic_arrays
 from worldforge_jepa_client.reasons import Reason
-from worldforge_jepa_client.rpc.channel import default_target
-from worldforge_jepa_client.rpc.sync.client import Client
+from worldforge_jepa_client.tools import connection
 from worldforge_jepa_server.config import ModelSource
 
 if TYPE_CHECKING:
@@ -54,8 +53,7 @@ class Parity:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
-    target = default_target()
-    parser.add_argument("--target", default=target, help=f"a running server (default: {target})")
+    connection.add_arguments(parser, timeout=60.0)
     parser.add_argument(
         "--model", type=ModelSource.parse, required=True, metavar="NAME=SOURCE[,key=value...]", help="as the server got"
     )
@@ -65,7 +63,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--horizon", type=int, default=4, help="actions of a candidate (default: 4)")
     parser.add_argument("--seed", type=int, default=0, help="of the synthetic inputs (default: 0)")
     parser.add_argument("--tolerance", type=float, default=1e-5, help="relative difference allowed (default: 1e-5)")
-    parser.add_argument("--timeout", type=float, default=60.0, help="seconds that one call may take (default: 60)")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -96,8 +93,7 @@ def compare(model: ServedModel, arguments: argparse.Namespace) -> Parity:
     """
     from worldforge_jepa_server.local import LocalClient
 
-    with Client(arguments.target, timeout=arguments.timeout) as client:
-        client.wait_ready(arguments.timeout)
+    with connection.connect(arguments) as client:
         _check_same_weights(client.model(model.spec.name), model.spec)
         arrays = synthetic_arrays(model.spec, samples=arguments.samples, horizon=arguments.horizon, seed=arguments.seed)
         candidates, scene = arrays["action_candidates"], scene_of(arrays)
