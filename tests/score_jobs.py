@@ -9,11 +9,11 @@ from worldforge_jepa_server.scheduling.scheduler import Slice
 def whole_slice(runner, scene, candidates, options):
     """All candidates [S, H, A] of a job in an encoded scene, begun."""
     job = ScoreJob(runner, SceneHandle.of(scene), options, candidates.shape, candidates)
-    runner.begin(job)
+    assert job.begin(runner.model) is None
     return Slice(job, 0, len(candidates), last=True)
 
 
 def measured(model, scene, candidates, options, chunk=512):
     """The scores of one job, a tensor [S] on the device."""
     runner = LatentScores(model, model.spec, chunk)
-    return runner.measure([whole_slice(runner, scene, candidates, options)])[0]
+    return runner.measure([whole_slice(runner, scene, candidates, options)])

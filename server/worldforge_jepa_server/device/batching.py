@@ -5,8 +5,8 @@ Letters: S candidates of one job, B of all in a batch, H horizon, A packed actio
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,32 +17,12 @@ from torch import Tensor
 from worldforge_jepa_client.contract.spec import ModelSpec
 from worldforge_jepa_client.contract.types import ScoreOptions
 from worldforge_jepa_client.contract.validate import proprio_weight
-from worldforge_jepa_server.device.encoding import EncodedScene, SceneHandle, to_actions
+from worldforge_jepa_server.device.encoding import EncodedScene, SceneHandle, history_of, to_actions
+from worldforge_jepa_server.device.memory import as_exhausted
+from worldforge_jepa_server.device.scoring import caller_gone
 from worldforge_jepa_server.models.contract import Latents, ServedModel
 from worldforge_jepa_server.scheduling.engine import Job, Runner
 from worldforge_jepa_server.scheduling.scheduler import Slice
-
-
-@dataclass(frozen=True)
-class DeviceScores:
-    """Scores of a job, or of a slice of it, and the seconds that its batch took.
-
-    Attributes:
-        scores: float32 [S], on the host.
-        on_device: the same, on the device.
-        metadata: facts for the caller, JSON.
-        lower_is_better: the direction of the scores.
-        best_index: the model's own choice; None is the first of the best.
-    """
-
-    scores: NDArray[np.float32]
-    on_device: Tensor
-    metadata: Mapping[str, Any]
-    encode_seconds: float
-    unroll_seconds: float
-    distance_seconds: float = 0.0
-    lower_is_better: bool = True
-    best_index: int | None = None
 
 
 class ScoreRunner(Runner, Protocol):
@@ -60,26 +40,36 @@ class ScoreRunner(Runner, Protocol):
 
 
 class ScoreJob(Job[Any]):
-    """Candidates to score in a scene.
+    """Candidates to score in a scene; the runner fills in their scores.
 
     Args:
         runner: scores them.
         scene: has a goal.
         options: how to score.
         shape: S, H and A of the candidates.
-        candidates: [S, H, A], in the units of the request; None in a subclass that gets its actions otherwise.
+        candidates: [S, H, A], in the units of the request; or a function that draws normalized ones, as an array or a
+            tensor on the device.
         extra_info: for a model that scores by itself.
 
     Attributes:
         encoded: the scene; like `actions` and `history` there once the job's first slice has begun.
         actions: normalized [S, H, A], on the device.
         history: normalized [T-1, 1, A], on the device; None if T is 1.
-        parts: the scores of the slices so far.
+        scores: float32 [S], on the host, and `costs`, by slice on the device.
+        metadata: facts about the scores for the caller, JSON.
+        lower_is_better: the direction of the scores.
+        best_index: the model's own choice; None is the first of the best.
+        encode_seconds: how long the batches encoded that this job was part of, and so on.
     """
 
     encoded: EncodedScene
-    actions: Tensor | None = None
+    actions: Tensor
     history: Tensor | None
+    begun = False
+    metadata: Mapping[str, Any]
+    lower_is_better = True
+    best_index: int | None = None
+    encode_seconds = unroll_seconds = distance_seconds = 0.0
 
     def __init__(
         self,
@@ -87,7 +77,7 @@ class ScoreJob(Job[Any]):
         scene: SceneHandle,
         options: ScoreOptions,
         shape: tuple[int, ...],
-        candidates: NDArray[Any] | None = None,
+        candidates: NDArray[Any] | Callable[[], Any],
         extra_info: Mapping[str, Any] | None = None,
     ) -> None:
         samples, horizon, action_dim = shape
@@ -97,23 +87,51 @@ class ScoreJob(Job[Any]):
         self.objective = options.objective or runner.spec.objective
         self.proprio_weight = proprio_weight(options, runner.spec)
         self.actions_are_normalized = options.actions_are_normalized
-        self.parts: list[DeviceScores] = []
+        self.metadata = {
+            "score_units": "latent_cost",
+            "objective": self.objective.value,
+            "proprio_weight": self.proprio_weight,
+        }
+        self.scores = np.empty(samples, np.float32)
+        self.costs: list[Tensor] = []
 
-    def get_actions(self, model: ServedModel) -> Tensor:
-        """Return the candidates as normalized actions [S, H, A]. On the device thread, when the job begins."""
-        assert self.candidates is not None
-        return to_actions(model, self.candidates, self.actions_are_normalized)
+    @property
+    def seconds(self) -> tuple[float, float, float]:
+        """How long the batches encoded, unrolled and measured distances that this job was part of."""
+        return self.encode_seconds, self.unroll_seconds, self.distance_seconds
 
-    def make_result(self, scores: DeviceScores) -> Any:
-        """Return the job's result. On the device thread, when all candidates are scored."""
-        return scores
+    def begin(self, model: ServedModel) -> Exception | None:
+        """Encode the scene and get the actions, with the first slice; return the error, or that of a caller gone."""
+        if self.cancelled.is_set():
+            return caller_gone()
+        if self.begun:
+            return None
+        try:
+            self.encoded = self.scene.encoded()
+            history = history_of(model, self.encoded, self.actions_are_normalized)
+            self.history = None if history is None else history.transpose(0, 1)
+            if callable(self.candidates):
+                self.actions = to_actions(model, self.candidates(), are_normalized=True)
+            else:
+                self.actions = to_actions(model, self.candidates, self.actions_are_normalized)
+        except Exception as error:
+            return as_exhausted(error)
+        self.begun = True
+        return None
+
+    def add(self, part: Slice[Any], scores: NDArray[np.float32], costs: Tensor) -> Any:
+        """Keep the scores of a slice, from the host and from the device.
+
+        Returns:
+            The job's result or its error, with the last slice; else None.
+        """
+        self.scores[part.start : part.stop] = scores
+        self.costs.append(costs)
+        return None
 
 
 def cut(slices: Sequence[Slice[ScoreJob]], size: int) -> Iterator[Sequence[Slice[ScoreJob]]]:
-    """Cut a batch into batches of at most `size` candidates; one that fits stays as it is."""
-    if sum(each.stop - each.start for each in slices) <= size:
-        yield slices
-        return
+    """Cut a batch into batches of at most `size` candidates."""
     batch: list[Slice[ScoreJob]] = []
     room = size
     for each in slices:
@@ -136,8 +154,7 @@ def gather(slices: Sequence[Slice[ScoreJob]]) -> tuple[Latents, Tensor, Tensor |
         latents, batch 1 if all start in the same place, else B; actions [H, B, A]; history, likewise, or None.
     """
     jobs, sizes = [each.task for each in slices], [each.stop - each.start for each in slices]
-    parts = [_actions(each) for each in slices]
-    actions = (torch.cat(parts) if len(parts) > 1 else parts[0]).transpose(0, 1)
+    actions = torch.cat([each.task.actions[each.start : each.stop] for each in slices]).transpose(0, 1)
     first = jobs[0]
     if all(job is first or _same_start(job, first) for job in jobs):
         return first.encoded.start, actions, first.history
@@ -160,32 +177,10 @@ def gather(slices: Sequence[Slice[ScoreJob]]) -> tuple[Latents, Tensor, Tensor |
 
 def split(latents: Latents, slices: Sequence[Slice[ScoreJob]]) -> list[Latents]:
     """Split latents [B, ...] of a batch into those [S, ...] of each slice."""
-    if len(slices) == 1:
-        return [latents]
     sizes = [each.stop - each.start for each in slices]
     visual = latents.visual.split(sizes)
     proprio = [None] * len(sizes) if latents.proprio is None else latents.proprio.split(sizes)
     return [Latents(*parts) for parts in zip(visual, proprio, strict=True)]
-
-
-def joined(parts: Sequence[DeviceScores]) -> DeviceScores:
-    """Return the scores of a job from those of its slices."""
-    if len(parts) == 1:
-        return parts[0]
-    return replace(
-        parts[0],
-        scores=np.concatenate([part.scores for part in parts]),
-        on_device=torch.cat([part.on_device for part in parts]),
-        encode_seconds=sum(part.encode_seconds for part in parts),
-        unroll_seconds=sum(part.unroll_seconds for part in parts),
-        distance_seconds=sum(part.distance_seconds for part in parts),
-    )
-
-
-def _actions(part: Slice[ScoreJob]) -> Tensor:
-    actions = part.task.actions
-    assert actions is not None
-    return actions if part.stop - part.start == len(actions) else actions[part.start : part.stop]
 
 
 def _same_start(one: ScoreJob, other: ScoreJob) -> bool:

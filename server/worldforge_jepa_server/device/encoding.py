@@ -128,8 +128,10 @@ def _floats(array: NDArray[Any], device: str) -> Tensor:
     return torch.tensor(array, device=device, dtype=torch.float32)
 
 
-def to_actions(model: ServedModel, actions: NDArray[Any], are_normalized: bool) -> Tensor:
-    """Return a request's actions [..., A] normalized, float32, on the model's device."""
+def to_actions(model: ServedModel, actions: NDArray[Any] | Tensor, are_normalized: bool) -> Tensor:
+    """Return a request's actions [..., A] normalized, float32, on the model's device; a tensor is that already."""
+    if isinstance(actions, Tensor):
+        return actions
     tensor = torch.from_numpy(np.array(actions, np.float32)).to(model.spec.device)
     return tensor if are_normalized else model.normalize_actions(tensor)
 

@@ -62,11 +62,19 @@ def device_memory() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if not is_out_of_memory(error):
+        exhausted = as_exhausted(error)
+        if exhausted is error:
             raise
-        raise ResourceExhaustedError(
-            "the device has no memory left for this call", reason=Reason.OUT_OF_MEMORY
-        ) from error
+        raise exhausted from error
+
+
+def as_exhausted(error: Exception) -> Exception:
+    """Return the ResourceExhaustedError that stands for an out-of-memory error; any other error as it is."""
+    if not is_out_of_memory(error):
+        return error
+    exhausted = ResourceExhaustedError("the device has no memory left for this call", reason=Reason.OUT_OF_MEMORY)
+    exhausted.__cause__ = error
+    return exhausted
 
 
 def release(device: str) -> None:

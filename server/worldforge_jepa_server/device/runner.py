@@ -11,32 +11,24 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from worldforge_jepa_client.contract.spec import ModelSpec
 from worldforge_jepa_client.contract.types import ScoreOptions
-from worldforge_jepa_client.errors import CallCancelledError, ResourceExhaustedError
-from worldforge_jepa_server.device.batching import (
-    DeviceScores,
-    ScoreJob,
-    ScoreRunner,
-    cut,
-    gather,
-    joined,
-    split,
-)
+from worldforge_jepa_client.errors import CallCancelledError, JepaError, ResourceExhaustedError
+from worldforge_jepa_server.device.batching import ScoreJob, ScoreRunner, cut, gather, split
 from worldforge_jepa_server.device.clock import Clock
-from worldforge_jepa_server.device.encoding import history_of
 from worldforge_jepa_server.device.memory import device_memory, release
-from worldforge_jepa_server.device.scoring import caller_gone, check_finite, distance
-from worldforge_jepa_server.models.contract import Latents, ScoreQuery, ScoringModel, ServedModel, WorldModel
+from worldforge_jepa_server.device.scoring import caller_gone, distance, non_finite
+from worldforge_jepa_server.models.contract import ScoreQuery, ScoringModel, ServedModel, WorldModel
 from worldforge_jepa_server.models.memory import is_out_of_memory
 from worldforge_jepa_server.scheduling.scheduler import Slice
 
 _log = logging.getLogger(__name__)
 _Batch = Sequence[Slice[ScoreJob]]
-_Measured = tuple[Tensor, float, float]
 
 
 def runner_for(model: ServedModel, spec: ModelSpec, chunk: int, batching: bool) -> ScoreRunner:
@@ -57,123 +49,94 @@ class LatentScores:
     def __init__(self, model: WorldModel, spec: ModelSpec, chunk: int, batching: bool = True) -> None:
         self.model, self.spec, self.chunk, self.batching = model, spec, chunk, batching
 
-    def run(self, slices: _Batch) -> list[Any]:
-        """Return for each slice its error, its job's result if it is the last, or None."""
-        clock = Clock(self.spec.device)
-        outcomes: list[Any] = [self._begin(each.task) for each in slices]
-        encode_seconds = clock.lap()
-        ready = [each for each, error in zip(slices, outcomes, strict=True) if error is None]
-        ends = iter(self._score(ready, encode_seconds) if ready else ())
-        return [next(ends) if error is None else error for error in outcomes]
+    def run(self, slices: _Batch, *, halved: bool = False) -> list[Any]:
+        """Return for each slice its error, its job's result if it is the last, or None.
 
-    def measure(self, slices: _Batch) -> _Measured:
-        """Unroll a batch and measure its distances; the caller has begun its jobs.
+        Args:
+            slices: a batch.
+            halved: whether the chunk was halved for it already, as memory ran out.
+        """
+        clock = Clock(self.spec.device)
+        errors = [each.task.begin(self.model) for each in slices]
+        encode_seconds = clock.lap()
+        for each in slices:
+            each.task.encode_seconds += encode_seconds
+        if any(errors):
+            return self._run_rest(slices, errors)
+        try:
+            costs = self.measure(slices)
+        except Exception as error:
+            if halved or isinstance(error, (CallCancelledError, ResourceExhaustedError)):
+                raise
+            failure = None if is_out_of_memory(error) else error
+        else:
+            scores, outcomes, stop = costs.numpy(force=True), [], 0
+            for each in slices:
+                start, stop = stop, stop + each.stop - each.start
+                part = scores[start:stop]
+                finite = np.isfinite(part).all()
+                outcomes.append(each.task.add(each, part, costs[start:stop]) if finite else _broken(each, part))
+            return outcomes
+        # Outside the handler, where the error no longer holds what the attempt had allocated.
+        return self._run_again(slices, failure)
+
+    def measure(self, slices: _Batch) -> Tensor:
+        """Unroll a batch whose jobs have begun, and measure its distances.
 
         The same candidates in another batch take other kernels: scores then differ in their last bits.
 
         Returns:
-            distances [B], float32, on the device, in the order of the slices; seconds unrolling, and measuring.
+            distances [B], float32, on the device, in the order of the slices.
 
         Raises:
             CallCancelledError: all callers had gone after some step of the horizon.
         """
+        fits = sum(each.stop - each.start for each in slices) <= self.chunk
         with torch.inference_mode():
-            clock, unroll_seconds, distance_seconds = Clock(self.spec.device), 0.0, 0.0
-            costs: list[Tensor] = []
-            for batch in cut(slices, self.chunk):
-                last = self._unroll(batch, slices)
+            clock, costs = Clock(self.spec.device), []
+            unroll_seconds = distance_seconds = 0.0
+            for batch in [slices] if fits else cut(slices, self.chunk):
+                job, last = batch[0].task, None
+                alone = (job.encoded.start, job.actions[batch[0].start : batch[0].stop].transpose(0, 1), job.history)
+                for step in self.model.unroll(*(alone if len(batch) == 1 else gather(batch))):
+                    if all(each.task.cancelled.is_set() for each in slices):
+                        raise caller_gone()
+                    last = step
+                assert last is not None
                 unroll_seconds += clock.lap()
-                for each, latents in zip(batch, split(last, batch), strict=True):
+                for each, latents in zip(batch, split(last, batch) if len(batch) > 1 else [last], strict=True):
                     job = each.task
                     assert job.encoded.goal is not None
                     costs.append(distance(latents, job.encoded.goal, job.objective, job.proprio_weight))
                 distance_seconds += clock.lap()
-            return torch.cat(costs) if len(costs) > 1 else costs[0], unroll_seconds, distance_seconds
-
-    def _unroll(self, batch: _Batch, slices: _Batch) -> Latents:
-        """Return the last step's latents [B, 1, N, D] of a batch cut from `slices`."""
-        last: Latents | None = None
-        for step in self.model.unroll(*gather(batch)):
-            if all(each.task.cancelled.is_set() for each in slices):
-                raise caller_gone()
-            last = step
-        assert last is not None
-        return last
-
-    def begin(self, job: ScoreJob) -> None:
-        """Encode a job's scene and get its actions, with its first slice.
-
-        Raises:
-            CallCancelledError: the caller has gone.
-        """
-        if job.cancelled.is_set():
-            raise caller_gone()
-        if job.actions is None:
-            with device_memory():
-                job.encoded = job.scene.encoded()
-                history = history_of(self.model, job.encoded, job.actions_are_normalized)
-                job.history = None if history is None else history.transpose(0, 1)
-                job.actions = job.get_actions(self.model)
-
-    def _begin(self, job: ScoreJob) -> Exception | None:
-        try:
-            self.begin(job)
-        except Exception as error:
-            return error
-        return None
-
-    def _score(self, slices: _Batch, encode_seconds: float) -> list[Any]:
-        """Score a batch; if it fails as a whole, each slice by itself."""
-        try:
-            costs, unrolling, measuring = self._measure_in_memory(slices)
-        except (CallCancelledError, ResourceExhaustedError):
-            raise
-        except Exception as error:
-            if len(slices) == 1:
-                return [error]
-            _log.warning("model %s: %d requests fail together: %s", self.spec.name, len(slices), error)
-            return [end for each in slices for end in self._score([each], encode_seconds)]
-        scores, ends, stop = costs.numpy(force=True), [], 0
         for each in slices:
-            start, stop = stop, stop + each.stop - each.start
-            metadata = {
-                "score_units": "latent_cost",
-                "objective": each.task.objective.value,
-                "proprio_weight": each.task.proprio_weight,
-            }
-            part = DeviceScores(scores[start:stop], costs[start:stop], metadata, encode_seconds, unrolling, measuring)
-            ends.append(_finish(each, part))
-        return ends
+            each.task.unroll_seconds += unroll_seconds
+            each.task.distance_seconds += distance_seconds
+        return torch.cat(costs) if len(costs) > 1 else costs[0]
 
-    def _measure_in_memory(self, slices: _Batch) -> _Measured:
-        """Measure; if the device's memory runs out, once more with chunks of half the size."""
-        try:
-            return self.measure(slices)
-        except Exception as error:
-            if not is_out_of_memory(error):
-                raise
-        # Outside the handler, where the error no longer holds what the attempt had allocated.
-        release(self.spec.device)
-        self.halve_chunk(sum(each.stop - each.start for each in slices))
-        with device_memory():
-            return self.measure(slices)
+    def _run_rest(self, slices: _Batch, errors: Sequence[Exception | None]) -> list[Any]:
+        """Run the slices whose jobs have begun without an error."""
+        rest = [each for each, error in zip(slices, errors, strict=True) if error is None]
+        outcomes = iter(self.run(rest) if rest else ())
+        return [next(outcomes) if error is None else error for error in errors]
 
-    def halve_chunk(self, candidates: int) -> None:
-        """Take fewer candidates at a time from now on, as `candidates` at a time were too many."""
-        self.chunk = max(1, min(self.chunk, candidates) // 2)
-        _log.warning("model %s: out of memory, from now on %d candidates at a time", self.spec.name, self.chunk)
+    def _run_again(self, slices: _Batch, failure: Exception | None) -> list[Any]:
+        """Run a batch that failed as a whole: slice by slice, or where memory ran out (None) in smaller chunks."""
+        if failure is None:
+            release(self.spec.device)
+            size = sum(each.stop - each.start for each in slices)
+            self.chunk = max(1, min(self.chunk, size) // 2)
+            _log.warning("model %s: out of memory, from now on %d candidates at a time", self.spec.name, self.chunk)
+            with device_memory():
+                return self.run(slices, halved=True)
+        if len(slices) == 1:
+            return [failure]
+        _log.warning("model %s: %d requests fail together: %s", self.spec.name, len(slices), failure)
+        return [outcome for each in slices for outcome in self.run([each])]
 
 
-def _finish(each: Slice[ScoreJob], part: DeviceScores) -> Any:
-    """Keep the scores of a slice; return its error, or the job's result if it is the last slice."""
-    job = each.task
-    try:
-        assert job.actions is not None
-        check_finite(part.scores, job.actions[each.start : each.stop], each.start)
-        job.parts.append(part)
-        return job.make_result(joined(job.parts)) if each.last else None
-    except Exception as error:
-        return error
+def _broken(part: Slice[ScoreJob], scores: NDArray[np.float32]) -> JepaError:
+    return non_finite(scores, part.task.actions[part.start : part.stop], part.start)
 
 
 class OwnScores:
@@ -191,28 +154,27 @@ class OwnScores:
         self.model, self.spec = model, spec
 
     def run(self, slices: _Batch) -> list[Any]:
-        """Return the result of a job.
+        """Return the result of a job, or its error.
 
         Raises:
             ResourceExhaustedError: the device is out of memory.
             InternalError: the model failed, or its answer is not one of S finite scores.
         """
-        return [self._score(each.task) for each in slices]
+        return [self._score(each) for each in slices]
 
-    def _score(self, job: ScoreJob) -> Any:
-        clock = Clock(self.spec.device)
-        with device_memory():
-            scene = job.scene.encoded()
-        encode_seconds = clock.lap()
+    def _score(self, whole: Slice[ScoreJob]) -> Any:
+        job, clock = whole.task, Clock(self.spec.device)
+        if error := job.begin(self.model):
+            return error
+        job.encode_seconds = clock.lap()
+        scene = job.encoded
         assert scene.goal is not None
-        candidates = job.get_actions(self.model).unsqueeze(0)
-        history = history_of(self.model, scene, job.actions_are_normalized)
+        history = None if job.history is None else job.history.transpose(0, 1)
         options = ScoreOptions(job.objective, job.proprio_weight, job.actions_are_normalized)
+        query = ScoreQuery(scene.start, scene.goal, history, job.actions.unsqueeze(0), options, job.extra_info)
         with device_memory():
-            own = self.model.score(ScoreQuery(scene.start, scene.goal, history, candidates, options, job.extra_info))
-        metadata = {"score_units": "model_score", **own.metadata}
-        on_device = torch.from_numpy(own.scores)
-        seconds = (encode_seconds, clock.lap(), 0.0)
-        return job.make_result(
-            DeviceScores(own.scores, on_device, metadata, *seconds, own.lower_is_better, own.best_index)
-        )
+            own = self.model.score(query)
+        job.unroll_seconds = clock.lap()
+        job.metadata = {"score_units": "model_score", **own.metadata}
+        job.lower_is_better, job.best_index = own.lower_is_better, own.best_index
+        return job.add(whole, own.scores, torch.from_numpy(own.scores))

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from worldforge_jepa_client.contract.spec import Objective
-from worldforge_jepa_client.errors import CallCancelledError, InternalError, invalid
+from worldforge_jepa_client.errors import CallCancelledError, InternalError, JepaError, invalid
 from worldforge_jepa_client.reasons import Reason
 from worldforge_jepa_server.device.encoding import EncodedScene, history_of
 from worldforge_jepa_server.models.contract import Latents, WorldModel
@@ -25,28 +25,24 @@ def caller_gone() -> CallCancelledError:
     return CallCancelledError("the caller has gone")
 
 
-def check_finite(scores: NDArray[np.float32], actions: Tensor, first: int = 0) -> None:
-    """Refuse scores [S] that are not finite, of normalized actions [S, H, A]; `first` is the index of the first.
+def non_finite(scores: NDArray[np.float32], actions: Tensor, first: int = 0) -> JepaError:
+    """Return the error of scores [S] that are not all finite, of normalized actions [S, H, A].
 
-    Raises:
-        InvalidArgumentError: the candidates at fault are too large for any model; the message has their indices.
-        InternalError: the model gave NaN or infinite scores of ordinary candidates.
+    It is an InvalidArgumentError where the candidates at fault are too large for any model: the message has their
+    indices, counted from `first`. It is an InternalError where the model gave NaN or infinity for ordinary ones.
     """
-    finite = np.isfinite(scores)
-    if finite.all():
-        return
-    broken = np.flatnonzero(~finite)
+    broken = np.flatnonzero(~np.isfinite(scores))
     largest = actions[torch.from_numpy(broken)].abs().amax((1, 2))
     if bool((largest > _LARGEST_ACTION).all()):
         named = ", ".join(str(first + index) for index in broken[:_NAMED].tolist())
         more = f" and {len(broken) - _NAMED} more" if len(broken) > _NAMED else ""
-        raise invalid(
+        return invalid(
             "action_candidates",
             f"has entries up to {float(largest.max()):g} in candidates {named}{more}, which overflow in the model; "
             f"normalized actions are of the order of 1, at most {_LARGEST_ACTION:g}",
             Reason.INVALID_VALUE,
         )
-    raise InternalError(
+    return InternalError(
         f"the model gave {len(broken)} of {len(scores)} scores as NaN or infinite", reason=Reason.NON_FINITE_SCORES
     )
 

@@ -16,7 +16,7 @@ from worldforge_jepa_server.device.cache import Cache
 from worldforge_jepa_server.device.encoding import EncodedScene, Encoder, SceneHandle
 from worldforge_jepa_server.device.memory import peak_bytes
 from worldforge_jepa_server.device.runner import LatentScores
-from worldforge_jepa_server.device.scoring import check_finite
+from worldforge_jepa_server.device.scoring import non_finite
 from worldforge_jepa_server.models.contract import Latents, ModelLoadError, ScoringModel, ServedModel, WorldModel
 from worldforge_jepa_server.models.precision import end_compiling, uncompiled
 from worldforge_jepa_server.scheduling.scheduler import Slice
@@ -83,10 +83,12 @@ def _score(model: WorldModel, scenes: list[EncodedScene], samples: int) -> None:
     for scene in scenes:
         handle = SceneHandle.of(scene)
         job = ScoreJob(runner, handle, ScoreOptions(), zeros.shape, zeros)
-        runner.begin(job)
+        if error := job.begin(model):
+            raise error
         slices.append(Slice(job, 0, samples, last=True))
-    costs, _, _ = runner.measure(slices)
-    check_finite(costs.numpy(force=True), torch.zeros(len(costs), 1, 1))
+    scores = runner.measure(slices).numpy(force=True)
+    if not np.isfinite(scores).all():
+        raise non_finite(scores, torch.zeros(len(scores), 1, 1))
 
 
 def _copy(latents: Latents) -> Latents:

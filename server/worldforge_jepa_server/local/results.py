@@ -68,7 +68,7 @@ class LocalSession:
         check_options(call.options, held[0].spec)
         check_goal_proprio(self._scene.goal, call.options, held[0].spec)
         seconds = self._timeout if timeout is None else timeout
-        return self._run(partial(self._runtime.score_in, held, call), seconds)
+        return self._run(partial(self._runtime.score, call, held=held), seconds)
 
     def observe(self, observation: object, action_history: object = None) -> None:
         """See `Session.observe`."""

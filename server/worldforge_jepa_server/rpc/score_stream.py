@@ -76,5 +76,5 @@ class ScoreStream:
             options=wire.decode_options(request.options),
             extra_info=struct_dict(request.extra_info, "extra_info"),
         )
-        result = await self._runtime.score_in(held.held, call, caller)
+        result = await self._runtime.score(call, caller, held.held)
         return jepa_pb2.ScoreStreamResponse(score=wire.score_response(result))

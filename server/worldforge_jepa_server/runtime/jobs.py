@@ -14,32 +14,29 @@ from torch import Tensor
 
 from worldforge_jepa_client.contract.types import LatentFrames, Observation, PlanCall, UnrollCall
 from worldforge_jepa_client.planning import Planner
-from worldforge_jepa_server.device.batching import DeviceScores, ScoreJob
+from worldforge_jepa_server.device.batching import ScoreJob
 from worldforge_jepa_server.device.encoding import EncodedScene, Encoder, SceneHandle, to_actions
 from worldforge_jepa_server.device.memory import device_memory
 from worldforge_jepa_server.device.scoring import unroll
-from worldforge_jepa_server.models.contract import Latents, ServedModel, WorldModel
+from worldforge_jepa_server.models.contract import Latents, WorldModel
 from worldforge_jepa_server.runtime.model_table import Deployment
+from worldforge_jepa_server.scheduling.scheduler import Slice
 
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
 class PlanStep:
-    """One iteration of a plan: its scores, and the planner's mean and best candidate, float32 [H, A]."""
+    """A planner after an iteration of a plan: its mean and best candidate, float32 [H, A], and their scores.
 
-    scores: DeviceScores
+    `mean_score` is the mean of the feasible candidates' scores; infinite where none is.
+    """
+
     mean: NDArray[np.float32]
     best_actions: NDArray[np.float32]
     best_score: float
+    mean_score: float
     spread: float
-
-    @property
-    def mean_score(self) -> float:
-        """The mean score of the feasible candidates; infinite where none is."""
-        scores = self.scores.scores
-        feasible = scores[np.isfinite(scores)]
-        return float(feasible.mean() if feasible.size else scores[0])
 
 
 class PlanJob(ScoreJob):
@@ -47,20 +44,29 @@ class PlanJob(ScoreJob):
 
     def __init__(self, deployment: Deployment, scene: SceneHandle, planner: Planner, call: PlanCall) -> None:
         shape = (planner.samples, planner.horizon, planner.action_dim)
-        super().__init__(deployment.runner, scene, call.options, shape)
+        super().__init__(deployment.runner, scene, call.options, shape, lambda: planner.ask()[0])
         self._planner, self._on_device = planner, call.on_device
 
-    def get_actions(self, model: ServedModel) -> Tensor:
-        """See `ScoreJob.get_actions`."""
-        candidates: Any = self._planner.ask()[0]
-        return candidates if self._on_device else to_actions(model, candidates, True)
+    def add(self, part: Slice[Any], scores: NDArray[np.float32], costs: Tensor) -> PlanStep | Exception | None:
+        """See `ScoreJob.add`."""
+        super().add(part, scores, costs)
+        try:
+            return self._told() if part.last else None
+        except Exception as error:
+            return error
 
-    def make_result(self, scores: DeviceScores) -> PlanStep:
-        """See `ScoreJob.make_result`; to a planner lower is better."""
-        planner, sign = self._planner, 1 if scores.lower_is_better else -1
-        planner.tell(sign * (scores.on_device if self._on_device else scores.scores))
-        mean, best = _array(planner.mean), _array(planner.best_actions)
-        return PlanStep(scores, mean, best, sign * planner.best_score, planner.spread)
+    def _told(self) -> PlanStep:
+        """Tell the planner all scores; to a planner lower is better."""
+        planner, sign = self._planner, 1 if self.lower_is_better else -1
+        planner.tell(sign * (torch.cat(self.costs) if self._on_device else self.scores))
+        feasible = self.scores[np.isfinite(self.scores)]
+        return PlanStep(
+            mean=_array(planner.mean),
+            best_actions=_array(planner.best_actions),
+            best_score=sign * planner.best_score,
+            mean_score=float(feasible.mean() if feasible.size else self.scores[0]),
+            spread=planner.spread,
+        )
 
 
 def encode_frames(model: WorldModel, encoder: Encoder, observation: Observation, dtype: str, _: Event) -> LatentFrames:

@@ -34,7 +34,7 @@ from worldforge_jepa_client.contract.validate import (
 )
 from worldforge_jepa_client.planning import Planner
 from worldforge_jepa_server.config import ServerConfig
-from worldforge_jepa_server.device.batching import DeviceScores, ScoreJob
+from worldforge_jepa_server.device.batching import ScoreJob
 from worldforge_jepa_server.device.cache import Cache
 from worldforge_jepa_server.device.encoding import EncodedScene, Encoder, SceneHandle
 from worldforge_jepa_server.device.planner_arrays import DeviceArrays
@@ -72,41 +72,36 @@ class Runtime:
         """Return a model's spec."""
         return self.models.find(name).spec
 
-    async def score(self, call: ScoreCall, caller: Caller) -> ScoreResult:
-        """Score candidates."""
-        with self._scenes.resolve(call.scene, call.model) as (deployed, scene):
-            _check(call, deployed, scene)
-            _, samples, horizon, _ = call.action_candidates.shape
-            with self._engine.admit(samples * horizon):
-                return await self._score(deployed, scene, call, caller)
+    async def score(self, call: ScoreCall, caller: Caller, held: HeldScene | None = None) -> ScoreResult:
+        """Score candidates; in the scene that is `held`, whatever scene and model the call names.
 
-    async def score_in(self, held: HeldScene, call: ScoreCall, caller: Caller) -> ScoreResult:
-        """Score candidates in a scene that is held, whatever scene and model `call` names.
-
-        Never refused for a full queue: a caller that holds a scene waits for one call before it makes the next.
+        A call in a held scene is not refused for a full queue: its caller makes one call at a time.
         """
-        deployed, scene = held
-        _check(call, deployed, scene)
-        return await self._score(deployed, scene, call, caller)
-
-    async def _score(self, deployed: Deployment, scene: SceneHandle, call: ScoreCall, caller: Caller) -> ScoreResult:
-        candidates = call.action_candidates[0]
-        _log.debug("score on %s: %d candidates, horizon %d", deployed.spec.name, *candidates.shape[:2])
-        decoded = time.perf_counter()
-        job = ScoreJob(deployed.runner, scene, call.options, candidates.shape, candidates, call.extra_info)
-        scored: DeviceScores
-        scored, waited = await self._engine.run(job, deployed.spec.name, caller)
+        with contextlib.ExitStack() as stack:
+            deployed, scene = held or stack.enter_context(self._scenes.resolve(call.scene, call.model))
+            spec, candidates, options = deployed.spec, call.action_candidates, call.options
+            check_options(options, spec)
+            check_candidates(candidates, spec, normalized=options.actions_are_normalized)
+            check_extra_info(call.extra_info, spec)
+            check_goal_proprio(scene.goal, options, spec)
+            _, samples, horizon, _ = candidates.shape
+            if held is None:
+                stack.enter_context(self._engine.admit(samples * horizon))
+            _log.debug("score on %s: %d candidates, horizon %d", spec.name, samples, horizon)
+            decoded = time.perf_counter()
+            job = ScoreJob(deployed.runner, scene, options, candidates.shape[1:], candidates[0], call.extra_info)
+            _, waited = await self._engine.run(job, spec.name, caller)
+        best = int(job.scores.argmin()) if job.best_index is None else job.best_index
         metadata = {
-            **scored.metadata,
+            **job.metadata,
             **deployed.metadata,
-            "actions_are_normalized": call.options.actions_are_normalized,
+            "actions_are_normalized": options.actions_are_normalized,
         }
-        best = int(scored.scores.argmin()) if scored.best_index is None else scored.best_index
-        timing = _timing(scored, caller.arrived, decoded, waited)
-        return ScoreResult(scored.scores, best, scored.lower_is_better, metadata, timing)
+        timing = _timing(caller.arrived, decoded, waited, *job.seconds)
+        return ScoreResult(job.scores, best, job.lower_is_better, metadata, timing)
 
     def hold(self, scene: Scene, model: str) -> HeldScene:
-        """Check a scene that was sent whole; return it and its model, for `score_in` and `encode_now`."""
+        """Check a scene that was sent whole; return it and its model, for `score` and `encode_now`."""
         return self._scenes.hold(scene, model)
 
     async def encode_now(self, held: HeldScene, caller: Caller) -> None:
@@ -181,7 +176,7 @@ class Runtime:
                     best_score=step.best_score,
                     mean_score=step.mean_score,
                     spread=step.spread,
-                    timing=_timing(step.scores, arrived, decoded, waited),
+                    timing=_timing(arrived, decoded, waited, *job.seconds),
                 )
                 arrived = decoded = time.perf_counter()
 
@@ -199,21 +194,7 @@ def _encoding(scene: SceneHandle) -> FunctionJob[EncodedScene]:
     return FunctionJob(lambda _: scene.encoded(), scene.frames)
 
 
-def _check(call: ScoreCall, deployed: Deployment, scene: SceneHandle) -> None:
-    """Check all of a call but its scene; raises as `check_score_call` does."""
-    check_options(call.options, deployed.spec)
-    check_candidates(call.action_candidates, deployed.spec, normalized=call.options.actions_are_normalized)
-    check_extra_info(call.extra_info, deployed.spec)
-    check_goal_proprio(scene.goal, call.options, deployed.spec)
-
-
-def _timing(scored: DeviceScores, arrived: float, decoded: float, waited: float) -> Timing:
-    seconds = (
-        waited,
-        decoded - arrived,
-        scored.encode_seconds,
-        scored.unroll_seconds,
-        scored.distance_seconds,
-        time.perf_counter() - arrived,
-    )
+def _timing(arrived: float, decoded: float, waited: float, *on_device: float) -> Timing:
+    """Return the timing of a call that ends now, from `time.perf_counter` seconds."""
+    seconds = (waited, decoded - arrived, *on_device, time.perf_counter() - arrived)
     return Timing(*(round(part * 1e6) for part in seconds))
