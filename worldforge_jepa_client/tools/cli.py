@@ -28,6 +28,7 @@ COMMANDS = {
     "score": Command(f"{_CLIENT}.operate.score", "score candidates once, of noise or of a file"),
     "smoke": Command(f"{_CLIENT}.smoke", "score a synthetic scene on a server and keep the evidence"),
     "calldata": Command(f"{_CLIENT}.calldata", "write requests for ghz and other load generators"),
+    "conformance": Command(f"{_CLIENT}.conformance.command", "hold a server or proxy to every promise of the proto"),
     "diagnose": Command(f"{_CLIENT}.diagnose", "tell from logged episodes whether model and inputs are fit to plan"),
     "parity": Command(f"{_SERVER}.parity", "compare a server's scores with the same model in this process"),
     "convert": Command(f"{_SERVER}.convert", "write a checkpoint and its encoder into one safetensors file"),
@@ -64,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "worldforge-jepa",
         description="Tools around worldforge-jepa servers.",
-        epilog="\n".join(f"{name:10} {command.purpose}" for name, command in COMMANDS.items()),
+        epilog="\n".join(f"{name:12} {command.purpose}" for name, command in COMMANDS.items()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
