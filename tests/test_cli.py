@@ -15,7 +15,7 @@ def test_help_lists_every_command_with_its_purpose(capsys):
         main(["--help"])
     said = capsys.readouterr().out
     for name, command in COMMANDS.items():
-        assert f"{name:10} {command.purpose}" in said
+        assert f"{name:12} {command.purpose}" in said
 
 
 def test_both_programs_say_their_version(capsys):

@@ -20,8 +20,8 @@ from worldforge_jepa_client.tools.conformance.under_test import (
 
 PROMISES = Promises()
 _ENDLESS = 10_000  # iterations, the most that a plan may have
-_LARGE = 512  # candidates of an iteration that takes long enough to be noticed
-_CALLS = 9
+_LARGE = 128  # candidates of an iteration that takes long enough to be noticed
+_CALLS = 7
 
 
 @PROMISES("samples, scores and refits on the server, and streams each iteration's best plan so far.")
