@@ -8,6 +8,9 @@ PROTO := protos/worldforge/jepa/v1
 STUBS := worldforge_jepa_client/v1
 # Mapping the proto's folder onto the package's gives the stubs imports that work, with nothing to rewrite.
 PROTOC = $(BIN)/python -m grpc_tools.protoc -I$(STUBS)=$(PROTO) $(PROTO)/jepa.proto
+# Its messages get a descriptor pool of their own, so it needs descriptors and no stubs.
+INFERENCE := server/worldforge_jepa_server/rpc/open_inference/open_inference.binpb
+DESCRIBE = $(BIN)/python -m grpc_tools.protoc -Iprotos protos/inference/open_inference.proto --descriptor_set_out
 
 .PHONY: help setup lock generate lint test matrix diagnose-faults demo serve bench load train evaluate clean
 
@@ -37,6 +40,7 @@ lock: .venv/ready ## renew constraints-dev.txt, the versions that development us
 
 generate: .venv/ready ## regenerate what is made from other files: the stubs, docs/errors.md, the blocking client
 	$(PROTOC) --python_out=. --pyi_out=. --grpc_python_out=.
+	$(DESCRIBE)=$(INFERENCE)
 	$(BIN)/python scripts/errors_page.py
 	$(BIN)/python scripts/async_to_sync.py
 
@@ -49,6 +53,8 @@ lint: .venv/ready ## ruff, mypy, import rules, buf, and generated files that are
 	@rm -rf build/stubs && mkdir -p build/stubs
 	$(PROTOC) --python_out=build/stubs --pyi_out=build/stubs --grpc_python_out=build/stubs
 	diff -r -x __init__.py -x __pycache__ build/stubs/$(STUBS) $(STUBS)
+	$(DESCRIBE)=build/open_inference.binpb
+	cmp build/open_inference.binpb $(INFERENCE)
 	$(BIN)/python scripts/errors_page.py --check
 	$(BIN)/python scripts/async_to_sync.py --check
 

@@ -74,10 +74,13 @@ def test_its_log_says_how_memory_is_kept(server):
         assert "malloc: glibc's, keeps 1024 MiB" in server.log
 
 
-def test_reflection_can_be_switched_off(start_server):
-    server = start_server("--no-reflection")
+def test_reflection_and_open_inference_can_be_switched_off(start_server):
+    server = start_server("--no-reflection", "--no-open-inference")
     with grpc.insecure_channel(server.target) as channel, pytest.raises(grpc.RpcError) as caught:
         ProtoReflectionDescriptorDatabase(channel).get_services()
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    with grpc.insecure_channel(server.target) as channel, pytest.raises(grpc.RpcError) as caught:
+        channel.unary_unary("/inference.GRPCInferenceService/ServerLive")(b"", timeout=DEADLINE)
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
     server.terminate()
 

@@ -153,6 +153,9 @@ class ServerConfig:
         most=86400,
     )
     reflection: bool = _setting(True, "serve gRPC reflection, which grpcurl and ghz use")
+    open_inference: bool = _setting(
+        True, "serve the Open Inference Protocol, which Triton's and KServe's clients speak"
+    )
     error_detail: bool = _setting(
         False, "tell callers the text of a foreign model's exceptions, which otherwise only the log has"
     )

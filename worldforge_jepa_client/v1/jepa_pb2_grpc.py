@@ -31,6 +31,8 @@ class WorldModelServiceStub(object):
     A scene can travel in three ways: whole with a request (`context`), once, to be named by id afterwards
     (CreateContext and `context_id`), or once on a stream of its own (ScoreStream). The scores are the same. Whichever
     way it came, an observation or goal whose content the server has seen lately is not encoded again.
+
+    Streams answer at once: their headers come when the server accepts the call, before the first message of either side.
     """
 
     def __init__(self, channel):
@@ -92,6 +94,8 @@ class WorldModelServiceServicer(object):
     A scene can travel in three ways: whole with a request (`context`), once, to be named by id afterwards
     (CreateContext and `context_id`), or once on a stream of its own (ScoreStream). The scores are the same. Whichever
     way it came, an observation or goal whose content the server has seen lately is not encoded again.
+
+    Streams answer at once: their headers come when the server accepts the call, before the first message of either side.
     """
 
     def ListModels(self, request, context):
@@ -227,6 +231,8 @@ class WorldModelService(object):
     A scene can travel in three ways: whole with a request (`context`), once, to be named by id afterwards
     (CreateContext and `context_id`), or once on a stream of its own (ScoreStream). The scores are the same. Whichever
     way it came, an observation or goal whose content the server has seen lately is not encoded again.
+
+    Streams answer at once: their headers come when the server accepts the call, before the first message of either side.
     """
 
     @staticmethod

@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import FileDescriptor
+from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_reflection.v1alpha import reflection
 
 
-def enable(server: Any, services: Iterable[str]) -> None:
-    """Add reflection of these services, and of itself, to a server that has not started."""
+def enable(server: Any, services: Iterable[str], *pools: DescriptorPool) -> None:
+    """Add reflection to a server not yet started: of these services, in protobuf's pool or `pools`, and of itself."""
     names = (*services, reflection.SERVICE_NAME)
-    reflection.enable_server_reflection(names, server, _Descriptors(descriptor_pool.Default()))
+    reflection.enable_server_reflection(names, server, _Descriptors(descriptor_pool.Default(), *pools))
 
 
 class _Descriptors:
-    """A descriptor pool; protobuf's own knows messages, enums and services by name, but no methods."""
+    """Descriptor pools as one; protobuf's own know messages, enums and services by name, but no methods."""
 
-    def __init__(self, pool: descriptor_pool.DescriptorPool) -> None:
-        self._pool = pool
+    def __init__(self, *pools: DescriptorPool) -> None:
+        self._pools = pools
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._pool, name)
+        return getattr(self._pools[0], name)
+
+    def FindFileByName(self, name: str) -> FileDescriptor:  # noqa: N802 - protobuf's name
+        """Find a file by its path.
+
+        Raises:
+            KeyError: there is none.
+        """
+        found: FileDescriptor = self._find(lambda pool: pool.FindFileByName(name), name)
+        return found
 
     def FindFileContainingSymbol(self, symbol: str) -> FileDescriptor:  # noqa: N802 - protobuf's name
         """Find the file that defines a message, enum, service, or a method as `package.Service.Method`.
@@ -32,7 +43,16 @@ class _Descriptors:
             KeyError: there is none.
         """
         try:
-            return self._pool.FindFileContainingSymbol(symbol)
+            found: FileDescriptor = self._find(lambda pool: pool.FindFileContainingSymbol(symbol), symbol)
         except KeyError:
             service, _, method = symbol.rpartition(".")
-            return self._pool.FindServiceByName(service).methods_by_name[method].containing_service.file
+            methods = self._find(lambda pool: pool.FindServiceByName(service), symbol).methods_by_name
+            found = methods[method].containing_service.file
+        return found
+
+    def _find(self, find: Callable[[Any], Any], name: str) -> Any:
+        """Return what the first pool finds that has it."""
+        for pool in self._pools:
+            with contextlib.suppress(KeyError):
+                return find(pool)
+        raise KeyError(name)

@@ -29,6 +29,8 @@ from worldforge_jepa_server.device.warmup import warm_up
 from worldforge_jepa_server.models.contract import ModelLoadError, ServedModel
 from worldforge_jepa_server.models.registry import load_model
 from worldforge_jepa_server.rpc import shared_memory
+from worldforge_jepa_server.rpc.open_inference import messages as open_inference
+from worldforge_jepa_server.rpc.open_inference.servicer import OpenInferenceServicer
 from worldforge_jepa_server.rpc.servicer import SERVICE_NAME, WorldModelServicer, generic_handler
 from worldforge_jepa_server.runtime.operations import Runtime
 from worldforge_jepa_server.scheduling.engine import Engine, FunctionJob
@@ -70,7 +72,7 @@ async def serve(config: ServerConfig, announce: Callable[[str], None]) -> None:
     engine = Engine(config.queue_size)
     runtime, healthy = Runtime(engine, config), health.aio.HealthServicer()
     servicer = WorldModelServicer(runtime, shared_memory.parser(config))
-    server = _build(config, servicer, healthy)
+    server = _build(config, runtime, servicer, healthy)
     try:
         with Signals(config.drain_seconds) as signals, bound(server, config.listen) as address:
             await _ready(healthy, False)
@@ -155,7 +157,9 @@ async def _background(*coroutines: Coroutine[Any, Any, Any]) -> AsyncIterator[No
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _build(config: ServerConfig, servicer: WorldModelServicer, healthy: health.aio.HealthServicer) -> grpc.aio.Server:
+def _build(
+    config: ServerConfig, runtime: Runtime, servicer: WorldModelServicer, healthy: health.aio.HealthServicer
+) -> grpc.aio.Server:
     server = grpc.aio.server(
         options=(
             ("grpc.max_receive_message_length", config.max_message_bytes),
@@ -166,9 +170,13 @@ def _build(config: ServerConfig, servicer: WorldModelServicer, healthy: health.a
         )
     )
     server.add_generic_rpc_handlers((generic_handler(servicer),))
+    if config.open_inference:
+        server.add_generic_rpc_handlers((generic_handler(OpenInferenceServicer(runtime), open_inference.SERVICE),))
     health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
     if config.reflection:
-        reflection.enable(server, (SERVICE_NAME, health.SERVICE_NAME))
+        services = (SERVICE_NAME, health.SERVICE_NAME)
+        inference = (open_inference.SERVICE.full_name,) if config.open_inference else ()
+        reflection.enable(server, (*services, *inference), open_inference.POOL)
     return server
 
 

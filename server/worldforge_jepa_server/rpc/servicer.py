@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import grpc
-from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message_factory import GetMessageClass
 
 from worldforge_jepa_client import wire
@@ -54,7 +54,7 @@ class WorldModelServicer:
 
     async def Score(self, request: jepa_pb2.ScoreRequest, context: _Context) -> jepa_pb2.ScoreResponse:
         """See the proto."""
-        caller = _caller(context)
+        caller = caller_of(context)
         return wire.score_response(await self._runtime.score(wire.score_call(request), caller))
 
     async def ScoreStream(
@@ -69,7 +69,7 @@ class WorldModelServicer:
         self, request: jepa_pb2.CreateContextRequest, context: _Context
     ) -> jepa_pb2.CreateContextResponse:
         """See the proto."""
-        caller = _caller(context)
+        caller = caller_of(context)
         scene = wire.decode_scene(request.context)
         return wire.context_response(await self._runtime.create_context(scene, request.model, caller))
 
@@ -84,7 +84,7 @@ class WorldModelServicer:
         """See the proto."""
         dtype = wire.latent_dtype(request.dtype)
         observation = wire.decode_observation(request.observation, "observation")
-        latents = await self._runtime.encode(observation, request.model, dtype, _caller(context))
+        latents = await self._runtime.encode(observation, request.model, dtype, caller_of(context))
         return jepa_pb2.EncodeResponse(latents=wire.latents_message(latents, dtype))
 
     async def Unroll(
@@ -92,7 +92,7 @@ class WorldModelServicer:
     ) -> AsyncGenerator[jepa_pb2.UnrollResponse, None]:
         """See the proto."""
         call = wire.unroll_call(request)
-        async for step, latents in self._runtime.unroll(call, _caller(context, stream=True)):
+        async for step, latents in self._runtime.unroll(call, caller_of(context, stream=True)):
             # Latents can be many megabytes, whose copy would hold up the event loop.
             message = await asyncio.to_thread(wire.latents_message, latents, call.dtype)
             yield jepa_pb2.UnrollResponse(step=step, latents=message)
@@ -101,7 +101,7 @@ class WorldModelServicer:
         self, request: jepa_pb2.PlanRequest, context: _Context
     ) -> AsyncGenerator[jepa_pb2.PlanResponse, None]:
         """See the proto."""
-        caller = _caller(context, stream=True)
+        caller = caller_of(context, stream=True)
         async for progress in self._runtime.plan(wire.plan_call(request), caller):
             yield wire.plan_response(progress)
 
@@ -126,20 +126,26 @@ class WorldModelServicer:
             self._idle_streams.discard(task)
 
 
-def _caller(context: _Context, stream: bool = False) -> Caller:
+def caller_of(context: _Context, stream: bool = False) -> Caller:
     """Return the caller: a stream is a client of its own, all unary calls of a connection are one client."""
     now = time.perf_counter()
     left = context.time_remaining()
     return Caller(object() if stream else context.peer(), now, now + (_ASSUMED_DEADLINE if left is None else left))
 
 
-def generic_handler(servicer: WorldModelServicer) -> grpc.GenericRpcHandler:
-    """Return the handlers that a grpc.aio server needs, one for each method of the proto."""
-    handlers = {method.name: _handler(servicer, method) for method in _SERVICE.methods}
-    return grpc.method_handlers_generic_handler(SERVICE_NAME, handlers)
+class Servicer(Protocol):
+    """A method for each of a service's, and the parser of their requests."""
+
+    parse: Parse
 
 
-def _handler(servicer: WorldModelServicer, method: MethodDescriptor) -> grpc.RpcMethodHandler[Any, Any]:
+def generic_handler(servicer: Servicer, service: ServiceDescriptor = _SERVICE) -> grpc.GenericRpcHandler:
+    """Return the handlers that a grpc.aio server needs, one for each method of a service."""
+    handlers = {method.name: _handler(servicer, method) for method in service.methods}
+    return grpc.method_handlers_generic_handler(service.full_name, handlers)
+
+
+def _handler(servicer: Servicer, method: MethodDescriptor) -> grpc.RpcMethodHandler[Any, Any]:
     behaviour, parse = getattr(servicer, method.name), servicer.parse
     serialize = GetMessageClass(method.output_type).SerializeToString
     if method.client_streaming:

@@ -1,0 +1,1 @@
+"""The Open Inference Protocol, for the clients of Triton and KServe: its ModelInfer is Score."""

@@ -1,0 +1,116 @@
+"""The methods of the Open Inference Protocol, on the runtime's own Score."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from worldforge_jepa_client.contract.spec import ModelSpec
+from worldforge_jepa_client.errors import JepaError, NotFoundError, nearest
+from worldforge_jepa_client.reasons import Reason
+from worldforge_jepa_server.rpc.open_inference import messages, tensors
+from worldforge_jepa_server.rpc.open_inference.requests import renamed, requested, score_call
+from worldforge_jepa_server.rpc.servicer import caller_of
+from worldforge_jepa_server.rpc.status import Parse, parse
+from worldforge_jepa_server.runtime.operations import Runtime
+
+if TYPE_CHECKING:
+    import grpc.aio
+
+    _Context = grpc.aio.ServicerContext[Any, Any]
+
+_VERSION = "1"
+"""Of every model: the protocol has versions of a model, this server has none."""
+
+
+class OpenInferenceServicer:
+    """The service of open_inference.proto, on a runtime."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self.parse: Parse = parse
+
+    async def ServerLive(self, _request: Any, _: _Context) -> Any:
+        """See the proto."""
+        return messages.ServerLiveResponse(live=True)
+
+    async def ServerReady(self, _request: Any, _: _Context) -> Any:
+        """See the proto."""
+        ready = False
+        with contextlib.suppress(JepaError):
+            ready = bool(self._runtime.specs())
+        return messages.ServerReadyResponse(ready=ready)
+
+    async def ModelReady(self, request: Any, _: _Context) -> Any:
+        """See the proto."""
+        ready = False
+        with contextlib.suppress(JepaError):
+            ready = bool(self._spec(request.name, request.version))
+        return messages.ModelReadyResponse(ready=ready)
+
+    async def ServerMetadata(self, _request: Any, _: _Context) -> Any:
+        """See the proto."""
+        return messages.ServerMetadataResponse(name="worldforge-jepa", version=version("worldforge-jepa"))
+
+    async def ModelMetadata(self, request: Any, _: _Context) -> Any:
+        """See the proto."""
+        spec = self._spec(request.name, request.version)
+        response = messages.ModelMetadataResponse(name=spec.name, versions=[_VERSION], platform="worldforge_jepa")
+        for name, dtype, shape in _inputs(spec):
+            response.inputs.add(name=name, datatype=tensors.datatype(dtype), shape=shape)
+        response.outputs.add(name="scores", datatype="FP32", shape=[-1])
+        response.outputs.add(name="best_index", datatype="INT64", shape=[1])
+        return response
+
+    async def ModelInfer(self, request: Any, context: _Context) -> Any:
+        """See the proto."""
+        caller = caller_of(context)
+        try:
+            spec = self._spec(request.model_name, request.model_version)
+            wanted = requested(request, ("scores", "best_index"))
+            result = await self._runtime.score(score_call(request, spec), caller)
+        except JepaError as error:
+            raise renamed(error) from error
+        response = messages.ModelInferResponse(model_name=spec.name, model_version=_VERSION, id=request.id)
+        outputs: Mapping[str, NDArray[Any]] = {
+            "scores": result.scores,
+            "best_index": np.array([result.best_index], np.int64),
+        }
+        for name in wanted:
+            tensors.encode(outputs[name], name, response, raw=bool(request.raw_input_contents))
+        return response
+
+    def _spec(self, name: str, version: str) -> ModelSpec:
+        """Return a model's spec.
+
+        Raises:
+            NotFoundError: no such model, or no such version of it.
+            UnavailableError: it is loading.
+        """
+        spec = self._runtime.spec(name)
+        if version not in ("", _VERSION):
+            problem = (
+                f"{spec.name} has no version {version!r}; expected {_VERSION} or none{nearest(version, (_VERSION,))}"
+            )
+            raise NotFoundError(problem, reason=Reason.MODEL_NOT_FOUND, field="model_version")
+        return spec
+
+
+def _inputs(spec: ModelSpec) -> list[tuple[str, str, tuple[int, ...]]]:
+    """Return name, preferred dtype and shape of each input that a model takes."""
+    visual = "uint8" if "uint8" in spec.visual.dtypes else spec.visual.dtypes[0]
+    one = (1, 1, *spec.visual.shape[2:])
+    found = [("observation_visual", visual, spec.visual.shape), ("goal_visual", visual, one)]
+    if spec.proprio is not None:
+        found += [
+            ("observation_proprio", "float32", spec.proprio.shape),
+            ("goal_proprio", "float32", (1, 1, *spec.proprio.shape[2:])),
+        ]
+    if spec.limits.max_context_frames > 1:
+        found.append(("action_history", "float32", spec.action_history.shape))
+    return [*found, ("action_candidates", "float32", spec.action_candidates.shape)]
