@@ -1,4 +1,4 @@
-"""The process around the server: its standard output, its signals, and an end that nothing can hold up."""
+"""The process around the server: its standard output, its signals, its supervisor, and an end that nothing holds up."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ _LINE_BYTES = 8192
 
 @contextlib.contextmanager
 def standard_output() -> Iterator[Callable[[str], None]]:
-    """Yield what prints on standard output; inside, whatever else is written there goes to the log.
+    """Yield what announces the server: on standard output, and to systemd. Whatever else is printed goes to the log.
 
     The pipe is emptied by a thread, so that a model that prints never fills it.
     """
@@ -31,17 +32,26 @@ def standard_output() -> Iterator[Callable[[str], None]]:
     os.set_inheritable(1, True)
     threading.Thread(target=_log_output, args=(read,), name="output", daemon=True).start()
     try:
-        yield lambda line: _write(kept, line)
+        yield lambda line: _announce(kept, line)
     finally:
         sys.stdout.flush()
         os.dup2(kept, 1)
         os.close(kept)
 
 
-def _write(descriptor: int, line: str) -> None:
-    """Print a line; one that is no longer read does not matter."""
+def _announce(descriptor: int, line: str) -> None:
+    """Print a line, and tell systemd that the server is ready; a line that is no longer read does not matter."""
     with contextlib.suppress(OSError):
         os.write(descriptor, f"{line}\n".encode())
+    notify(f"READY=1\nSTATUS={line}")
+
+
+def notify(state: str) -> None:
+    """Tell systemd the state of a unit with `Type=notify`, in the words of sd_notify(3); elsewhere do nothing."""
+    path = os.environ.get("NOTIFY_SOCKET", "")
+    if path:
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as datagrams:
+            datagrams.sendto(state.encode(), path.replace("@", "\0", 1) if path.startswith("@") else path)
 
 
 def _log_output(descriptor: int) -> None:
@@ -73,6 +83,7 @@ class Signals:
             self._loop.call_soon_threadsafe(self.hurried.set)
         else:
             self.stopping.set()
+            notify("STOPPING=1")
             self._loop.call_soon_threadsafe(self.stopping.set)  # wakes a loop that sleeps
             exit_after(self._seconds + _FORCED_AFTER, "the drain is over and a thread has not returned")
 
