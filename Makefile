@@ -12,7 +12,7 @@ PROTOC = $(BIN)/python -m grpc_tools.protoc -I$(STUBS)=$(PROTO) $(PROTO)/jepa.pr
 INFERENCE := server/worldforge_jepa_server/rpc/open_inference/open_inference.binpb
 DESCRIBE = $(BIN)/python -m grpc_tools.protoc -Iprotos protos/inference/open_inference.proto --descriptor_set_out
 
-.PHONY: help setup lock generate lint test matrix diagnose-faults demo serve bench load train evaluate clean
+.PHONY: help setup lock generate baseline lint test matrix diagnose-faults demo serve bench load train evaluate clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 17
@@ -44,12 +44,16 @@ generate: .venv/ready ## regenerate what is made from other files: the stubs, do
 	$(BIN)/python scripts/errors_page.py
 	$(BIN)/python scripts/async_to_sync.py
 
+baseline: .venv/ready ## make the proto as it is the one that lint lets no later proto break; at a release
+	$(BIN)/buf build protos --exclude-source-info --output protos/baseline.binpb
+
 lint: .venv/ready ## ruff, mypy, import rules, buf, and generated files that are up to date
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/buf lint protos
+	$(BIN)/buf breaking protos --against protos/baseline.binpb
 	@rm -rf build/stubs && mkdir -p build/stubs
 	$(PROTOC) --python_out=build/stubs --pyi_out=build/stubs --grpc_python_out=build/stubs
 	diff -r -x __init__.py -x __pycache__ build/stubs/$(STUBS) $(STUBS)
