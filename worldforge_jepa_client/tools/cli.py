@@ -26,6 +26,7 @@ COMMANDS = {
     "info": Command(f"{_CLIENT}.operate.info", "print what each served model is, takes and allows"),
     "health": Command(f"{_CLIENT}.operate.health", "tell whether a server takes calls, or wait until it does"),
     "score": Command(f"{_CLIENT}.operate.score", "score candidates once, of noise or of a file"),
+    "top": Command(f"{_CLIENT}.operate.top", "watch a server by its metrics", "cli"),
     "smoke": Command(f"{_CLIENT}.smoke", "score a synthetic scene on a server and keep the evidence"),
     "calldata": Command(f"{_CLIENT}.calldata", "write requests for ghz and other load generators"),
     "conformance": Command(f"{_CLIENT}.conformance.command", "hold a server or proxy to every promise of the proto"),
