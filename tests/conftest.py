@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from hypothesis import settings
 
-from tests import failures
+from tests import certificates, failures
 from tests.addresses import babbling_target, dead_target, silent_target  # noqa: F401
 from worldforge_jepa_client import Client
 from worldforge_jepa_client.errors import UnavailableError
@@ -87,6 +87,19 @@ def start_server() -> Iterator[Callable[..., ServerProcess]]:
 def server(start_server: Callable[..., ServerProcess]) -> ServerProcess:
     """The server that most tests share: the embedded model, and the same model under a second name."""
     return start_server("--model", "tiny", "--model", "other=tiny", "--threads", "1")
+
+
+@pytest.fixture(scope="session")
+def credentials(tmp_path_factory: pytest.TempPathFactory) -> certificates.Files:
+    """The certificates and tokens of `secured_server`."""
+    return certificates.make(tmp_path_factory.mktemp("credentials"))
+
+
+@pytest.fixture(scope="session")
+def secured_server(start_server: Callable[..., ServerProcess], credentials: certificates.Files) -> ServerProcess:
+    """The shared server's models behind TLS and tokens."""
+    flags = [*credentials.tls_flags(), "--token-file", credentials.token_file]
+    return start_server("--model", "tiny", "--model", "other=tiny", "--threads", "1", *flags)
 
 
 @pytest.fixture(scope="session")

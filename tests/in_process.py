@@ -12,6 +12,8 @@ import grpc
 
 from worldforge_jepa_server.config import ModelSource, ServerConfig
 from worldforge_jepa_server.models.native import tiny
+from worldforge_jepa_server.rpc.security import tls
+from worldforge_jepa_server.rpc.security.guard import guarded
 from worldforge_jepa_server.rpc.servicer import WorldModelServicer, generic_handler
 from worldforge_jepa_server.runtime.operations import Runtime
 from worldforge_jepa_server.scheduling.engine import Engine
@@ -89,8 +91,9 @@ async def running(names=("tiny",), models=None, **settings) -> AsyncIterator[Run
     runtime = Runtime(engine, config)
     servicer = WorldModelServicer(runtime)
     server = grpc.aio.server()
-    server.add_generic_rpc_handlers((generic_handler(servicer),))
-    port = server.add_insecure_port("127.0.0.1:0")
+    server.add_generic_rpc_handlers(guarded([generic_handler(servicer)], config))
+    credentials, address = tls.server_credentials(config), "127.0.0.1:0"
+    port = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
     await server.start()
     for model in models.values():
         runtime.models.put(model, model.spec.memory)

@@ -48,7 +48,8 @@ def test_a_flag_takes_the_default_that_help_prints(name, capsys):
     with pytest.raises(SystemExit, match="0"):
         parse_config(["--help"], {})
     text = default_text(name)
-    assert f"(default:{text})" in "".join(capsys.readouterr().out.split())  # argparse breaks lines at hyphens too
+    printed = "".join(capsys.readouterr().out.split())
+    assert not text or f"(default:{text})" in printed  # argparse breaks lines at hyphens too
     arguments = [text] if name in BOOLEANS else [f"{flag_of(name)}={text}"]
     assert parse_config(arguments, {}) == ServerConfig()
 

@@ -116,9 +116,9 @@ def test_too_large_a_message_is_told_from_a_full_queue():
 
 
 def test_a_status_outside_the_tree_is_still_an_error_with_a_reason():
-    received = from_rpc_error(FailedByGrpc(grpc.StatusCode.PERMISSION_DENIED, "no"), "host:1")
+    received = from_rpc_error(FailedByGrpc(grpc.StatusCode.DATA_LOSS, "no"), "host:1")
     assert type(received) is JepaError
-    assert received.reason == "PERMISSION_DENIED"
+    assert received.reason == "DATA_LOSS"
 
 
 def test_an_unforeseen_exception_is_logged_under_the_id_that_its_message_carries(caplog):

@@ -40,6 +40,18 @@ class InvalidArgumentError(JepaError):
     code = grpc.StatusCode.INVALID_ARGUMENT
 
 
+class UnauthenticatedError(JepaError):
+    """The server needs a token, and the call carries none of its tokens."""
+
+    code = grpc.StatusCode.UNAUTHENTICATED
+
+
+class PermissionDeniedError(JepaError):
+    """The call's token is not for this model."""
+
+    code = grpc.StatusCode.PERMISSION_DENIED
+
+
 class NotFoundError(JepaError):
     """The server has no such model or context."""
 

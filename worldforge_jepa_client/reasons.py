@@ -96,6 +96,27 @@ class Reason(str, Enum):
         "A message is larger than the server accepts.",
         "Send less, or start the server with a larger `--max-message-mib`.",
     )
+    # Credentials
+    NO_TOKEN = (
+        "NO_TOKEN",
+        "The server needs a token and the call has none.",
+        "Pass `token=` to the client, `--token` to a command, or set `WORLDFORGE_JEPA_TOKEN` for commands.",
+    )
+    INVALID_TOKEN = (
+        "INVALID_TOKEN",
+        "The call's token is not in the server's token file.",
+        "Pass a token of that file; ask the server's operator for one.",
+    )
+    MODEL_NOT_ALLOWED = (
+        "MODEL_NOT_ALLOWED",
+        "The call's token is not for this model.",
+        "Use a model that `ListModels` returns for this token, or have the token file list it.",
+    )
+    TLS_FAILED = (
+        "TLS_FAILED",
+        "Client and server could not agree on TLS: one does not accept the other's certificate.",
+        "Check `cacert`, `cert` and `key` of the client, the name in the target, and the certificates' dates.",
+    )
     # Models and contexts
     MODEL_NOT_FOUND = "MODEL_NOT_FOUND", "No model of that name is served.", "Use a name that `ListModels` returns."
     MODEL_LOADING = "MODEL_LOADING", "The model is still loading.", "Retry after the delay that the error carries."
@@ -238,6 +259,16 @@ class Reason(str, Enum):
         "DEADLINE_EXCEEDED",
         "The deadline passed before the answer came.",
         "Allow more time or send less.",
+    )
+    UNAUTHENTICATED = (
+        "UNAUTHENTICATED",
+        "A proxy before the server asks for credentials.",
+        "Pass what the proxy asks for as `token=` or `metadata=`.",
+    )
+    PERMISSION_DENIED = (
+        "PERMISSION_DENIED",
+        "A proxy before the server refuses the call.",
+        "Check the credentials and the proxy's rules.",
     )
     CANCELLED = "CANCELLED", "The call was cancelled.", "Nothing, where you cancelled it."
     UNIMPLEMENTED = (

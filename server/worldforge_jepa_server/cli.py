@@ -85,7 +85,7 @@ def main() -> int:
     log = logging.getLogger("worldforge_jepa_server")
     try:
         from worldforge_jepa_server.app.process import standard_output
-        from worldforge_jepa_server.app.serve import BindError, ServerEndedError, serve
+        from worldforge_jepa_server.app.serve import BindError, CredentialsError, ServerEndedError, serve
         from worldforge_jepa_server.models.registry import ModelLoadError
     except ModuleNotFoundError as error:
         log.critical("cannot start: %s: pip install 'worldforge-jepa[server]'", error)
@@ -98,7 +98,7 @@ def main() -> int:
     except ServerEndedError as error:
         log.critical("%s", error)
         return 1
-    except (BindError, ModelLoadError) as error:
+    except (BindError, CredentialsError, ModelLoadError) as error:
         log.critical("cannot start: %s", error)
         return 1
     return 0
@@ -117,7 +117,8 @@ def _parser() -> _Parser:
     parser.add_argument("--config", metavar="FILE", help=f"settings as TOML (also {_CONFIG_VARIABLE})")
     parser.add_argument("--print-config", action="store_true", help="print the settings as such a file, and exit")
     for name, item in _FIELDS.items():
-        text = f"{item.metadata['help']} (default: {default_text(name)})"
+        default = default_text(name)
+        text = f"{item.metadata['help']} (default: {default})" if default else item.metadata["help"]
         parser.add_argument(_flag(name), help=text.replace("%", "%%"), **_argument(item.default))
     return parser
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
+import ipaddress
 import re
 from collections import Counter
 from dataclasses import Field, dataclass, field, fields
-from types import MappingProxyType
 from typing import Any
 
-_MODEL = re.compile(r'([^=,"]+)(?:=([^,"]+))?((?:,[^=,"]+=(?:"[^"]*"|[^,"]*))*)')
-_OPTION = re.compile(r',([^=,"]+)=("[^"]*"|[^,"]*)')
+from worldforge_jepa_server.config_values import ByteSize as ByteSize
+from worldforge_jepa_server.config_values import ModelSource as ModelSource
+from worldforge_jepa_server.config_values import parse_bool as parse_bool
 
 
 class ConfigError(ValueError):
@@ -25,71 +25,6 @@ class ConfigError(ValueError):
         super().__init__(problem)
 
 
-@dataclass(frozen=True)
-class ModelSource:
-    """One model to serve: its name, where it comes from, and the options of that source."""
-
-    name: str
-    source: str
-    options: dict[str, str] = field(default_factory=dict)
-
-    @classmethod
-    def parse(cls, text: str) -> ModelSource:
-        """Parse `NAME` or `NAME=SOURCE[,key=value...]`; a bare NAME is its own source.
-
-        A value in double quotes may hold commas: `a=tiny,key="x,y"`.
-
-        Raises:
-            ValueError: an empty name or source, an option that is not key=value, or one that comes twice.
-        """
-        match = _MODEL.fullmatch(text)
-        if match is None or not text.isprintable():
-            raise ValueError(f"{text!r} is not NAME or NAME=SOURCE[,key=value...]; values with commas go in quotes")
-        name, source, rest = match.groups()
-        pairs = [(key, value.strip('"')) for key, value in _OPTION.findall(rest)]
-        twice = [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]
-        if twice:
-            raise ValueError(f"{text!r} has the option {twice[0]} twice")
-        return cls(name, source or name, dict(pairs))
-
-
-class ByteSize(int):
-    """A number of bytes, from text like 512MiB, 2GiB, 2Gi, 1.5GB, 1G or 4096: G and GB are 10^9, Gi and GiB 2^30."""
-
-    _UNITS = MappingProxyType(
-        {unit + end: base**power for base, end in ((1000, ""), (1024, "I")) for power, unit in enumerate("KMGT", 1)}
-    )
-
-    def __new__(cls, text: str | int) -> ByteSize:
-        """Parse; letters may be small.
-
-        Raises:
-            ValueError: not a positive number with one of the suffixes K, M, G, T, Ki, Mi, Gi, Ti, each with B or
-                without, or none.
-        """
-        match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?(?:([KMGT]I?)?B?)", str(text).upper())
-        size = float(match[1]) * cls._UNITS.get(match[2], 1) if match else 0.0
-        if not 1 <= size < math.inf:
-            raise ValueError(f"{text!r} is not a size like 512MiB")
-        return super().__new__(cls, size)
-
-    def __str__(self) -> str:
-        suffix = next((unit for unit in ("TI", "GI", "MI", "KI") if self % self._UNITS[unit] == 0), "")
-        return f"{int(self) // self._UNITS.get(suffix, 1)}{suffix.replace('I', 'iB')}"
-
-
-def parse_bool(text: str) -> bool:
-    """Return the boolean that text stands for.
-
-    Raises:
-        ValueError: it is none of true, yes, on, 1, false, no, off, 0.
-    """
-    word = text.strip().lower()
-    if word not in ("true", "yes", "on", "1", "false", "no", "off", "0"):
-        raise ValueError(f"{text!r} is not true or false")
-    return word in ("true", "yes", "on", "1")
-
-
 def _setting(
     default: Any, text: str, *, least: float = 0, most: float = 2**31 - 1, pattern: str = "", expected: str = ""
 ) -> Any:
@@ -98,12 +33,18 @@ def _setting(
     return field(default=default, metadata={"help": text, **rule})
 
 
+def _path(text: str) -> Any:
+    """A field of the config that names a file; empty where there is none."""
+    return _setting("", text, pattern=".*", expected="a path")
+
+
 @dataclass(frozen=True)
 class ServerConfig:
     """The settings of one server process; each field is checked here, wherever it was set.
 
     Raises:
-        ConfigError: a value is of another type or out of range, or two models have the same name.
+        ConfigError: a value is of another type or out of range, two models have the same name, or the server would be
+            open to other machines.
     """
 
     listen: str = _setting(
@@ -152,6 +93,11 @@ class ServerConfig:
         least=0.01,
         most=86400,
     )
+    tls_cert: str = _path("certificate chain, PEM: the server speaks TLS; read again when it changes")
+    tls_key: str = _path("private key of --tls-cert, PEM")
+    tls_client_ca: str = _path("certificates, PEM, that sign those of clients: a client must have one")
+    token_file: str = _path("lines of NAME TOKEN [MODEL,MODEL...]: a call needs a token; read again when it changes")
+    insecure: bool = _setting(False, "listen beyond this machine with neither TLS nor tokens")
     reflection: bool = _setting(True, "serve gRPC reflection, which grpcurl and ghz use")
     open_inference: bool = _setting(
         True, "serve the Open Inference Protocol, which Triton's and KServe's clients speak"
@@ -169,6 +115,7 @@ class ServerConfig:
     def __post_init__(self) -> None:
         for item in fields(self):
             _check(item, getattr(self, item.name))
+        _check_security(self)
 
     @property
     def cache_bytes(self) -> int:
@@ -206,3 +153,27 @@ def _check_models(name: str, models: tuple[ModelSource, ...]) -> None:
     twice = [model for model, count in Counter(model.name for model in models).items() if count > 1]
     if twice or not models:
         raise ConfigError(name, f"two models have the same name, {twice[0]!r}" if twice else "names no model")
+
+
+def _check_security(config: ServerConfig) -> None:
+    if bool(config.tls_cert) != bool(config.tls_key):
+        given, missing = ("tls_cert", "--tls-key") if config.tls_cert else ("tls_key", "--tls-cert")
+        raise ConfigError(given, f"needs {missing} too")
+    if config.tls_client_ca and not config.tls_cert:
+        raise ConfigError("tls_client_ca", "needs --tls-cert and --tls-key too")
+    if not (config.tls_cert or config.token_file or config.insecure or _is_local(config.listen)):
+        remedy = "set --tls-cert and --tls-key, or --token-file, or --insecure"
+        raise ConfigError("listen", f"is {config.listen!r}, which is not loopback: {remedy}")
+
+
+def _is_local(listen: str) -> bool:
+    """Return True for an address that only this machine reaches."""
+    host = listen.rpartition(":")[0].strip("[]")
+    try:
+        return (
+            listen.startswith(("unix:", "unix-abstract:"))
+            or host == "localhost"
+            or ipaddress.ip_address(host).is_loopback
+        )
+    except ValueError:
+        return False

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from worldforge_jepa_client.provider.runtime import GrpcRuntime
 from worldforge_jepa_client.rpc.channel import TARGET_VARIABLE, environment
+from worldforge_jepa_client.rpc.credentials import FilePath
 
 if TYPE_CHECKING:
     from worldforge_jepa_client.provider.jepa_wms import GrpcJEPAWMSProvider
@@ -19,6 +20,10 @@ def make_provider(
     model_path: str | None = None,
     timeout: float = 10.0,
     health_timeout: float = 2.0,
+    token: str | None = None,
+    cacert: FilePath | None = None,
+    cert: FilePath | None = None,
+    key: FilePath | None = None,
     event_handler: Callable[[Any], None] | None = None,
     name: str = "jepa-wms",
     required_env_vars: Sequence[str] = (),
@@ -32,6 +37,10 @@ def make_provider(
             then the model's name, or "default".
         timeout: seconds one `score_actions` may take.
         health_timeout: seconds `health` may take.
+        token: see `GrpcRuntime`.
+        cacert: see `GrpcRuntime`.
+        cert: see `GrpcRuntime`.
+        key: see `GrpcRuntime`.
         event_handler: called with the `ProviderEvent` of every operation.
         name: the provider's, in WorldForge's registry, results and events.
         required_env_vars: without these in the environment the provider is not configured.
@@ -40,7 +49,7 @@ def make_provider(
         ImportError: WorldForge is not installed.
     """
     provider = _provider_class()
-    runtime = GrpcRuntime(target, model=model, timeout=timeout)
+    runtime = GrpcRuntime(target, model=model, timeout=timeout, token=token, cacert=cacert, cert=cert, key=key)
     label = model_path or environment("JEPA_WMS_MODEL_PATH") or runtime.model or "default"
     return provider(
         runtime,

@@ -5,6 +5,10 @@ from __future__ import annotations
 import os
 import re
 import time
+from collections.abc import Sequence
+from typing import Any
+
+import grpc
 
 from worldforge_jepa_client.errors import invalid
 from worldforge_jepa_client.inputs.scalars import as_seconds
@@ -38,9 +42,25 @@ _SCHEMES = ("unix:", "unix-abstract:", "dns:", "ipv4:", "ipv6:", "vsock:", "xds:
 _HOST_PORT = re.compile(r"(?:[^\s:/]+|\[[^\s\]]+\]):([0-9]{1,5})")
 
 
-def channel_options(target: str) -> tuple[tuple[str, int], ...]:
-    """Return the options of a channel; no proxy of the environment stands before a target on this host."""
-    return (*CHANNEL_OPTIONS, *([("grpc.enable_http_proxy", 0)] if _LOOPBACK.match(target) else []))
+ChannelOptions = Sequence[tuple[str, Any]]
+
+
+def channel_options(target: str, options: ChannelOptions = ()) -> tuple[tuple[str, Any], ...]:
+    """Return the options of a channel, the caller's last, since gRPC takes the last of a name.
+
+    No proxy of the environment stands before a target on this host.
+    """
+    return (*CHANNEL_OPTIONS, *([("grpc.enable_http_proxy", 0)] if _LOOPBACK.match(target) else []), *options)
+
+
+def make_channel(
+    target: str, credentials: grpc.ChannelCredentials | None, options: ChannelOptions, *, module: Any = grpc
+) -> Any:
+    """Return a channel of `grpc` or `grpc.aio`; with credentials it speaks TLS."""
+    told = channel_options(target, options)
+    if credentials is None:
+        return module.insecure_channel(target, options=told)
+    return module.secure_channel(target, credentials, options=told)
 
 
 def environment(name: str) -> str:

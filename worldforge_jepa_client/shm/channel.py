@@ -24,9 +24,9 @@ class SharedChannel:
         """See `grpc.Channel.unary_unary`."""
         send = self._channel.unary_unary(*method, **codec)
 
-        def call(request: Any, timeout: float | None = None) -> Any:
+        def call(request: Any, **options: Any) -> Any:
             with self._segments.sharing(request):
-                return send(request, timeout=timeout)
+                return send(request, **options)
 
         return call
 
@@ -51,12 +51,12 @@ class SharedAioChannel:
         """See `grpc.aio.Channel.unary_unary`."""
         send = self._channel.unary_unary(*method, **codec)
 
-        async def share_and_send(request: Any, timeout: float | None) -> Any:
+        async def share_and_send(request: Any, **options: Any) -> Any:
             with self._segments.sharing(request):
-                return await send(request, timeout=timeout)
+                return await send(request, **options)
 
-        def call(request: Any, timeout: float | None = None) -> Awaitable[Any]:
-            return asyncio.ensure_future(share_and_send(request, timeout))
+        def call(request: Any, **options: Any) -> Awaitable[Any]:
+            return asyncio.ensure_future(share_and_send(request, **options))
 
         return call
 
@@ -74,11 +74,11 @@ class _Call:
     """A call of ScoreStream: each response answers the oldest request in flight."""
 
     def __init__(
-        self, send: Callable[[Any], Any], share: Callable[..., Any], segments: Segments, requests: Any
+        self, send: Callable[..., Any], share: Callable[..., Any], segments: Segments, requests: Any, **options: Any
     ) -> None:
         self._segments = segments
         self._in_flight: deque[Segment | None] = deque()
-        self._responses = send(share(requests, segments, self._in_flight))
+        self._responses = send(share(requests, segments, self._in_flight), **options)
         self.cancel = self._responses.cancel
 
     def _answered(self) -> None:
@@ -97,8 +97,8 @@ class _Stream(_Call):
 
 
 class _AioStream(_Call):
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
         # gRPC may hold the call for long after its end.
         self._responses.add_done_callback(lambda _: self._in_flight.clear())
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
@@ -18,6 +20,17 @@ DOMAIN = "worldforge.jepa"
 
 
 _MAX_MESSAGE = 1000  # bytes: a status travels in trailers, of which gRPC allows few kilobytes
+
+
+# gRPC's own words for a connection that TLS ended.
+_TLS_PROBLEM = re.compile(
+    r"CERTIFICATE_VERIFY_FAILED: ([^:]+)|(Hostname Verification Check failed)|OPENSSL_internal:(?!CERT)([A-Z0-9_]+)"
+)
+_TLS_WORDS = {
+    "Hostname Verification Check failed": "the server's certificate is for another name than the target's",
+    "WRONG_VERSION_NUMBER": "the server does not speak TLS",
+}
+_CLOSED_AT_ONCE = re.compile("failed to connect to all addresses.*Socket closed")
 
 
 _BY_CODE: dict[grpc.StatusCode, type[JepaError]] = {cls.code: cls for cls in JepaError.__subclasses__()}
@@ -44,22 +57,36 @@ def to_status(error: JepaError) -> Status:
 def from_rpc_error(error: grpc.RpcError, target: str) -> JepaError:
     """Return the error that a failed call to `target` carries.
 
-    One that gRPC itself raised names the target and has its status as the reason, but for two: RESOURCE_EXHAUSTED is
-    MESSAGE_TOO_LARGE, the only limit that gRPC enforces by itself, and CANCELLED becomes UNAVAILABLE: a caller that
-    cancels reads no error, so the server cancelled the call because it is going away.
+    One that gRPC itself raised names the target; see `_by_grpc`.
     """
-    code = error.code()
+    code, message = error.code(), error.details() or error.code().name
     info, retry = _details(error)
-    message = error.details() or code.name
-    if code is grpc.StatusCode.CANCELLED and not info.reason:
-        code = grpc.StatusCode.UNAVAILABLE
-    by_grpc = Reason.MESSAGE_TOO_LARGE if code is grpc.StatusCode.RESOURCE_EXHAUSTED else code.name
+    reason = info.reason
+    if not reason:
+        code, reason, message = _by_grpc(code, message)
+        message = f"{target}: {message}"
     return _BY_CODE.get(code, JepaError)(
-        message if info.reason else f"{target}: {message}",
-        reason=info.reason or by_grpc,
+        message,
+        reason=reason,
         field=info.metadata.get("field", ""),
         retry_after=retry.retry_delay.ToNanoseconds() / 1e9 if retry.HasField("retry_delay") else None,
     )
+
+
+def _by_grpc(code: grpc.StatusCode, message: str) -> tuple[grpc.StatusCode, str, str]:
+    """Return the status, reason and message of an error that gRPC itself raised; the reason is mostly the status.
+
+    RESOURCE_EXHAUSTED is MESSAGE_TOO_LARGE, the only limit that gRPC enforces by itself. CANCELLED becomes UNAVAILABLE:
+    a caller that cancels reads no error, so the server cancelled the call because it is going away.
+    """
+    if code is grpc.StatusCode.CANCELLED:
+        code = grpc.StatusCode.UNAVAILABLE
+    if code is grpc.StatusCode.UNAVAILABLE and (problem := _TLS_PROBLEM.search(message)):
+        words = next(filter(None, problem.groups()))
+        return code, Reason.TLS_FAILED, f"TLS failed: {_TLS_WORDS.get(words, words)}"
+    if code is grpc.StatusCode.UNAVAILABLE and _CLOSED_AT_ONCE.search(message):
+        message += "; the server may speak TLS (set cacert), or want a certificate of the client (set cert and key)"
+    return code, Reason.MESSAGE_TOO_LARGE if code is grpc.StatusCode.RESOURCE_EXHAUSTED else code.name, message
 
 
 def to_message(error: JepaError) -> jepa_pb2.Error:

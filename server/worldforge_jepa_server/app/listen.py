@@ -8,10 +8,11 @@ import fcntl
 import os
 import socket
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import grpc
 import grpc.aio
 
 _MAX_PATH = 107  # bytes: Linux's sun_path without its end
@@ -55,32 +56,34 @@ def parse(text: str) -> Address:
 
 
 @contextlib.contextmanager
-def bound(server: grpc.aio.Server, text: str) -> Iterator[str]:
+def bound(server: grpc.aio.Server, text: str, credentials: grpc.ServerCredentials | None = None) -> Iterator[str]:
     """Bind a server that has not started; yield the address that reaches it. A socket file goes at the end.
+
+    With credentials the port speaks TLS.
 
     Raises:
         BindError: the address is malformed, taken, or not one of this machine.
     """
-    address = parse(text)
+    address, add = parse(text), _Ports(server, credentials).add
     if address.path is not None:
-        with _socket_file(server, address.path):
+        with _socket_file(add, address.path):
             yield text
     elif address.abstract:
         _probe(socket.AF_UNIX, "\0" + address.abstract, text)
-        _add(server, text, text)
+        add(text, text)
         yield text
     else:
-        yield f"{text.rpartition(':')[0]}:{_bind_tcp(server, address)}"
+        yield f"{text.rpartition(':')[0]}:{_bind_tcp(add, address)}"
 
 
-def _bind_tcp(server: grpc.aio.Server, address: Address) -> int:
+def _bind_tcp(add: Callable[[str, str], int], address: Address) -> int:
     """Bind every address that the host name has here, on one port; gRPC would accept a bind to any one of them."""
     port = address.port
     for family, host in _resolve(address):
         if not _exists(family, host):
             continue
         _probe(family, (host, port), address.text)
-        port = _add(server, f"[{host}]:{port}" if family == socket.AF_INET6 else f"{host}:{port}", address.text)
+        port = add(f"[{host}]:{port}" if family == socket.AF_INET6 else f"{host}:{port}", address.text)
     if not port:
         raise BindError(f"cannot listen on {address.text}: {address.host} is no address of this machine")
     return port
@@ -117,15 +120,23 @@ def _probe(family: int, where: tuple[str, int] | str, text: str) -> None:
         raise BindError(f"cannot listen on {text}: {why}") from error
 
 
-def _add(server: grpc.aio.Server, where: str, text: str) -> int:
-    try:
-        return int(server.add_insecure_port(where))
-    except RuntimeError as error:
-        raise BindError(f"cannot listen on {text}: it is in use") from error
+@dataclass(frozen=True)
+class _Ports:
+    server: grpc.aio.Server
+    credentials: grpc.ServerCredentials | None
+
+    def add(self, where: str, text: str) -> int:
+        """Bind one more address; `text` is its name in an error."""
+        try:
+            if self.credentials is None:
+                return int(self.server.add_insecure_port(where))
+            return int(self.server.add_secure_port(where, self.credentials))
+        except RuntimeError as error:
+            raise BindError(f"cannot listen on {text}: it is in use") from error
 
 
 @contextlib.contextmanager
-def _socket_file(server: grpc.aio.Server, path: Path) -> Iterator[None]:
+def _socket_file(add: Callable[[str, str], int], path: Path) -> Iterator[None]:
     """Bind under a name of our own and rename it.
 
     gRPC removes at its end the name that it bound, whatever is there by then; the renamed file is removed only while it
@@ -137,7 +148,7 @@ def _socket_file(server: grpc.aio.Server, path: Path) -> Iterator[None]:
     with _locked(path.parent):
         _refuse_live(path)
         own.unlink(missing_ok=True)
-        _add(server, f"unix:{own}", f"unix:{path}")
+        add(f"unix:{own}", f"unix:{path}")
         own.rename(path)
         made = path.stat().st_ino
     try:

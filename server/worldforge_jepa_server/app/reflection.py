@@ -6,16 +6,24 @@ import contextlib
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import grpc
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import FileDescriptor
 from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, ServerReflectionResponse
 
 
-def enable(server: Any, services: Iterable[str], *pools: DescriptorPool) -> None:
-    """Add reflection to a server not yet started: of these services, in protobuf's pool or `pools`, and of itself."""
+def handler(services: Iterable[str], *pools: DescriptorPool) -> grpc.GenericRpcHandler:
+    """Return the handler of the reflection of these services, in protobuf's pool or `pools`, and of itself."""
     names = (*services, reflection.SERVICE_NAME)
-    reflection.enable_server_reflection(names, server, _Descriptors(descriptor_pool.Default(), *pools))
+    servicer = reflection.aio.ReflectionServicer(names, pool=_Descriptors(descriptor_pool.Default(), *pools))
+    method = grpc.stream_stream_rpc_method_handler(
+        servicer.ServerReflectionInfo,
+        request_deserializer=ServerReflectionRequest.FromString,
+        response_serializer=ServerReflectionResponse.SerializeToString,
+    )
+    return grpc.method_handlers_generic_handler(reflection.SERVICE_NAME, {"ServerReflectionInfo": method})
 
 
 class _Descriptors:

@@ -16,7 +16,6 @@ from grpc_health.v1 import health, health_pb2_grpc
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 
 from worldforge_jepa_client.contract.spec import MemoryUse
-from worldforge_jepa_client.errors import JepaError
 from worldforge_jepa_server.app import reflection
 from worldforge_jepa_server.app.listen import BindError as BindError
 from worldforge_jepa_server.app.listen import bound
@@ -31,6 +30,9 @@ from worldforge_jepa_server.models.registry import load_model
 from worldforge_jepa_server.rpc import shared_memory
 from worldforge_jepa_server.rpc.open_inference import messages as open_inference
 from worldforge_jepa_server.rpc.open_inference.servicer import OpenInferenceServicer
+from worldforge_jepa_server.rpc.security import tls
+from worldforge_jepa_server.rpc.security.files import CredentialsError as CredentialsError
+from worldforge_jepa_server.rpc.security.guard import guarded
 from worldforge_jepa_server.rpc.servicer import SERVICE_NAME, WorldModelServicer, generic_handler
 from worldforge_jepa_server.runtime.operations import Runtime
 from worldforge_jepa_server.scheduling.engine import Engine, FunctionJob
@@ -50,6 +52,8 @@ _KEEPALIVE = (
     ("grpc.http2.ping_timeout_ms", 5_000),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 1_000),
     ("grpc.max_concurrent_streams", 256),  # of one connection
+    ("grpc.max_metadata_size", 16384),  # of one call, in bytes
+    ("grpc.absolute_max_metadata_size", 16384),
 )
 
 
@@ -65,6 +69,7 @@ async def serve(config: ServerConfig, announce: Callable[[str], None]) -> None:
 
     Raises:
         BindError: the address is taken or malformed.
+        CredentialsError: a file of certificates or tokens cannot be used.
         ModelLoadError: a model cannot be loaded, and the server is not lazy.
         ServerEndedError: gRPC stopped accepting calls.
     """
@@ -72,9 +77,9 @@ async def serve(config: ServerConfig, announce: Callable[[str], None]) -> None:
     engine = Engine(config.queue_size)
     runtime, healthy = Runtime(engine, config), health.aio.HealthServicer()
     servicer = WorldModelServicer(runtime, shared_memory.parser(config))
-    server = _build(config, runtime, servicer, healthy)
+    server, credentials = _build(config, runtime, servicer, healthy), tls.server_credentials(config)
     try:
-        with Signals(config.drain_seconds) as signals, bound(server, config.listen) as address:
+        with Signals(config.drain_seconds) as signals, bound(server, config.listen, credentials) as address:
             await _ready(healthy, False)
             await server.start()
             ended = asyncio.create_task(server.wait_for_termination())  # never cancelled: `stop` would be too
@@ -169,14 +174,15 @@ def _build(
             *_KEEPALIVE,
         )
     )
-    server.add_generic_rpc_handlers((generic_handler(servicer),))
+    handlers, services, pools = [generic_handler(servicer)], [SERVICE_NAME, health.SERVICE_NAME], []
     if config.open_inference:
-        server.add_generic_rpc_handlers((generic_handler(OpenInferenceServicer(runtime), open_inference.SERVICE),))
-    health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
+        handlers.append(generic_handler(OpenInferenceServicer(runtime), open_inference.SERVICE))
+        services.append(open_inference.SERVICE.full_name)
+        pools.append(open_inference.POOL)
     if config.reflection:
-        services = (SERVICE_NAME, health.SERVICE_NAME)
-        inference = (open_inference.SERVICE.full_name,) if config.open_inference else ()
-        reflection.enable(server, (*services, *inference), open_inference.POOL)
+        handlers.append(reflection.handler(services, *pools))
+    server.add_generic_rpc_handlers(guarded(handlers, config))
+    health_pb2_grpc.add_HealthServicer_to_server(healthy, server)  # open, since probes carry no token
     return server
 
 
@@ -191,8 +197,7 @@ async def _load_all(config: ServerConfig, engine: Engine, runtime: Runtime, heal
                 raise
             _log.error("cannot load %s: %s", source.name, error)
             runtime.models.refuse(source.name, error)
-    with contextlib.suppress(JepaError):
-        runtime.specs()
+    if runtime.models.in_service():
         await _ready(healthy, True)
 
 

@@ -5,13 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from worldforge_jepa_client.contract.spec import MemoryUse, ModelSpec
-from worldforge_jepa_client.errors import FailedPreconditionError, JepaError, NotFoundError, UnavailableError
+from worldforge_jepa_client.errors import (
+    FailedPreconditionError,
+    JepaError,
+    NotFoundError,
+    PermissionDeniedError,
+    UnavailableError,
+)
 from worldforge_jepa_client.reasons import Reason
 from worldforge_jepa_server.config import ServerConfig
 from worldforge_jepa_server.device.batching import ScoreRunner
 from worldforge_jepa_server.device.clock import TORCH_VERSION
 from worldforge_jepa_server.device.runner import runner_for
 from worldforge_jepa_server.models.contract import ModelLoadError, ScoringModel, ServedModel, WorldModel
+from worldforge_jepa_server.runtime import access
 
 # Float32 copies of a call's candidates that exist at a time: on the wire, as an array, on the device, and the
 # intermediate ones of normalizing them there.
@@ -83,6 +90,7 @@ class Deployments:
 
     def __init__(self, config: ServerConfig) -> None:
         self._config = config
+        self._guarded = bool(config.token_file)
         self._by_name: dict[str, Deployment | JepaError] = {
             source.name: UnavailableError(
                 f"the server is loading {source.name}", reason=Reason.MODEL_LOADING, field="model", retry_after=1.0
@@ -101,29 +109,45 @@ class Deployments:
         )
 
     def find(self, name: str) -> Deployment:
-        """Return a model in service; an empty name is the default.
+        """Return a model in service; an empty name is the first that this task's call may use.
 
         Raises:
             UnavailableError: it is not loaded yet.
             FailedPreconditionError: it cannot be loaded.
             NotFoundError: no model has the name.
+            PermissionDeniedError: the token of this task's call is not for it.
         """
-        try:
-            found = self._by_name[name or next(iter(self._by_name))]
-        except KeyError:
+        name = name or next(filter(self._may_use, self._by_name), next(iter(self._by_name)))
+        found = self._by_name.get(name)
+        if not self._may_use(name):
+            raise PermissionDeniedError(
+                f"the token is not for {name!r}", reason=Reason.MODEL_NOT_ALLOWED, field="model"
+            )
+        if found is None:
             raise NotFoundError(
                 f"{name!r} is not served; served: {', '.join(self._by_name)}",
                 reason=Reason.MODEL_NOT_FOUND,
                 field="model",
-            ) from None
+            )
         if isinstance(found, JepaError):
             raise found.with_traceback(None)
         return found
 
     def specs(self) -> list[ModelSpec]:
-        """Return the published specs, once no model is loading any more; raises as `find` does until then."""
+        """Return the published specs that this task's call may see, once no model is loading any more.
+
+        Raises:
+            JepaError: until then, or where there is none, as `find` does.
+        """
         for found in self._by_name.values():
             if isinstance(found, UnavailableError):
                 raise found.with_traceback(None)
-        served = [found.spec for found in self._by_name.values() if isinstance(found, Deployment)]
-        return served or [self.find("").spec]
+        allowed = [found.spec for found in self.in_service() if self._may_use(found.spec.name)]
+        return allowed or [self.find("").spec]
+
+    def in_service(self) -> list[Deployment]:
+        """Return the models in service, whichever task asks."""
+        return [found for found in self._by_name.values() if isinstance(found, Deployment)]
+
+    def _may_use(self, name: str) -> bool:
+        return access.may_use(name, guarded=self._guarded)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from worldforge_jepa_client import wire
 from worldforge_jepa_client.contract.spec import ModelSpec
@@ -14,7 +14,14 @@ from worldforge_jepa_client.inputs.build import build_named_scene, build_scene, 
 from worldforge_jepa_client.inputs.scalars import as_seconds, as_str
 from worldforge_jepa_client.rpc import operations
 from worldforge_jepa_client.rpc.aio.connection import Connection, sleep
-from worldforge_jepa_client.rpc.channel import DEFAULT_TARGET, READY_POLL_SECONDS, deadline_after, remaining
+from worldforge_jepa_client.rpc.channel import (
+    DEFAULT_TARGET,
+    READY_POLL_SECONDS,
+    ChannelOptions,
+    deadline_after,
+    remaining,
+)
+from worldforge_jepa_client.rpc.credentials import Credentials, FilePath
 from worldforge_jepa_client.rpc.operations import Operation, Specs
 
 if TYPE_CHECKING:
@@ -26,10 +33,29 @@ _R = TypeVar("_R")
 class AsyncBaseClient:
     """Models, contexts and latents; the base of `AsyncClient`."""
 
-    def __init__(self, target: str = DEFAULT_TARGET, *, timeout: float = 10.0, shared_memory: bool = False) -> None:
+    def __init__(
+        self,
+        target: str = DEFAULT_TARGET,
+        *,
+        timeout: float = 10.0,
+        shared_memory: bool = False,
+        token: str | None = None,
+        cacert: FilePath | None = None,
+        cert: FilePath | None = None,
+        key: FilePath | None = None,
+        metadata: Iterable[tuple[str, str | bytes]] = (),
+        options: ChannelOptions = (),
+        channel: Any = None,
+    ) -> None:
         self.target, self.timeout = target, as_seconds(timeout, "timeout")
         self._specs: Specs = {}
-        self._connection = Connection(target, shared_memory=shared_memory)
+        self._connection = Connection(
+            target,
+            shared_memory=shared_memory,
+            credentials=Credentials(token, cacert, cert, key, metadata),
+            options=options,
+            channel=channel,
+        )
 
     async def create_context(
         self,

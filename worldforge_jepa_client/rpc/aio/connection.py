@@ -10,6 +10,7 @@ import os
 import weakref
 from collections.abc import AsyncIterator, Callable
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import grpc
@@ -17,7 +18,8 @@ import grpc.aio
 
 from worldforge_jepa_client.errors import CallCancelledError, FailedPreconditionError, InternalError, JepaError
 from worldforge_jepa_client.reasons import Reason
-from worldforge_jepa_client.rpc.channel import channel_options, checked_target, remaining
+from worldforge_jepa_client.rpc.channel import ChannelOptions, checked_target, make_channel, remaining
+from worldforge_jepa_client.rpc.credentials import Credentials
 from worldforge_jepa_client.rpc.failures import client_closed, client_forked, stream_ended, unparsable
 from worldforge_jepa_client.rpc.stream_state import OpenStream, RequestPipeline
 from worldforge_jepa_client.shm.channel import SharedAioChannel
@@ -32,12 +34,22 @@ sleep = asyncio.sleep
 class Connection:
     """Calls a server in one event loop: that of the first call, which makes the channel."""
 
-    def __init__(self, target: str, *, shared_memory: bool) -> None:
+    def __init__(
+        self,
+        target: str,
+        *,
+        shared_memory: bool,
+        credentials: Credentials,
+        options: ChannelOptions,
+        channel: Any,
+    ) -> None:
         self.target = checked_target(target)
         self._segments = Segments() if shared_memory else None
         self._pid, self._closed = os.getpid(), False
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._channel: Any = None
+        self._metadata = credentials.call_metadata()
+        self._credentials = credentials.channel_credentials() if channel is None else None
+        self._options, self._channel = options, channel
         self._stub: Any = None
         self._calls: set[Any] = set()
 
@@ -103,10 +115,10 @@ class Connection:
     def _method(self, name: str) -> Any:
         self.check()
         if self._stub is None:
-            channel = grpc.aio.insecure_channel(self.target, options=channel_options(self.target))
+            channel = self._channel or make_channel(self.target, self._credentials, self._options, module=grpc.aio)
             self._channel = SharedAioChannel(channel, self._segments) if self._segments else channel
             self._stub = jepa_pb2_grpc.WorldModelServiceStub(self._channel)
-        return getattr(self._stub, name)
+        return partial(getattr(self._stub, name), metadata=self._metadata)
 
     def _track(self, call: Any) -> Any:
         self._calls.add(call)

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from worldforge_jepa_client import wire
 from worldforge_jepa_client.contract.spec import ModelSpec
@@ -14,7 +14,14 @@ from worldforge_jepa_client.inputs.arrays import as_observation
 from worldforge_jepa_client.inputs.build import build_named_scene, build_scene, build_unroll_call, context_id
 from worldforge_jepa_client.inputs.scalars import as_seconds, as_str
 from worldforge_jepa_client.rpc import operations
-from worldforge_jepa_client.rpc.channel import DEFAULT_TARGET, READY_POLL_SECONDS, deadline_after, remaining
+from worldforge_jepa_client.rpc.channel import (
+    DEFAULT_TARGET,
+    READY_POLL_SECONDS,
+    ChannelOptions,
+    deadline_after,
+    remaining,
+)
+from worldforge_jepa_client.rpc.credentials import Credentials, FilePath
 from worldforge_jepa_client.rpc.operations import Operation, Specs
 from worldforge_jepa_client.rpc.sync.connection import Connection, sleep
 
@@ -27,10 +34,29 @@ _R = TypeVar("_R")
 class BaseClient:
     """Models, contexts and latents; the base of `Client`."""
 
-    def __init__(self, target: str = DEFAULT_TARGET, *, timeout: float = 10.0, shared_memory: bool = False) -> None:
+    def __init__(
+        self,
+        target: str = DEFAULT_TARGET,
+        *,
+        timeout: float = 10.0,
+        shared_memory: bool = False,
+        token: str | None = None,
+        cacert: FilePath | None = None,
+        cert: FilePath | None = None,
+        key: FilePath | None = None,
+        metadata: Iterable[tuple[str, str | bytes]] = (),
+        options: ChannelOptions = (),
+        channel: Any = None,
+    ) -> None:
         self.target, self.timeout = target, as_seconds(timeout, "timeout")
         self._specs: Specs = {}
-        self._connection = Connection(target, shared_memory=shared_memory)
+        self._connection = Connection(
+            target,
+            shared_memory=shared_memory,
+            credentials=Credentials(token, cacert, cert, key, metadata),
+            options=options,
+            channel=channel,
+        )
 
     def create_context(
         self,

@@ -46,9 +46,19 @@ class Client(BaseClient):
         timeout: seconds a call may take, unless the call says otherwise; inf is no deadline.
         shared_memory: pass the large tensors of `score`, sessions, `create_context` and `encode` through /dev/shm, to a
             server on the same host that was started with --shared-memory; Linux only.
+        token: sent with each call as `authorization: Bearer TOKEN`; without TLS it can be read on the way.
+        cacert: file of the certificates, PEM, that sign the server's, or "system" for those that gRPC trusts by itself;
+            with it the client speaks TLS.
+        cert: file of the client's own certificate, PEM, for a server that asks for one.
+        key: file of its private key, PEM.
+        metadata: further pairs (key, value) of each call.
+        options: of gRPC's channel, e.g. ("grpc.ssl_target_name_override", "name"); they go before this client's own.
+        channel: a `grpc.Channel`, or for `Client` a `grpc.aio.Channel`, to use instead of a new one; the client
+            closes it. Certificates and options are then the channel's.
 
     Raises:
-        InvalidArgumentError: the target has no port or is of another protocol, or the timeout is no duration.
+        InvalidArgumentError: the target has no port or is of another protocol, the timeout is no duration, a file
+            cannot be used, or token or metadata cannot be sent.
     """
 
     def score(

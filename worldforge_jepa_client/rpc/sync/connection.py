@@ -17,7 +17,8 @@ from typing import Any
 import grpc
 
 from worldforge_jepa_client.errors import CallCancelledError, InternalError, JepaError
-from worldforge_jepa_client.rpc.channel import channel_options, checked_target, remaining
+from worldforge_jepa_client.rpc.channel import ChannelOptions, checked_target, make_channel, remaining
+from worldforge_jepa_client.rpc.credentials import Credentials
 from worldforge_jepa_client.rpc.failures import client_closed, client_forked, stream_ended, unparsable
 from worldforge_jepa_client.rpc.stream_state import OpenStream, RequestPipeline
 from worldforge_jepa_client.shm.channel import SharedChannel
@@ -34,10 +35,20 @@ _UNPARSABLE = "Exception deserializing response!"  # gRPC's own words for it
 class Connection:
     """Calls a server."""
 
-    def __init__(self, target: str, *, shared_memory: bool) -> None:
+    def __init__(
+        self,
+        target: str,
+        *,
+        shared_memory: bool,
+        credentials: Credentials,
+        options: ChannelOptions,
+        channel: Any,
+    ) -> None:
         self.target = checked_target(target)
         self._pid, self._closed = os.getpid(), False
-        channel = grpc.insecure_channel(target, options=channel_options(target))
+        self._metadata = credentials.call_metadata()
+        if channel is None:
+            channel = make_channel(target, credentials.channel_credentials(), options)
         self._channel: Any = SharedChannel(channel, Segments()) if shared_memory else channel
         self._stub = jepa_pb2_grpc.WorldModelServiceStub(self._channel)
 
@@ -78,7 +89,7 @@ class Connection:
     def _start(self, method: str, request: Any, **options: Any) -> Any:
         self.check()
         try:
-            return getattr(self._stub, method)(request, **options)
+            return getattr(self._stub, method)(request, metadata=self._metadata, **options)
         except grpc.RpcError as error:
             raise self.failure(error) from None
         except ValueError:  # another thread has closed the channel meanwhile

@@ -1,0 +1,1 @@
+"""Security of the server: TLS, and the tokens that calls carry."""

@@ -1,0 +1,114 @@
+"""What a client shows a server is checked before anything is sent, and never printed."""
+
+import grpc
+import pytest
+
+from tests import certificates
+from worldforge_jepa_client import AsyncClient, Client
+from worldforge_jepa_client.errors import InvalidArgumentError
+from worldforge_jepa_client.provider.runtime import GrpcRuntime
+from worldforge_jepa_client.rpc.credentials import environment_credentials
+from worldforge_jepa_server.config import ConfigError, ServerConfig
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    files = certificates.make(tmp_path_factory.mktemp("files"))
+    files.pair("one")
+    files.pair("two")
+    return files
+
+
+@pytest.mark.parametrize(
+    ("given", "field", "expected"),
+    [
+        ({"cacert": "nope"}, "cacert", "cannot read .*nope: No such file or directory"),
+        ({"cacert": "tokens"}, "cacert", "holds no certificate in PEM"),
+        ({"cert": "one.pem"}, "cert", "needs key too"),
+        ({"key": "one.key"}, "key", "needs cert too"),
+        ({"cert": "one.pem", "key": "two.key"}, "cert", "are no certificate in PEM and its key"),
+        ({"cert": "nope", "key": "two.key"}, "cert", "cannot read"),
+    ],
+)
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_files_that_cannot_be_used_are_named(files, kind, given, field, expected):
+    with pytest.raises(InvalidArgumentError, match=expected) as caught:
+        kind("localhost:1", **{name: files.folder / path for name, path in given.items()})
+    assert caught.value.field == field
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    ["text", [("a",)], [("A", "x")], [("a", b"x")], [("a-bin", "x")], [("grpc-a", "x")], [("a", "x\n")], [1]],
+)
+def test_metadata_that_cannot_be_sent_is_refused(metadata):
+    with pytest.raises(InvalidArgumentError) as caught:
+        Client("localhost:1", metadata=metadata)
+    assert caught.value.field == "metadata"
+
+
+def test_a_token_that_no_header_carries_is_refused_without_being_printed():
+    for token in ("sec ret", "secret\n", "sécret"):
+        with pytest.raises(InvalidArgumentError) as caught:
+            Client("localhost:1", token=token)
+        assert "ret" not in str(caught.value)
+
+
+def test_metadata_and_token_travel_with_every_call(server):
+    with Client(server.target, metadata=[("robot", "arm"), ("trace-bin", b"\x00")], token="x") as client:
+        assert client.model().name == "tiny"
+
+
+def test_a_channel_of_the_caller_is_used_and_closed(server, dead_target):
+    channel = grpc.insecure_channel(server.target)
+    with Client(dead_target, channel=channel) as client:
+        assert client.model().name == "tiny"
+    with pytest.raises(ValueError, match="closed"):
+        channel.unary_unary("/x")(b"")
+
+
+async def test_an_asyncio_channel_of_the_caller_is_used(server, dead_target):
+    async with AsyncClient(dead_target, channel=grpc.aio.insecure_channel(server.target)) as client:
+        assert (await client.model()).name == "tiny"
+
+
+def test_the_environment_fills_what_is_not_given(monkeypatch, files):
+    for name in ("TOKEN", "CACERT", "CLIENT_CERT", "CLIENT_KEY"):
+        monkeypatch.setenv(f"WORLDFORGE_JEPA_{name}", f" {name} ")
+    assert environment_credentials().keywords() == {
+        "token": "TOKEN",
+        "cacert": "CACERT",
+        "cert": "CLIENT_CERT",
+        "key": "CLIENT_KEY",
+    }
+    assert environment_credentials(token="other").token == "other"
+    assert environment_credentials(cacert="").cacert == ""
+
+
+def test_a_runtime_reads_the_environment(monkeypatch, secured_server, credentials):
+    monkeypatch.setenv("WORLDFORGE_JEPA_TOKEN", certificates.TOKENS["arm"])
+    monkeypatch.setenv("WORLDFORGE_JEPA_CACERT", credentials.cacert)
+    with GrpcRuntime(secured_server.target) as runtime:
+        assert runtime.client.model().name == "tiny"
+
+
+@pytest.mark.parametrize("listen", ["0.0.0.0:1", "[::]:1", "robot:1", "10.0.0.1:1", "unixbox:1", "localhosts:1"])
+def test_an_address_beyond_this_machine_needs_tls_tokens_or_insecure(listen):
+    with pytest.raises(ConfigError, match="is not loopback: set --tls-cert"):
+        ServerConfig(listen=listen)
+    for safe in ({"insecure": True}, {"token_file": "t"}, {"tls_cert": "c", "tls_key": "k"}):
+        assert ServerConfig(listen=listen, **safe).listen == listen
+
+
+@pytest.mark.parametrize(
+    "listen", ["127.0.0.1:1", "127.8.8.8:1", "[::1]:1", "localhost:1", "unix:/x", "unix-abstract:x"]
+)
+def test_loopback_needs_none(listen):
+    assert ServerConfig(listen=listen).listen == listen
+
+
+@pytest.mark.parametrize("given", ["tls_cert", "tls_key", "tls_client_ca"])
+def test_certificate_and_key_come_together(given):
+    with pytest.raises(ConfigError, match="needs --tls") as caught:
+        ServerConfig(**{given: "x"})
+    assert caught.value.field == given
