@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tests.failures import assert_says, read, sent
+from tests.hub import STAND_IN
 from worldforge_jepa_client import Client
 from worldforge_jepa_client.errors import JepaError
 from worldforge_jepa_client.v1 import jepa_pb2, jepa_pb2_grpc
@@ -151,10 +152,11 @@ def bare_environment(monkeypatch):
 @pytest.mark.usefixtures("bare_environment")
 @pytest.mark.parametrize("name", [name for name in LOADING if name != "missing-torch"])
 def test_a_model_that_cannot_be_loaded_ends_the_start_with_one_line(name, monkeypatch, caplog, capsys):
-    monkeypatch.setattr(sys, "argv", ["", "--listen", "127.0.0.1:0", "--model", LOADING[name]["model"]])
+    model, says = (LOADING[name][key].replace("STAND_IN", str(STAND_IN)) for key in ("model", "says"))
+    monkeypatch.setattr(sys, "argv", ["", "--listen", "127.0.0.1:0", "--model", model])
     assert cli.main() == 1
     (line,) = [record.getMessage() for record in caplog.records if record.levelname == "CRITICAL"]
-    assert_says(line, f"cannot start: {LOADING[name]['says']}")
+    assert_says(line, f"cannot start: {says}")
     assert "\n" not in line
     assert capsys.readouterr().out == ""
 

@@ -60,6 +60,31 @@ def test_an_unpublished_model_is_described_by_its_attributes():
     assert (spec.environment, spec.planner, spec.proprio_weight) == ("", None, 0.1)
 
 
+@pytest.mark.parametrize(
+    ("repo", "expected"),
+    [
+        ("facebookresearch/jepa-wms", "neither the absolute path of a folder nor owner/name:COMMIT"),
+        ("facebookresearch/jepa-wms:main", "neither the absolute path of a folder nor owner/name:COMMIT"),
+        ("tests/upstream_standin", "neither the absolute path of a folder nor owner/name:COMMIT"),
+    ],
+)
+def test_a_repository_that_may_change_is_refused(repo, expected):
+    with pytest.raises(ModelLoadError, match=expected):
+        load("homemade", repo=repo)
+
+
+def test_no_code_of_the_working_directory_runs(tmp_path, monkeypatch):
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "hubconf.py").write_text("raise SystemExit('code of the working directory ran')")
+    (tmp_path / "a_package_that_nobody_has.py").write_text("raise SystemExit('code of the working directory ran')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend("")
+    with pytest.raises(ModelLoadError, match=r"repo=\. depends on the working directory"):
+        load("homemade", repo=".", source="local")
+    with pytest.raises(ModelLoadError, match="No module named 'a_package_that_nobody_has'"):
+        load("needs_a_package")
+
+
 def test_heads_are_kept_where_asked_for():
     assert "image_head" in load("homemade", heads="true")._model.heads
 

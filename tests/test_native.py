@@ -149,11 +149,13 @@ def test_checkpoint_path_comes_from_the_environment_and_may_be_a_folder(monkeypa
     [
         ({}, r"download jepa_wm_pusht\.pth\.tar from https://huggingface\.co/facebook/jepa-wms and give its path"),
         ({"checkpoint": "/nowhere.pth.tar"}, r"no file /nowhere\.pth\.tar: give checkpoint=PATH"),
-        ({"download": "true"}, "pip install huggingface_hub"),
+        ({"download": "true", "revision": "0" * 40}, "pip install huggingface_hub"),
+        ({"download": "true"}, "download=true needs revision=COMMIT, the 40 digits .*; got ''"),
+        ({"download": "true", "revision": "main"}, "got 'main'"),
         ({"download": "maybe"}, "download=maybe: expected true or false"),
         (
             {"color": "blue"},
-            "native takes only the options checkpoint, encoder, download, force, statistics, precision, compile, got color",
+            "native takes only the options checkpoint, encoder, download, force, statistics, digest, encoder_digest, revision, precision, compile, got color",
         ),
     ],
 )

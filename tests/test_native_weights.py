@@ -11,6 +11,7 @@ from tests.upstream_weights import official_files, synthetic_weights
 from worldforge_jepa_server.config import ModelSource
 from worldforge_jepa_server.models.catalog import CATALOG
 from worldforge_jepa_server.models.contract import ModelLoadError
+from worldforge_jepa_server.models.native.weights.checkpoint import file_sha256
 from worldforge_jepa_server.models.native.weights.published import convert
 from worldforge_jepa_server.models.registry import load_model
 
@@ -191,3 +192,35 @@ def test_a_file_that_holds_no_statistics_is_refused(tmp_path, files, text):
         (tmp_path / "x.json").write_text(text)
     with pytest.raises(ModelLoadError, match=r"statistics=.*x\.json: (cannot be read|holds a list)"):
         native(checkpoint=files[0], encoder=files[1], statistics=tmp_path / "x.json")
+
+
+def test_a_pinned_digest_is_checked_before_the_file_is_read(files, tmp_path):
+    digest, encoder_digest = (f"sha256:{file_sha256(path)}" for path in files)
+    pinned = {"checkpoint": files[0], "encoder": files[1], "digest": digest, "encoder_digest": encoder_digest}
+    assert native(**pinned).spec.checkpoint_digest == digest
+    other = f"sha256:{'0' * 64}"
+    for option in ("digest", "encoder_digest"):
+        with pytest.raises(ModelLoadError, match=f"{option} is {other}, and the file's is sha256:"):
+            native(**pinned | {option: other})
+        with pytest.raises(ModelLoadError, match=f"{option}=0: expected sha256: and 64 hexadecimal digits"):
+            native(**pinned | {option: "0"})
+    garbage = tmp_path / files[0].name
+    garbage.write_bytes(b"garbage")
+    with pytest.raises(ModelLoadError, match="digest is"):
+        native(**pinned | {"checkpoint": garbage})
+
+
+def test_torch_files_are_refused_by_a_torch_that_cannot_read_them_safely(files, monkeypatch):
+    monkeypatch.setattr(torch, "__version__", "2.9.1+cpu")
+    with pytest.raises(
+        ModelLoadError, match=r"torch 2\.9\.1\+cpu cannot read it safely .* install torch 2\.10 or later"
+    ):
+        native(checkpoint=files[0], encoder=files[1])
+
+
+def test_an_encoder_is_downloaded_only_with_its_digest(files, monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    alone = tmp_path / files[0].name
+    alone.symlink_to(files[0])
+    with pytest.raises(ModelLoadError, match=r"download=true needs encoder_digest=sha256:\.\.\. of https://dl"):
+        native(checkpoint=alone, download=True)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import re
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -16,7 +20,9 @@ from worldforge_jepa_server.models.external.isolation import isolated
 from worldforge_jepa_server.models.options import flag
 from worldforge_jepa_server.models.precision import FLOAT32, Execution
 
-REPO = "facebookresearch/jepa-wms"
+REPO = "facebookresearch/jepa-wms:6eafb1486175935e4be1ded8b26fdc747ff57b7a"
+"""Upstream's repository at the commit that was tested."""
+_PINNED = re.compile(r"[\w.-]+/[\w.-]+:[0-9a-f]{40}")
 # Requirements of the DROID models, which upstream's own errors do not explain; the first word found decides.
 _OSSCKPT = "download it there and export JEPAWM_OSSCKPT"
 _NEEDS = {
@@ -49,8 +55,8 @@ def load(
         name: the name it is served under.
         execution: precision and compilation.
         error_detail: put the text of the model's exceptions into errors.
-        repo: owner/name on GitHub, or a local folder.
-        source: `github` or `local`; by default `local` where `repo` is a folder.
+        repo: owner/name:COMMIT on GitHub, or the absolute path of a local folder.
+        source: `github` or `local`; by default `local` where `repo` is an absolute path.
         pretrained: passed on; false has upstream read its checkpoint below $JEPAWM_LOGS.
         trust_repo: true runs the code of a repository that is not facebookresearch's.
         heads: true keeps decoder heads, which scoring never uses.
@@ -74,10 +80,13 @@ def load(
 
 
 def _checked_source(repo: str, source: str, trust_repo: str) -> str:
-    """Return `local` or `github`; refuse a repository that is malformed or not trusted."""
-    source = source or ("local" if Path(repo).expanduser().is_dir() else "github")
-    if source == "github" and (repo.startswith(("/", ".", "~")) or repo.count("/") != 1):
-        raise ModelLoadError(f"repo={repo} is no folder here, and no owner/name on GitHub")
+    """Return `local` or `github`; refuse a repository that is malformed, may change, or is not trusted."""
+    absolute = Path(repo).expanduser().is_absolute()
+    source = source or ("local" if absolute else "github")
+    if source == "local" and not absolute:
+        raise ModelLoadError(f"repo={repo} depends on the working directory; give the folder's absolute path")
+    if source == "github" and not _PINNED.fullmatch(repo):
+        raise ModelLoadError(f"repo={repo} is neither the absolute path of a folder nor owner/name:COMMIT on GitHub")
     if source == "github" and not (repo.startswith("facebookresearch/") or flag("trust_repo", trust_repo)):
         raise ModelLoadError(f"repo={repo} runs code of its own from the network; add trust_repo=true if you trust it")
     return source
@@ -87,11 +96,22 @@ def _loaded(repo: str, source: str, target: str, pretrained: str, device: str) -
     """Load in isolation; explain a failure with its remedy."""
     is_local = source == "local"
     arguments = {"source": source, "pretrained": flag("pretrained", pretrained), "device": device}
-    with isolated():
+    with isolated(), _without_working_directory():
         try:
             return _from_hub(str(Path(repo).expanduser()) if is_local else repo, target, arguments)
         except (Exception, SystemExit) as error:
             raise ModelLoadError(f"hub:{target}: {_explained(error, repo, is_local)}") from error
+
+
+@contextlib.contextmanager
+def _without_working_directory() -> Iterator[None]:
+    """Import nothing from the working directory, which `python -m` puts first."""
+    before = sys.path[:]
+    sys.path[:] = [folder for folder in before if folder and Path(folder) != Path.cwd()]
+    try:
+        yield
+    finally:
+        sys.path[:] = before
 
 
 def _from_hub(repo: str, target: str, arguments: dict[str, Any]) -> Any:

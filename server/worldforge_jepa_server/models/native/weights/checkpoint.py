@@ -12,8 +12,13 @@ from typing import Any
 import torch
 from safetensors.torch import load
 from torch import Tensor, nn
+from torch.torch_version import TorchVersion
 
 from worldforge_jepa_server.models.contract import ModelLoadError
+
+_DIGEST = re.compile("sha256:[0-9a-f]{64}")
+_SAFE_TORCH = "2.10"
+"""The first torch without a known way around `weights_only`."""
 
 
 class CheckpointError(ModelLoadError):
@@ -38,9 +43,15 @@ def read_torch(path: Path) -> dict[str, Any]:
     """Read a file written by `torch.save`, its tensors mapped from it; nothing in it is executed.
 
     Raises:
-        CheckpointError: not such a file, or one that holds more than tensors and plain values.
+        CheckpointError: not such a file, one that holds more than tensors and plain values, or a torch with which
+            reading it is not safe.
         FileNotFoundError: no such file.
     """
+    if TorchVersion(torch.__version__) < _SAFE_TORCH:
+        raise CheckpointError(
+            f"{path}: torch {torch.__version__} cannot read it safely (CVE-2026-24747): install torch {_SAFE_TORCH} or "
+            "later, or convert the file to safetensors where that is installed"
+        )
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except OSError:
@@ -55,6 +66,20 @@ def read_torch(path: Path) -> dict[str, Any]:
 def _reason(error: Exception) -> str:
     blocked = re.search(r"(?:GLOBAL|global|class) `?([A-Za-z_][\w.]*\.\w+)", str(error))
     return f"it holds a {blocked[1]}, which is not a tensor or plain value" if blocked else type(error).__name__
+
+
+def checked_sha256(path: Path, expected: str, option: str) -> str:
+    """Return the sha256 of a file, hex, where it is the `expected` one, "sha256:" and hex, or none is.
+
+    Raises:
+        CheckpointError: it is another, or `expected`, the value of `option`, is no such text.
+    """
+    if expected and not _DIGEST.fullmatch(expected):
+        raise CheckpointError(f"{option}={expected}: expected sha256: and 64 hexadecimal digits")
+    digest = file_sha256(path)
+    if expected and expected != f"sha256:{digest}":
+        raise CheckpointError(f"{path}: {option} is {expected}, and the file's is sha256:{digest}")
+    return digest
 
 
 def file_sha256(path: Path) -> str:

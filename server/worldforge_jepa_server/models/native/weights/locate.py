@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from worldforge_jepa_server.models.contract import ModelLoadError
 
 HUB = "facebook/jepa-wms"
 """The Hugging Face repository of the official checkpoints."""
+_COMMIT = re.compile("[0-9a-f]{40}")
 
 
 @dataclass(frozen=True)
@@ -46,10 +48,11 @@ ENCODER_FILES = {
 }
 
 
-def find_checkpoint(model: str, given: str, download: bool) -> Path:
+def find_checkpoint(model: str, given: str, download: bool, revision: str = "") -> Path:
     """Find the file of `model`'s weights: `given`, else JEPA_WMS_MODEL_PATH, else downloaded if `download`.
 
-    Either may be a folder that holds NAME.safetensors or NAME.pth.tar.
+    Either may be a folder that holds NAME.safetensors or NAME.pth.tar. A download takes the file as it was at the
+    commit `revision` of the repository.
 
     Raises:
         ModelLoadError: it is not there; the message says what to put where.
@@ -60,17 +63,17 @@ def find_checkpoint(model: str, given: str, download: bool) -> Path:
         files = [folder / f"{model}.safetensors", folder / f"{model}.pth.tar"] if folder.is_dir() else [folder]
         return _first(files, "give checkpoint=PATH, or set JEPA_WMS_MODEL_PATH, to a file or folder that is there")
     if download:
-        return _from_hugging_face(f"{model}.pth.tar")
+        return _from_hugging_face(f"{model}.pth.tar", revision)
     raise ModelLoadError(
         f"no weights of {model} given: download {model}.pth.tar from https://huggingface.co/{HUB} and give its path as "
-        "checkpoint=PATH or in JEPA_WMS_MODEL_PATH; or add download=true, with huggingface_hub installed"
+        "checkpoint=PATH or in JEPA_WMS_MODEL_PATH; or add download=true and revision=COMMIT, with huggingface_hub"
     )
 
 
-def find_encoder(encoder: Encoder, given: str, checkpoint: Path, download: bool) -> Path:
+def find_encoder(encoder: Encoder, given: str, checkpoint: Path, download: bool, digest: str = "") -> Path:
     """Find the file of `encoder`: `given`, else beside `checkpoint`, in torch hub's cache or below $JEPAWM_OSSCKPT.
 
-    Where it is in none of them it is downloaded if `download`.
+    Where it is in none of them it is downloaded if `download`, which needs the `digest` that it is to have.
 
     Raises:
         ModelLoadError: it is not there; the message says what to put where.
@@ -84,9 +87,11 @@ def find_encoder(encoder: Encoder, given: str, checkpoint: Path, download: bool)
     places = [folder / name for folder in folders for name in file.names]
     found = [match for place in places for match in sorted(place.parent.glob(place.name))]
     if not found and download and file.url:
+        if not digest:
+            raise ModelLoadError(f"download=true needs encoder_digest=sha256:... of {file.url}")
         _download(file.url, cache / file.names[0])
         return cache / file.names[0]
-    remedy = f"download {file.url} there or give encoder=PATH, or add download=true"
+    remedy = f"download {file.url} there or give encoder=PATH, or add download=true,encoder_digest=..."
     if file.page:
         remedy = f"ask for the file at {file.page} and put it there, or give encoder=PATH"
     return _first(found or places, remedy)
@@ -100,13 +105,18 @@ def _first(places: Iterable[Path], remedy: str) -> Path:
     raise ModelLoadError(f"no file {' or '.join(map(str, places))}: {remedy}")
 
 
-def _from_hugging_face(name: str) -> Path:
+def _from_hugging_face(name: str, revision: str) -> Path:
+    if not _COMMIT.fullmatch(revision):
+        raise ModelLoadError(
+            f"download=true needs revision=COMMIT, the 40 digits of a commit of https://huggingface.co/{HUB}, so that "
+            f"the file cannot change; got {revision!r}"
+        )
     try:
         from huggingface_hub import hf_hub_download
     except ImportError as error:
         raise ModelLoadError("download=true needs huggingface_hub: pip install huggingface_hub") from error
     try:
-        return Path(hf_hub_download(repo_id=HUB, filename=name))
+        return Path(hf_hub_download(repo_id=HUB, filename=name, revision=revision))
     except Exception as error:  # whatever the network and its library raise
         raise _failed_download(f"{name} from {HUB}", error, "checkpoint=PATH") from error
 

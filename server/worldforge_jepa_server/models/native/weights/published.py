@@ -19,6 +19,7 @@ from worldforge_jepa_server.models.native.model import NativeModel
 from worldforge_jepa_server.models.native.weights.architectures import model_config
 from worldforge_jepa_server.models.native.weights.checkpoint import (
     CheckpointError,
+    checked_sha256,
     file_sha256,
     load_weights,
     read_torch,
@@ -29,6 +30,17 @@ from worldforge_jepa_server.models.native.weights.statistics import read_statist
 from worldforge_jepa_server.models.options import flag
 from worldforge_jepa_server.models.precision import FLOAT32, Execution
 
+OPTIONS = (
+    "checkpoint",
+    "encoder",
+    "download",
+    "force",
+    "statistics",
+    "digest",
+    "encoder_digest",
+    "revision",
+)
+"""The options of a model `native:NAME`; see `load`."""
 LIMITS = Limits(max_samples=65536, max_horizon=64, max_context_frames=16)
 
 
@@ -70,6 +82,9 @@ def load(
     download: str = "false",
     force: str = "false",
     statistics: str = "",
+    digest: str = "",
+    encoder_digest: str = "",
+    revision: str = "",
 ) -> NativeModel:
     """Load the published model `target`.
 
@@ -83,30 +98,36 @@ def load(
         download: true fetches what is not here.
         force: true accepts a checkpoint that is named after another model.
         statistics: JSON with the normalization of a fine-tuned model, see `read_statistics`.
+        digest: "sha256:..." that the checkpoint must have.
+        encoder_digest: likewise for the encoder's file; a download needs it.
+        revision: the commit that a checkpoint is downloaded from.
 
     Raises:
         ModelLoadError: a model that is not covered, a file that is not there, or weights that do not fit.
     """
     entry, fetch, forced = native_entry(target), flag("download", download), flag("force", force)
     normalization = read_statistics(Path(statistics).expanduser(), entry.normalization) if statistics else None
-    path = find_checkpoint(target, checkpoint, fetch)
+    path = find_checkpoint(target, checkpoint, fetch, revision)
+    sha256 = checked_sha256(path, digest, "digest")
     if not forced:
         check_name(path, entry)
     if path.suffix == ".safetensors":
         module = build(entry, read_converted(path, target, forced), normalization)
     else:
-        module = _build_from_files(entry, path, find_encoder(entry.encoder, encoder, path, fetch), normalization)
-    return _served(module, entry, path, device=device, name=name, execution=execution)
+        encoder_path = find_encoder(entry.encoder, encoder, path, fetch, encoder_digest)
+        checked_sha256(encoder_path, encoder_digest, "encoder_digest")
+        module = _build_from_files(entry, path, encoder_path, normalization)
+    return _served(module, entry, sha256, device=device, name=name, execution=execution)
 
 
 def _served(
-    module: Jepa, entry: CatalogEntry, path: Path, *, device: str, name: str, execution: Execution
+    module: Jepa, entry: CatalogEntry, digest: str, *, device: str, name: str, execution: Execution
 ) -> NativeModel:
     return NativeModel(
         module,
         name=name,
         source=f"native:{entry.name}",
-        digest=file_sha256(path),
+        digest=digest,
         device=device,
         limits=LIMITS,
         execution=execution,
