@@ -6,6 +6,7 @@ import os
 import re
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import grpc
@@ -101,3 +102,25 @@ def remaining(deadline: float) -> float | None:
     """Return the seconds until a deadline, or 0; None where that is never."""
     left = max(0.0, deadline - time.monotonic())
     return left if left < _NEVER_SECONDS else None
+
+
+class MetadataChannel:
+    """A channel, as a stub knows it, whose calls carry metadata."""
+
+    def __init__(self, channel: Any, metadata: Sequence[tuple[str, Any]]) -> None:
+        self._channel, self._metadata = channel, metadata
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._channel, name)
+
+    def unary_unary(self, *method: Any, **codec: Any) -> Any:
+        """See `grpc.Channel.unary_unary`."""
+        return partial(self._channel.unary_unary(*method, **codec), metadata=self._metadata)
+
+    def unary_stream(self, *method: Any, **codec: Any) -> Any:
+        """See `grpc.Channel.unary_stream`."""
+        return partial(self._channel.unary_stream(*method, **codec), metadata=self._metadata)
+
+    def stream_stream(self, *method: Any, **codec: Any) -> Any:
+        """See `grpc.Channel.stream_stream`."""
+        return partial(self._channel.stream_stream(*method, **codec), metadata=self._metadata)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -23,6 +24,7 @@ from worldforge_jepa_client.contract.types import PlanCall, Scene, ScoreCall, Un
 from worldforge_jepa_client.inputs.scalars import as_int
 from worldforge_jepa_client.inputs.synthetic import scene_of, synthetic_arrays
 from worldforge_jepa_client.planning import PlannerOptions
+from worldforge_jepa_client.rpc.credentials import SYSTEM_ROOTS, Credentials
 from worldforge_jepa_client.tools import connection
 from worldforge_jepa_client.v1 import jepa_pb2
 
@@ -52,8 +54,21 @@ def run(arguments: argparse.Namespace) -> int:
         path = arguments.output / f"{method}.bin"
         path.write_bytes(delimited(requests))
         path.with_suffix(".json").write_text(as_json(requests), encoding="utf-8")
-        print(f"ghz --insecure --call {SERVICE}/{method} -B {path} {arguments.target}")
+        flags = _ghz_flags(connection.credentials(arguments))
+        print(f"ghz {flags} --call {SERVICE}/{method} -B {path} {arguments.target}")
     return 0
+
+
+def _ghz_flags(shown: Credentials) -> str:
+    """Return ghz's flags for credentials; the token stays in the environment, where the shell reads it."""
+    files = {"--cacert": shown.cacert, "--cert": shown.cert, "--key": shown.key}
+    flags = [f"{flag} {shlex.quote(str(path))}" for flag, path in files.items() if path and path != SYSTEM_ROOTS]
+    if not (shown.cacert or shown.cert):
+        flags.append("--insecure")
+    if shown.token:
+        header = r'"{\"authorization\":\"Bearer $WORLDFORGE_JEPA_TOKEN\"}"'
+        flags += [f"{flag} {header}" for flag in ("--metadata", "--reflect-metadata")]
+    return " ".join(flags)
 
 
 def calldata(spec: ModelSpec, *, samples: int, horizon: int, count: int, seed: int) -> dict[str, list[Message]]:

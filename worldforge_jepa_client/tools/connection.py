@@ -7,7 +7,8 @@ import argparse
 import grpc
 
 from worldforge_jepa_client.reasons import Reason
-from worldforge_jepa_client.rpc.channel import channel_options, checked_target, default_target
+from worldforge_jepa_client.rpc.channel import checked_target, default_target, make_channel
+from worldforge_jepa_client.rpc.credentials import Credentials, environment_credentials
 from worldforge_jepa_client.rpc.sync.client import Client
 
 
@@ -18,17 +19,28 @@ def add_arguments(parser: argparse.ArgumentParser, *, timeout: float = 10.0) -> 
     parser.add_argument(
         "--timeout", type=float, default=timeout, help=f"seconds that one call may take (default: {timeout:g})"
     )
+    parser.add_argument("--token", help="bearer token; in WORLDFORGE_JEPA_TOKEN no other user sees it")
+    parser.add_argument("--cacert", help='CA certificates, PEM, or "system": speak TLS (also WORLDFORGE_JEPA_CACERT)')
+    parser.add_argument("--cert", help="certificate of the client, PEM (also WORLDFORGE_JEPA_CLIENT_CERT)")
+    parser.add_argument("--key", help="its private key, PEM (also WORLDFORGE_JEPA_CLIENT_KEY)")
+
+
+def credentials(arguments: argparse.Namespace) -> Credentials:
+    """Return what the flags say, and for those left out the environment."""
+    return environment_credentials(arguments.token, arguments.cacert, arguments.cert, arguments.key)
 
 
 def connect(arguments: argparse.Namespace) -> Client:
     """Return a client of the server that the flags name."""
-    return Client(arguments.target, timeout=arguments.timeout)
+    return Client(arguments.target, timeout=arguments.timeout, **credentials(arguments).keywords())
 
 
 def channel(arguments: argparse.Namespace) -> grpc.Channel:
-    """Return a channel to it, for another service than the client's."""
-    target = checked_target(arguments.target)
-    return grpc.insecure_channel(target, options=channel_options(target))
+    """Return a channel to it, for another service than the client's; calls on it carry no token."""
+    made: grpc.Channel = make_channel(
+        checked_target(arguments.target), credentials(arguments).channel_credentials(), options=()
+    )
+    return made
 
 
 def advice(reason: str) -> str:

@@ -23,6 +23,7 @@ from worldforge_jepa_client.inputs.synthetic import digest, synthetic_arrays
 from worldforge_jepa_client.provider import make_provider
 from worldforge_jepa_client.provider.runtime import GrpcRuntime
 from worldforge_jepa_client.rpc.channel import default_target
+from worldforge_jepa_client.rpc.credentials import Credentials
 from worldforge_jepa_client.tools import connection
 from worldforge_jepa_client.tools.local_server import running_server
 from worldforge_jepa_client.tools.run_manifest import run_manifest
@@ -64,10 +65,12 @@ def run(arguments: argparse.Namespace) -> int:
 def _runtime(arguments: argparse.Namespace) -> Iterator[GrpcRuntime]:
     with contextlib.ExitStack() as stack:
         target, model = arguments.target or default_target(), arguments.model
+        shown = connection.credentials(arguments)
         if arguments.start:
             target = stack.enter_context(running_server("--model", model or "tiny"))
-            model = (model or "tiny").partition("=")[0]
-        yield stack.enter_context(GrpcRuntime(target, model=model, timeout=arguments.timeout))
+            model, shown = (model or "tiny").partition("=")[0], Credentials("", "", "", "")
+        runtime = GrpcRuntime(target, model=model, timeout=arguments.timeout, **shown.keywords())
+        yield stack.enter_context(runtime)
 
 
 def _smoke(runtime: GrpcRuntime, arguments: argparse.Namespace, summary: Summary) -> None:
@@ -95,6 +98,7 @@ def _score(runtime: GrpcRuntime, info: Summary, candidates: object, summary: Sum
             target=runtime.client.target,
             model=runtime.model,
             timeout=runtime.client.timeout,
+            **runtime.credentials.keywords(),
             event_handler=lambda event: summary["provider_events"].append(event.to_dict()),
         )
     except ImportError:
@@ -158,8 +162,9 @@ def _write_text(path: Path, text: str) -> None:
 
 
 def _command(arguments: argparse.Namespace) -> list[str]:
-    """Return the command with its defaults, without the environment's settings."""
-    given = {f"--{name.replace('_', '-')}": value for name, value in vars(arguments).items() if value is not None}
+    """Return the command with its defaults, without the environment's settings and the token."""
+    values = {name: value for name, value in vars(arguments).items() if value is not None and name != "token"}
+    given = {f"--{name.replace('_', '-')}": value for name, value in values.items()}
     flags = ([flag] if value is True else [flag, str(value)] for flag, value in given.items() if value is not False)
     return ["worldforge-jepa", "smoke", *itertools.chain.from_iterable(flags)]
 

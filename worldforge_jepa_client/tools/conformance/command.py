@@ -14,14 +14,15 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import grpc.aio
 
 from worldforge_jepa_client.errors import FailedPreconditionError, JepaError
 from worldforge_jepa_client.reasons import Reason
 from worldforge_jepa_client.rpc.aio.client import AsyncClient
-from worldforge_jepa_client.rpc.channel import channel_options
+from worldforge_jepa_client.rpc.channel import MetadataChannel, make_channel
+from worldforge_jepa_client.rpc.credentials import Credentials
 from worldforge_jepa_client.tools import connection
 from worldforge_jepa_client.tools.conformance.cases import (
     contexts,
@@ -46,6 +47,9 @@ PROMISES: tuple[Promise, ...] = tuple(
     for subject in (models, scores, refusals, limits, streams, contexts, latents, plans)
     for promise in subject.PROMISES
 )
+
+
+_NONE = Credentials()
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,8 @@ def run(arguments: argparse.Namespace) -> int:
 async def _run(arguments: argparse.Namespace) -> int:
     chosen = [promise for promise in PROMISES if promise.name in (arguments.only or [promise.name])]
     outcomes = []
-    async with under_test(arguments.target, arguments.model, arguments.timeout) as server:
+    shown = connection.credentials(arguments)
+    async with under_test(arguments.target, arguments.model, arguments.timeout, shown) as server:
         for promise in chosen:
             outcomes.append(await hold(promise, server))
             if not arguments.json:
@@ -90,20 +95,23 @@ async def _run(arguments: argparse.Namespace) -> int:
 
 
 @asynccontextmanager
-async def under_test(target: str, model: str = "", timeout: float = 30.0) -> AsyncIterator[ServerUnderTest]:
+async def under_test(
+    target: str, model: str = "", timeout: float = 30.0, shown: Credentials = _NONE
+) -> AsyncIterator[ServerUnderTest]:
     """Connect to a server and ask for its models.
 
     Raises:
         JepaError: no server answers, it has no such model, or one whose action size it does not publish.
     """
-    async with AsyncClient(target, timeout=timeout) as client:
+    async with AsyncClient(target, timeout=timeout, **shown.keywords()) as client:
         spec = await client.model(model)
         others = [each.name for each in await client.models() if each.name != spec.name]
     if spec.action_dim <= 0:
         problem = f"model {spec.name} does not publish the size of its actions"
         raise FailedPreconditionError(problem, reason=Reason.NO_ACTION_DIM)
-    async with grpc.aio.insecure_channel(target, channel_options(target)) as channel:
-        yield ServerUnderTest(channel, spec, others, timeout)
+    async with make_channel(target, shown.channel_credentials(), (), module=grpc.aio) as channel:
+        shown_to: Any = MetadataChannel(channel, shown.call_metadata())
+        yield ServerUnderTest(shown_to, spec, others, timeout)
 
 
 async def hold(promise: Promise, server: ServerUnderTest) -> Outcome:
