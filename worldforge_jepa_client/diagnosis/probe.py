@@ -15,7 +15,7 @@ import numpy as np
 from worldforge_jepa_client.contract.spec import ModelSpec
 from worldforge_jepa_client.contract.types import LatentFrames
 from worldforge_jepa_client.diagnosis.logs.episodes import Array, Ints
-from worldforge_jepa_client.diagnosis.logs.windows import AS_SENT, Hypothesis, Sent, Windows, stacked
+from worldforge_jepa_client.diagnosis.logs.windows import AS_SENT, Hypothesis, Sent, Windows
 from worldforge_jepa_client.rpc.sync.client import Client
 from worldforge_jepa_client.rpc.sync.session import Session
 
@@ -98,15 +98,11 @@ class Probe:
         Returns:
             A row of NaN where the episode has not the steps that the hypothesis needs.
         """
-        own = replace(wrong, action_lag=0, stride=1.0)
-        actions = [
-            each if each is not None else windows.actions(index, own)
-            for index, each in enumerate(stacked(windows, wrong))
-        ]
+        actions = _actions(windows, wrong)
         rows = []
         for index in range(len(windows)):
             sent = _with_goal(windows, index, wrong, goals)
-            candidates = np.stack([np.asarray(actions[other]) for other in (index, *foreign[index])])
+            candidates = np.stack([actions[other] for other in (index, *foreign[index])])
             if drawn is not None:
                 candidates = np.concatenate([candidates, drawn[index]])
             rows.append(self.costs(sent, candidates, wrong, **options) if sent else np.full(len(candidates), np.nan))
@@ -156,6 +152,13 @@ class Probe:
 
     def _are_normalized(self, wrong: Hypothesis) -> bool:
         return self._normalized if wrong.actions_are_normalized is None else wrong.actions_are_normalized
+
+
+def _actions(windows: Windows, wrong: Hypothesis) -> list[Array]:
+    """Each window's packed actions; at its own time where the hypothesis needs steps that the episode has not."""
+    own = replace(wrong, action_lag=0, stride=1.0)
+    late = (windows.actions(index, wrong) for index in range(len(windows)))
+    return [np.asarray(windows.actions(index, own) if each is None else each) for index, each in enumerate(late)]
 
 
 def _with_goal(windows: Windows, index: int, wrong: Hypothesis, goals: Ints | None) -> Sent | None:

@@ -23,6 +23,9 @@ MOST_EPISODES = 64
 MOST_STEPS = 1000
 """Raw steps that are kept of an episode, its first ones."""
 
+MOST_BYTES = 2 << 30
+"""Bytes of frames after which no further episode is read; they are kept in memory."""
+
 
 @dataclass(frozen=True)
 class Episode:
@@ -57,9 +60,9 @@ class Keys:
 
 
 KNOWN_KEYS = {
-    "frames": ("frames", "pixels", "observation.image", "obs/agentview_image", "obs/image", "observations"),
+    "frames": ("frames", "pixels", "observation.image", "obs/agentview_image", "obs/image"),
     "actions": ("actions", "action"),
-    "proprio": ("proprio", "state", "observation.state", "obs/robot0_eef_pos", "states"),
+    "proprio": ("proprio", "state", "observation.state", "obs/robot0_eef_pos"),
 }
 """Names tried in turn: this project's, stable-worldmodel's, LeRobot's, robomimic's."""
 
@@ -81,29 +84,29 @@ def check_episodes(
     good: list[Episode] = []
     broken: list[Broken] = []
     for name, arrays in raw:
-        if isinstance(arrays, Exception):
-            broken.append(Broken(name, f"cannot be read: {arrays}"))
-            continue
         try:
             good.append(_checked(name, arrays, keys, spec, least_steps))
         except Exception as error:  # a file may be broken in any way, and is named for it
             broken.append(Broken(name, f"{error}" or type(error).__name__))
-        if len(good) == MOST_EPISODES:
+        if len(good) == MOST_EPISODES or sum(each.frames.nbytes for each in good) > MOST_BYTES:
             break
     return good, broken
 
 
-def _checked(name: str, arrays: Mapping[str, Any], keys: Keys, spec: ModelSpec, least_steps: int) -> Episode:
+def _checked(name: str, arrays: Mapping[str, Any] | Exception, keys: Keys, spec: ModelSpec, least: int) -> Episode:
+    if isinstance(arrays, Exception):
+        raise arrays
     actions = _matrix(_find(arrays, "actions", keys.actions), "actions")[:MOST_STEPS]
     frames = _channels_first(np.asarray(_find(arrays, "frames", keys.frames)[: MOST_STEPS + 1]))
     steps = min(len(actions), len(frames) - 1)
     if abs(len(actions) + 1 - len(frames)) > 1:
         raise ValueError(f"frames has {len(frames)} and actions {len(actions)} entries; expected T + 1 and T")
-    if steps < least_steps:
-        raise ValueError(f"has {steps} steps; a window needs {least_steps}")
+    if steps < least:
+        raise ValueError(f"has {steps} steps; a window needs {least}")
     if spec.raw_action_dim > 0 and actions.shape[1] != spec.raw_action_dim:
         raise ValueError(f"actions has {actions.shape[1]} entries a step; the model takes {spec.raw_action_dim}")
-    return Episode(name, frames[: steps + 1], actions[:steps], _proprio(arrays, keys, spec, steps))
+    # With a frame an action, as robomimic and stable-worldmodel log, the last action leads nowhere and may be NaN.
+    return Episode(name, frames[: steps + 1], _finite(actions[:steps], "actions"), _proprio(arrays, keys, spec, steps))
 
 
 def _proprio(arrays: Mapping[str, Any], keys: Keys, spec: ModelSpec, steps: int) -> Array | None:
@@ -115,7 +118,7 @@ def _proprio(arrays: Mapping[str, Any], keys: Keys, spec: ModelSpec, steps: int)
         raise ValueError(f"proprio has {proprio.shape[1]} entries; the model takes {spec.proprio_dim}")
     if len(proprio) < steps + 1:
         raise ValueError(f"proprio has {len(proprio)} entries; expected {steps + 1}, one a frame")
-    return proprio[: steps + 1]
+    return _finite(proprio[: steps + 1], "proprio")
 
 
 def _find(arrays: Mapping[str, Any], part: str, key: str | None) -> Any:
@@ -130,6 +133,10 @@ def _matrix(values: Any, part: str) -> Array:
     array = np.asarray(values, np.float32)
     if array.ndim != 2:
         raise ValueError(f"{part} has shape {array.shape}; expected (steps, entries)")
+    return array
+
+
+def _finite(array: Array, part: str) -> Array:
     if not np.isfinite(array).all():
         raise ValueError(f"{part} holds NaN or infinite values")
     return array
@@ -138,6 +145,4 @@ def _matrix(values: Any, part: str) -> Array:
 def _channels_first(frames: Array) -> Array:
     if frames.ndim != 4 or 3 not in (frames.shape[1], frames.shape[3]):
         raise ValueError(f"frames has shape {frames.shape}; expected (T + 1, 3, height, width), or channels last")
-    if frames.dtype != np.uint8 and not np.isfinite(frames).all():
-        raise ValueError("frames holds NaN or infinite values")
-    return frames if frames.shape[1] == 3 else np.moveaxis(frames, 3, 1)
+    return _finite(frames if frames.shape[1] == 3 else np.moveaxis(frames, 3, 1), "frames")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -160,8 +159,3 @@ def as_pixels(frame: Array) -> Array:
 
 def _inside(episode: Episode, step: int) -> bool:
     return 0 <= step <= episode.steps
-
-
-def stacked(windows: Windows, wrong: Hypothesis = AS_SENT) -> list[Any]:
-    """Return each window's packed actions under a hypothesis."""
-    return [windows.actions(index, wrong) for index in range(len(windows))]
