@@ -1,14 +1,28 @@
 """Faults injected into episode logs, and the name that the diagnosis has to give each."""
 
-import numpy as np
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
+import numpy as np
+import pytest
+
+from worldforge_jepa_client.diagnosis import measures, search
 from worldforge_jepa_client.diagnosis.logs.changes import shift_frame
 
 FRAMESKIP = 5
+Arrays = dict[str, np.ndarray]
 
 
-def _change(part, change):
-    return lambda episode: {**episode, part: change(episode[part])}
+class Fault(NamedTuple):
+    """A change of one episode, the name it is to be given, and flags that make the fault."""
+
+    change: Callable[[Arrays], Arrays]
+    name: str
+    flags: tuple[str, ...] = ()
+
+
+def _of(part: str, change: Callable[[Any], Any], name: str) -> Fault:
+    return Fault(lambda episode: {**episode, part: change(episode[part])}, f"{part}: {name}")
 
 
 def _repacked(actions):
@@ -18,22 +32,28 @@ def _repacked(actions):
 
 
 FAULTS = {
-    "bgr": (_change("frames", lambda x: x[:, ::-1]), "frames: channels in the order BGR"),
-    "upside down": (_change("frames", lambda x: x[:, :, ::-1]), "frames: upside down"),
-    "mirrored": (_change("frames", lambda x: x[..., ::-1]), "frames: mirrored"),
-    "half as bright": (_change("frames", lambda x: x // 2), "frames: 2 times too dark"),
-    "in 0..1": (_change("frames", lambda x: x / 255), "frames: values in 0..1"),
-    "shifted": (
-        _change("frames", lambda x: np.stack([shift_frame(frame, 3, 2) for frame in x])),
-        "frames: shifted to the right",
-    ),
-    "raw as normalized": (_change("actions", lambda x: 1.5 * x), "actions: denormalized once too often"),
-    "y sign": (_change("actions", lambda x: x * [1, -1]), "actions: wrong sign of dimension 1"),
-    "x and y": (_change("actions", lambda x: x[:, ::-1]), "actions: dimensions in another order, [1, 0]"),
-    "one step late": (_change("actions", lambda x: np.concatenate([x[:1], x[:-1]])), "actions: one step late"),
-    "packing": (_change("actions", _repacked), "actions: packed in the other order"),
-    "half as large": (_change("actions", lambda x: 0.5 * x), "actions: 0.5 times as large as they should be"),
-    "proprio swapped": (_change("proprio", lambda x: x[:, ::-1]), "proprio: entries in another order, [1, 0]"),
-    "proprio in 0..1": (_change("proprio", lambda x: x / 64), "proprio: in other units"),
+    "bgr": _of("frames", lambda x: x[:, ::-1], "channels in the order BGR"),
+    "upside down": _of("frames", lambda x: x[:, :, ::-1], "upside down"),
+    "mirrored": _of("frames", lambda x: x[..., ::-1], "mirrored"),
+    "half as bright": _of("frames", lambda x: x // 2, "2 times too dark"),
+    "in 0..1": _of("frames", lambda x: (x / 255).astype(np.float32), "values in 0..1"),
+    "shifted": _of("frames", lambda x: np.stack([shift_frame(each, 3, 2) for each in x]), "shifted to the right"),
+    "raw as normalized": Fault(dict, "actions: raw ones sent as normalized", ("--actions-are-normalized",)),
+    "denormalized twice": _of("actions", lambda x: 1.5 * x, "denormalized once too often"),
+    "y sign": _of("actions", lambda x: x * [1, -1], "wrong sign of dimension 1"),
+    "x and y": _of("actions", lambda x: x[:, ::-1], "dimensions in another order, [1, 0]"),
+    "one step late": _of("actions", lambda x: np.concatenate([x[:1], x[:-1]]), "one step late"),
+    "packing": _of("actions", _repacked, "packed in the other order"),
+    "half as large": _of("actions", lambda x: 0.5 * x, "0.5 times as large as they should be"),
+    "proprio swapped": _of("proprio", lambda x: x[:, ::-1], "entries in another order, [1, 0]"),
+    "proprio in 0..1": _of("proprio", lambda x: x / 64, "in other units"),
 }
-"""Each fault as a change of one episode, beside its name."""
+
+
+@pytest.fixture
+def small_measures(monkeypatch):
+    """Fewer windows of each measure, for tests of bounded time."""
+    for name, value in {"HORIZON_WINDOWS": 12, "HORIZON_SAMPLES": 10, "LATENT_WINDOWS": 10, "ORDER_FRAMES": 6}.items():
+        monkeypatch.setattr(measures, name, value)
+    for name, value in {"SCREEN_WINDOWS": 12, "SCREEN_SAMPLES": 8, "CONFIRMED": 3}.items():
+        monkeypatch.setattr(search, name, value)

@@ -55,6 +55,24 @@ class PredictsThePresent(Tiny):
         }
 
 
+class FadesAfterTwoSteps(Tiny):
+    """Predicts two steps, and from the third on the present."""
+
+    def unroll(self, z_ctxt, act_suffix):
+        predicted = super().unroll(z_ctxt, act_suffix)
+        return {part: torch.cat([each[:3], each[:1].expand(each[3:].shape)]) for part, each in predicted.items()}
+
+
+class Bare(Tiny):
+    """Publishes neither statistics nor what actions it takes; it takes normalized ones."""
+
+    action_dim = -1
+
+    def __init__(self):
+        super().__init__()
+        del self.preprocessor
+
+
 class Preprocessor:
     """The embedded model's statistics."""
 
@@ -69,6 +87,10 @@ def ignores_actions():
 
 def predicts_the_present():
     return PredictsThePresent(), Preprocessor()
+
+
+def fades_after_two_steps():
+    return FadesAfterTwoSteps(), Preprocessor()
 
 
 def random_weights():

@@ -58,9 +58,14 @@ def _beside(values: Array, published: Any) -> dict[str, Any]:
     return {"mean": values.mean(axis=0), "std": values.std(axis=0), "model_mean": mean, "model_std": std}
 
 
-def initial_std(episodes: list[Episode], spec: ModelSpec) -> float | None:
-    """Return the deviation of the logged actions in the model's units, or None where it publishes none."""
-    if spec.normalization is None:
-        return None
-    actions = np.concatenate([episode.actions for episode in episodes])
-    return float(np.sqrt(np.mean(np.square(actions.std(axis=0) / np.array(spec.normalization.action_std)))))
+def initial_std(episodes: list[Episode], spec: ModelSpec, normalized: bool) -> float:
+    """Return the deviation of the logged actions in the units that the model plans in.
+
+    Args:
+        episodes: the log.
+        spec: of the model.
+        normalized: whether the logged actions have those units already.
+    """
+    std = np.concatenate([episode.actions for episode in episodes]).std(axis=0)
+    units = 1.0 if normalized or spec.normalization is None else np.array(spec.normalization.action_std)
+    return float(np.sqrt(np.mean(np.square(std / units))))

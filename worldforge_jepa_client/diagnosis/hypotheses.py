@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 
-from worldforge_jepa_client.contract.spec import ModelSpec
+from worldforge_jepa_client.contract.spec import ModelSpec, Normalization
 from worldforge_jepa_client.diagnosis.logs.changes import negate, repack, shift_frame, zoom_frame
 from worldforge_jepa_client.diagnosis.logs.episodes import Array, Episode
 from worldforge_jepa_client.diagnosis.logs.windows import Hypothesis, Shape
@@ -19,122 +20,118 @@ from worldforge_jepa_client.diagnosis.logs.windows import Hypothesis, Shape
 MOST_DIMS = 8
 """Action or proprio dims whose signs and swaps are tried one by one."""
 
+LEAST_MAXIMUM = 10
+"""Frames of no greater value are scaled: the client would not send them."""
+
 
 def hypotheses(
     episodes: Sequence[Episode], spec: ModelSpec, shape: Shape, actions_are_normalized: bool
 ) -> list[Hypothesis]:
     """Return the hypotheses that apply to these episodes and this model."""
+    dims, skip, statistics = episodes[0].actions.shape[1], shape.frameskip, spec.normalization
     return [
-        *_action_values(spec, actions_are_normalized),
-        *_action_order(episodes[0].actions.shape[1], shape),
-        *_timing(shape),
+        *(_normalization(statistics, actions_are_normalized) if statistics else ()),
+        *_scales(),
+        *_signs(dims),
+        *_orders("actions", dims),
+        *(_packing() if dims > 1 and skip > 1 else ()),
+        *_action_lags(sorted({1, skip})),
+        *_strides(),
+        *_goal_lags(skip),
         *(_proprio(episodes, spec) if episodes[0].proprio is not None else ()),
-        *_pixels(episodes),
-        *_geometry(episodes[0].frames.shape[2:]),
+        *_channels(),
+        *_brightness(),
+        *_flips(),
+        *_turns(),
+        *_shifts(max(1, round(episodes[0].frames.shape[2] * 3 / 64))),
+        *_crops(),
     ]
 
 
-def _action_values(spec: ModelSpec, normalized: bool) -> Iterator[Hypothesis]:
-    if spec.normalization is not None:
-        mean, std = (np.array(v, np.float32) for v in (spec.normalization.action_mean, spec.normalization.action_std))
-        yield Hypothesis(
-            "actions: raw ones sent as normalized" if normalized else "actions: normalized ones sent as raw",
-            "action normalization",
-            f"score(..., actions_are_normalized={not normalized})",
-            actions_are_normalized=not normalized,
-        )
-        yield Hypothesis(
-            "actions: not normalized" if normalized else "actions: denormalized once too often",
-            "action normalization",
-            "actions = (actions - action_mean) / action_std",
-            actions=lambda raw: (raw - mean) / std,
-        )
+def out_of_range(episodes: Sequence[Episode]) -> Hypothesis | None:
+    """Return what is wrong with frames whose values cannot be of 0..255; None of others."""
+    sample = np.concatenate([np.asarray(episode.frames[:1], np.float32).ravel() for episode in episodes])
+    low, high = sample.min(), sample.max()
+    if low < 0 and high < LEAST_MAXIMUM:
+        name = "in -1..1" if low >= -1 and high <= 1 else "standardized"
+        return Hypothesis(f"frames: values {name}", "value range", "frame = 255 * (frame * pixel_std + pixel_mean)")
+    if 0 < high <= 1:
+        return Hypothesis("frames: values in 0..1", "value range", "frame = 255 * frame")
+    return None
+
+
+def _normalization(published: Normalization, normalized: bool) -> Iterator[Hypothesis]:
+    mean, std = (np.array(values, np.float32) for values in (published.action_mean, published.action_std))
+    yield Hypothesis(
+        "actions: raw ones sent as normalized" if normalized else "actions: normalized ones sent as raw",
+        "action normalization",
+        f"score(..., actions_are_normalized={not normalized})",
+        actions_are_normalized=not normalized,
+    )
+    yield Hypothesis(
+        "actions: not normalized" if normalized else "actions: denormalized once too often",
+        "action normalization",
+        "actions = (actions - action_mean) / action_std",
+        actions=lambda raw: (raw - mean) / std,
+    )
+
+
+def _scales() -> Iterator[Hypothesis]:
     for factor in (0.1, 0.5, 2.0, 10.0):
-        yield Hypothesis(
-            f"actions: {1 / factor:g} times as large as they should be",
-            "action scale",
-            f"actions = {factor:g} * actions",
-            actions=partial(np.multiply, factor),
-        )
+        name, remedy = f"actions: {1 / factor:g} times as large as they should be", f"actions = {factor:g} * actions"
+        yield Hypothesis(name, "action scale", remedy, actions=partial(np.multiply, factor))
 
 
-def _action_order(dims: int, shape: Shape) -> Iterator[Hypothesis]:
+def _signs(dims: int) -> Iterator[Hypothesis]:
     for dim in range(min(dims, MOST_DIMS)):
-        yield Hypothesis(
-            f"actions: wrong sign of dimension {dim}",
-            "action sign",
-            f"actions[..., {dim}] *= -1",
-            actions=partial(negate, dims=[dim]),
-        )
+        name, remedy = f"actions: wrong sign of dimension {dim}", f"actions[..., {dim}] *= -1"
+        yield Hypothesis(name, "action sign", remedy, actions=partial(negate, dims=[dim]))
     if dims > 1:
-        yield Hypothesis(
-            "actions: wrong sign of every dimension", "action sign", "actions = -actions", actions=np.negative
-        )
+        name, remedy = "actions: wrong sign of every dimension", "actions = -actions"
+        yield Hypothesis(name, "action sign", remedy, actions=np.negative)
+
+
+def _orders(part: str, dims: int) -> Iterator[Hypothesis]:
+    """Yield other orders of the entries of `part`, actions or proprio."""
+    entries = "dimensions" if part == "actions" else "entries"
     for order in orders(dims):
-        yield Hypothesis(
-            f"actions: dimensions in another order, {order}",
-            "action order",
-            f"actions = actions[..., {order}]",
-            actions=partial(np.take, indices=order, axis=-1),
-        )
-    if dims > 1 and shape.frameskip > 1:
-        yield Hypothesis(
-            "actions: packed in the other order",
-            "packing order",
-            "pack frame-major: actions.reshape(H, frameskip * raw_action_dim)",
-            actions=repack,
-        )
+        name, remedy = f"{part}: {entries} in another order, {order}", f"{part} = {part}[..., {order}]"
+        change: Any = {part: partial(np.take, indices=order, axis=-1)}
+        yield Hypothesis(name, f"{part.removesuffix('s')} order", remedy, **change)
 
 
-def _timing(shape: Shape) -> Iterator[Hypothesis]:
-    for lag in (1, -1) if shape.frameskip == 1 else (1, -1, shape.frameskip, -shape.frameskip):
-        when = "late" if lag > 0 else "early"
-        yield Hypothesis(
-            f"actions: {_steps(lag)} {when}",
-            "action lag",
-            f"pair frames[t] with actions[t {'+' if lag > 0 else '-'} {abs(lag)}]",
-            action_lag=lag,
-        )
+def _packing() -> Iterator[Hypothesis]:
+    remedy = "pack frame-major: actions.reshape(H, frameskip * raw_action_dim)"
+    yield Hypothesis("actions: packed in the other order", "packing order", remedy, actions=repack)
+
+
+def _action_lags(steps: Sequence[int]) -> Iterator[Hypothesis]:
+    for lag in (sign * step for step in steps for sign in (1, -1)):
+        name = f"actions: {_steps(lag)} {'late' if lag > 0 else 'early'}"
+        yield Hypothesis(name, "action lag", f"pair frames[t] with actions[{_at(lag)}]", action_lag=lag)
+
+
+def _strides() -> Iterator[Hypothesis]:
     for stride, said in ((2.0, "twice"), (0.5, "half")):
-        yield Hypothesis(
-            f"frameskip: the log has {said} the model's rate of steps",
-            "frameskip",
-            f"take {stride:g} logged steps for each step of the model",
-            stride=stride,
-        )
-    for lag in (shape.frameskip, -shape.frameskip):
-        yield Hypothesis(
-            f"goal: its frame is {_steps(lag)} {'early' if lag > 0 else 'late'}",
-            "goal frame",
-            f"goal = frames[t {'+' if lag > 0 else '-'} {abs(lag)}]",
-            goal_lag=lag,
-        )
+        name = f"frameskip: the log has {said} the model's rate of steps"
+        yield Hypothesis(name, "frameskip", f"take {stride:g} logged steps for each of the model's", stride=stride)
+
+
+def _goal_lags(step: int) -> Iterator[Hypothesis]:
+    for lag in (step, -step):
+        name = f"goal: its frame is {_steps(lag)} {'early' if lag > 0 else 'late'}"
+        yield Hypothesis(name, "goal frame", f"goal = frames[{_at(lag)}]", goal_lag=lag)
 
 
 def _proprio(episodes: Sequence[Episode], spec: ModelSpec) -> Iterator[Hypothesis]:
     values = np.concatenate([episode.proprio for episode in episodes if episode.proprio is not None])
-    for order in orders(values.shape[1]):
-        yield Hypothesis(
-            f"proprio: entries in another order, {order}",
-            "proprio order",
-            f"proprio = proprio[..., {order}]",
-            proprio=partial(np.take, indices=order, axis=-1),
-        )
+    yield from _orders("proprio", values.shape[1])
     for lag in (1, -1):
-        yield Hypothesis(
-            f"proprio: one step {'late' if lag > 0 else 'early'}",
-            "proprio lag",
-            f"pair frames[t] with proprio[t {'+' if lag > 0 else '-'} 1]",
-            proprio_lag=lag,
-        )
-    for factor, said in ((np.pi / 180, "in degrees"), (180 / np.pi, "in radians")):
-        if spec.proprio_dim > 2:
-            yield Hypothesis(
-                f"proprio: {said}",
-                "proprio units",
-                f"proprio = {factor:.5g} * proprio",
-                proprio=partial(np.multiply, factor),
-            )
+        name = f"proprio: one step {'late' if lag > 0 else 'early'}"
+        yield Hypothesis(name, "proprio lag", f"pair frames[t] with proprio[{_at(lag)}]", proprio_lag=lag)
+    for factor, said in ((np.pi / 180, "in degrees"), (180 / np.pi, "in radians")) if spec.proprio_dim > 2 else ():
+        remedy = f"proprio = {factor:.5g} * proprio"
+        yield Hypothesis(f"proprio: {said}", "proprio units", remedy, proprio=partial(np.multiply, factor))
     if spec.normalization is not None and spec.normalization.proprio_std:
         yield from _proprio_statistics(values, spec.normalization.proprio_mean, spec.normalization.proprio_std)
 
@@ -156,58 +153,40 @@ def _proprio_statistics(values: Array, mean: Sequence[float], std: Sequence[floa
     )
 
 
-def _pixels(episodes: Sequence[Episode]) -> Iterator[Hypothesis]:
-    yield Hypothesis(
-        "frames: channels in the order BGR", "channel order", "frame = frame[::-1]", frame=lambda x: x[::-1]
-    )
-    sample = np.concatenate([np.asarray(episode.frames[:1], np.float32).ravel() for episode in episodes])
-    if sample.max() <= 1.5 and sample.min() >= 0:
-        yield _value_range("in 0..1", "frame = 255 * frame", 255.0, 0.0)
-    if sample.min() < 0:
-        yield _value_range("in -1..1", "frame = 127.5 * (frame + 1)", 127.5, 127.5)
-        yield _value_range("standardized", "frame = 255 * (frame * pixel_std + pixel_mean)", 57.0, 120.0)
+def _channels() -> Iterator[Hypothesis]:
+    name = "frames: channels in the order BGR"
+    yield Hypothesis(name, "channel order", "frame = frame[::-1]", frame=lambda frame: frame[::-1])
+
+
+def _brightness() -> Iterator[Hypothesis]:
     for gain in (2.0, 1.4, 0.7, 0.5):
-        yield Hypothesis(
-            f"frames: {f'{gain:g} times too dark' if gain > 1 else f'{1 / gain:.3g} times too bright'}",
-            "brightness",
-            f"frame = {gain:g} * frame",
-            frame=partial(np.multiply, np.float32(gain)),
-        )
+        name = f"frames: {f'{gain:g} times too dark' if gain > 1 else f'{1 / gain:.3g} times too bright'}"
+        yield Hypothesis(name, "brightness", f"frame = {gain:g} * frame", frame=partial(np.multiply, np.float32(gain)))
 
 
-def _value_range(said: str, remedy: str, gain: float, offset: float) -> Hypothesis:
-    def change(frame: Array) -> Array:
-        return frame.astype(np.float32) * gain + offset
-
-    return Hypothesis(f"frames: values {said}", "value range", remedy, frame=change)
-
-
-def _geometry(size: tuple[int, ...]) -> Iterator[Hypothesis]:
+def _flips() -> Iterator[Hypothesis]:
     yield Hypothesis("frames: upside down", "flip", "frame = frame[:, ::-1]", frame=lambda x: x[:, ::-1])
     yield Hypothesis("frames: mirrored", "flip", "frame = frame[:, :, ::-1]", frame=lambda x: x[:, :, ::-1])
+
+
+def _turns() -> Iterator[Hypothesis]:
     for turns, said in ((1, "a quarter clockwise"), (2, "by half"), (3, "a quarter counter-clockwise")):
-        yield Hypothesis(
-            f"frames: turned {said}",
-            "turn",
-            f"frame = np.rot90(frame, {turns}, axes=(1, 2))",
-            frame=partial(np.rot90, k=turns, axes=(1, 2)),
-        )
-    pixels = max(1, round(size[0] * 3 / 64))
-    for axis, sides in ((1, ("down", "up")), (2, ("to the right", "to the left"))):
-        for sign in (1, -1):
-            yield Hypothesis(
-                f"frames: shifted {sides[sign < 0]}",
-                "shift",
-                f"frame = np.roll(frame, {-sign * pixels}, axis={axis}), or mend the crop that shifts it",
-                frame=partial(shift_frame, pixels=-sign * pixels, axis=axis),
-            )
-    for zoom in (0.875, 1.143):
-        yield Hypothesis(
-            f"frames: cropped too {'wide' if zoom < 1 else 'narrow'}",
-            "crop",
-            f"scale what the camera sees by {1 / zoom:.3g}",
-            frame=partial(zoom_frame, share=zoom),
-        )
+        turn, remedy = partial(np.rot90, k=turns, axes=(1, 2)), f"frame = np.rot90(frame, {turns}, axes=(1, 2))"
+        yield Hypothesis(f"frames: turned {said}", "turn", remedy, frame=turn)
+
+
+def _shifts(pixels: int) -> Iterator[Hypothesis]:
+    sides = (("down", 1, -1), ("up", 1, 1), ("to the right", 2, -1), ("to the left", 2, 1))
+    for side, axis, sign in sides:
+        back = partial(shift_frame, pixels=sign * pixels, axis=axis)
+        remedy = f"frame = np.roll(frame, {sign * pixels}, axis={axis}), or mend the crop that shifts it"
+        yield Hypothesis(f"frames: shifted {side}", "shift", remedy, frame=back)
+
+
+def _crops() -> Iterator[Hypothesis]:
+    for zoom, said in ((0.875, "wide"), (1.143, "narrow")):
+        remedy = f"scale what the camera sees by {1 / zoom:.3g}"
+        yield Hypothesis(f"frames: cropped too {said}", "crop", remedy, frame=partial(zoom_frame, share=zoom))
 
 
 def orders(dims: int) -> list[list[int]]:
@@ -224,3 +203,7 @@ def orders(dims: int) -> list[list[int]]:
 
 def _steps(lag: int) -> str:
     return "one step" if abs(lag) == 1 else f"{abs(lag)} steps"
+
+
+def _at(lag: int) -> str:
+    return f"t {'+' if lag > 0 else '-'} {abs(lag)}"

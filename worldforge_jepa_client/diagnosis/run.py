@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -11,10 +12,10 @@ import numpy as np
 from worldforge_jepa_client.contract.spec import ModelSpec
 from worldforge_jepa_client.diagnosis import measures, verdict
 from worldforge_jepa_client.diagnosis.figures import initial_std, logged_statistics, plain
-from worldforge_jepa_client.diagnosis.hypotheses import hypotheses
+from worldforge_jepa_client.diagnosis.hypotheses import hypotheses, out_of_range
 from worldforge_jepa_client.diagnosis.logs.episodes import Array, Broken, Episode, Ints, Keys, check_episodes
 from worldforge_jepa_client.diagnosis.logs.sources import Source, read_source
-from worldforge_jepa_client.diagnosis.logs.windows import Shape, Windows, draw_foreign, draw_windows
+from worldforge_jepa_client.diagnosis.logs.windows import Hypothesis, Shape, Windows, draw_foreign, draw_windows
 from worldforge_jepa_client.diagnosis.probe import Budget, OutOfBudgetError, Probe, Progress
 from worldforge_jepa_client.diagnosis.search import best_of, try_hypotheses
 from worldforge_jepa_client.diagnosis.statistics import TIE
@@ -95,12 +96,12 @@ def diagnose(
     if len(good) < 2:
         said = "; ".join(f"{each.name}: {each.problem}" for each in broken[:3])
         raise invalid("episodes", f"{len(good)} can be used, at least 2 are needed. {said}", Reason.INVALID_VALUE)
+    windows = draw_windows(good, shape, told.windows, told.seed)
     normalized = told.actions_are_normalized or spec.normalization is None
     budget = Budget(told.most_calls, told.most_bytes)
-    windows = draw_windows(good, shape, told.windows, told.seed)
     with Probe(client, spec, actions_are_normalized=normalized, budget=budget, progress=progress) as probe:
-        found = _Found(probe, windows, told)
-        found.measure(normalized)
+        found = _Found(probe, windows, told, normalized)
+        found.measure()
     return _concluded(found, good, broken)
 
 
@@ -112,30 +113,26 @@ def _horizon(told: Settings, spec: ModelSpec) -> int:
 class _Found:
     """The measurements; one that the bounds or the model left out is None and named in `left_out`."""
 
-    def __init__(self, probe: Probe, windows: Windows, told: Settings) -> None:
-        self.probe, self.windows, self.told = probe, windows, told
+    def __init__(self, probe: Probe, windows: Windows, told: Settings, normalized: bool) -> None:
+        self.probe, self.windows, self.told, self.normalized = probe, windows, told, normalized
         self.left_out: list[str] = []
-        self.seed = told.seed
-        self.foreign: Ints = draw_foreign(windows, told.samples - 1, self.seed + 1)
-        self.goals: Ints = draw_foreign(windows, 1, self.seed + 2)[:, 0]
+        self.out_of_range = out_of_range(windows.episodes)
+        self.foreign: Ints = draw_foreign(windows, told.samples - 1, told.seed + 1)
+        self.goals: Ints = draw_foreign(windows, 1, told.seed + 2)[:, 0]
+        self.drawn = measures.draw_gaussian(windows, told.samples - 1, told.seed + 4)
 
-    def measure(self, normalized: bool) -> None:
+    def measure(self) -> None:
         """Measure everything, in order of need."""
-        probe, windows, foreign, seed = self.probe, self.windows, self.foreign, self.seed
+        probe, windows, foreign, seed = self.probe, self.windows, self.foreign, self.told.seed
+        episodes = list(windows.episodes)
         few = windows.first(measures.LATENT_WINDOWS)
         few_foreign = draw_foreign(few, 1, seed + 3)
-        episodes = list(windows.episodes)
-        wrong = hypotheses(episodes, probe.spec, windows.shape, normalized)
-        self.drawn = measures.draw_gaussian(windows, self.told.samples - 1, seed + 4)
-        self.costs = self._try("ranks", lambda: probe.rank("as sent", windows, foreign, drawn=self.drawn))
-        self.control = self._try(
-            "control", lambda: probe.rank("with other goals", windows, foreign, goals=self.goals, drawn=self.drawn)
-        )
+        wrong = hypotheses(episodes, probe.spec, windows.shape, self.normalized)
+        rank = partial(probe.rank, windows=windows, foreign=foreign, drawn=self.drawn)
+        self.costs = self._try("ranks", lambda: rank("as sent"))
+        self.control = self._try("control", lambda: rank("with other goals", goals=self.goals))
         self.prediction = self._try("prediction", lambda: measures.measure_prediction(probe, few, few_foreign, seed))
-        self.tried = self._try(
-            "hypotheses",
-            lambda: try_hypotheses(probe, windows, foreign, wrong, seed + 5),
-        )
+        self.tried = self._try("hypotheses", lambda: try_hypotheses(probe, windows, foreign, wrong, seed + 5))
         self.reach = self._try("reach", lambda: measures.measure_reach(probe, windows, seed + 6))
         self.repeats = self._try("repeats", lambda: measures.measure_repeats(probe, windows, foreign))
         self.order = self._try("order", lambda: measures.measure_order(probe, episodes, seed))
@@ -145,7 +142,21 @@ class _Found:
         """The ranking among foreign or drawn candidates."""
         if costs is None:
             return None
-        return measures.summarize(self._among(costs, drawn), self.windows.episode, self.seed)
+        return measures.summarize(self._among(costs, drawn), self.windows.episode, self.told.seed)
+
+    def evidence(self, own: tuple[str, float], wrong: Hypothesis | None) -> verdict.Evidence:
+        """What the verdict rests on."""
+        return verdict.Evidence(
+            ranks=self.ranks(self.costs, False),
+            control=self.ranks(self.control, False),
+            wrong=wrong,
+            out_of_range=self.out_of_range,
+            searched=self.tried is not None,
+            reach=self.own_reach(own),
+            horizon=self.windows.shape.horizon,
+            prediction=self.prediction,
+            ignores=self.ignores,
+        )
 
     def own_reach(self, own: tuple[str, float]) -> list[measures.Reach]:
         """The ranking by horizon in the model's own objective and weight."""
@@ -179,6 +190,9 @@ class _Found:
         return np.concatenate([costs[:, :1], costs[:, samples:]], axis=1) if drawn else costs[:, :samples]
 
     def _try(self, name: str, measure: Callable[[], _R]) -> _R | None:
+        if self.out_of_range is not None:
+            self.left_out.append(f"{name}: the frames' values cannot be of 0..255")
+            return None
         if name == "landscapes" and self.windows.episodes[0].actions.shape[1] < 2:
             self.left_out.append(f"{name}: actions have one dimension")
             return None
@@ -194,26 +208,16 @@ class _Found:
 
 
 def _concluded(found: _Found, good: list[Episode], broken: list[Broken]) -> Diagnosis:
-    spec, shape = found.probe.spec, found.windows.shape
+    spec, shape, best = found.probe.spec, found.windows.shape, best_of(found.tried or [])
+    wrong = found.out_of_range or (best.hypothesis if best else None)
     own = (spec.objective.value, float(spec.proprio_weight) if spec.proprio_dim else 0.0)
-    default = found.own_reach(own)
-    ranks, control = (found.ranks(costs, False) for costs in (found.costs, found.control))
-    wrong = best_of(found.tried or [])
-    judged = verdict.judge(
-        ranks=ranks,
-        control=control,
-        wrong=wrong,
-        searched=found.tried is not None,
-        reach=default,
-        horizon=shape.horizon,
-        prediction=found.prediction,
-        ignores=found.ignores,
-    )
+    judged = verdict.judge(found.evidence(own, wrong))
+    std = initial_std(good, spec, found.normalized)
     figures = {
         "verdict": judged.text,
         "hypothesis": judged.hypothesis,
         "cause": judged.cause,
-        "remedy": wrong.hypothesis.remedy if wrong and judged.hypothesis else None,
+        "remedy": wrong.remedy if wrong and judged.hypothesis else None,
         "model": spec,
         "settings": found.told,
         "shape": {"horizon": shape.horizon, "frameskip": shape.frameskip, "windows": len(found.windows)},
@@ -222,7 +226,7 @@ def _concluded(found: _Found, good: list[Episode], broken: list[Broken]) -> Diag
         "hypotheses": found.tried,
         "statistics": logged_statistics(good, spec),
         "landscapes": found.landscapes,
-        "recommendation": verdict.recommend(found.reach or [], own, initial_std(good, spec)),
+        "recommendation": verdict.recommend(found.reach or [], own, std),
         "budget": found.probe.budget,
         "left_out": found.left_out,
     }

@@ -69,17 +69,11 @@ def try_hypotheses(
     """
     windows = windows.first(len(windows), min(SEARCH_HORIZON, windows.shape.horizon))
     few = windows.first(SCREEN_WINDOWS)
-    picks = draw_foreign(few, SCREEN_SAMPLES, seed)
-    screened = _screen(probe, few, picks, wrong, seed)
+    screened = _screen(probe, few, draw_foreign(few, SCREEN_SAMPLES, seed), wrong, seed)
     # A gain on few windows is no verdict, but none at all needs no second look.
     hopeful = [tried.hypothesis for tried in screened[:CONFIRMED] if tried.gain > 0]
-    sent = probe.rank("as sent, a short way", windows, foreign) if hopeful else np.empty((0, 0))
-    confirmed = []
-    for hypothesis in hopeful:
-        costs = probe.rank("what may be wrong, on all windows", windows, foreign, wrong=hypothesis)
-        confirmed.append(_compare(hypothesis, costs, sent, windows.episode, len(wrong), seed, final=True))
-    rest = [tried for tried in screened if tried.hypothesis not in hopeful]
-    return [*sorted(confirmed, key=lambda tried: -tried.gain), *rest]
+    confirmed = _confirm(probe, windows, foreign, hopeful, len(wrong), seed) if hopeful else []
+    return [*confirmed, *(tried for tried in screened if tried.hypothesis not in hopeful)]
 
 
 def best_of(tried: Sequence[Tried]) -> Tried | None:
@@ -99,6 +93,18 @@ def _screen(probe: Probe, few: Windows, picks: Ints, wrong: Sequence[Hypothesis]
             break
         found.append(_compare(hypothesis, costs, sent, few.episode, len(wrong), seed))
     return sorted(found, key=lambda tried: -tried.gain)
+
+
+def _confirm(
+    probe: Probe, windows: Windows, foreign: Ints, hopeful: Sequence[Hypothesis], number: int, seed: int
+) -> list[Tried]:
+    """Try the hopeful of `number` hypotheses on all windows."""
+    sent = probe.rank("as sent, a short way", windows, foreign)
+    confirmed = []
+    for hypothesis in hopeful:
+        costs = probe.rank("what may be wrong, on all windows", windows, foreign, wrong=hypothesis)
+        confirmed.append(_compare(hypothesis, costs, sent, windows.episode, number, seed, final=True))
+    return sorted(confirmed, key=lambda tried: -tried.gain)
 
 
 def _compare(

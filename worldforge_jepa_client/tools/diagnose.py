@@ -98,12 +98,10 @@ def _write(path: Path | None, text: str) -> None:
 def _lines(found: Diagnosis) -> list[str]:
     figures: dict[str, Any] = found.figures
     lines, measured = [found.verdict.text], figures["measures"]
-    if figures["cause"]:
-        lines.append(f"  cause        {figures['cause']}")
     if figures["remedy"]:
-        best = next(each for each in figures["hypotheses"] if each["clear"])
         lines.append(f"  change       {figures['remedy']}")
-        lines.append(f"  rank         {best['rank']:.3f} so, {best['sent_rank']:.3f} as sent")
+        named = [each for each in figures["hypotheses"] or () if each["hypothesis"]["name"] == figures["hypothesis"]]
+        lines += [f"  rank         {each['rank']:.3f} so, {each['sent_rank']:.3f} as sent" for each in named]
     for name, said in (("among_other_windows", "rank"), ("control_other_goal", "control")):
         if measured[name]:
             rank = measured[name]["rank"]
