@@ -42,7 +42,7 @@ class Settings:
         frameskip: of a model that does not publish it.
         actions_are_normalized: the logged actions are sent as normalized ones, as a client would that says so.
         most_calls: bound on calls.
-        most_bytes: bound on bytes of tensors, both ways.
+        most_bytes: bound on bytes of tensors, both ways; the latents of the last call may pass it.
     """
 
     model: str = ""
