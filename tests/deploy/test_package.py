@@ -49,6 +49,7 @@ def test_the_sdist_has_what_the_wheel_is_built_from(built):
     [
         ("CITATION.cff", f"version: {VERSION}"),
         ("CHANGELOG.md", VERSION),
+        ("deploy/kubernetes/deployment.yaml", f"image: worldforge-jepa:{VERSION}"),
     ],
 )
 def test_every_file_names_the_same_version(name, text):

@@ -1,0 +1,72 @@
+"""Container files: linted, since no container engine runs here, and their commands parsed by the programs."""
+
+import json
+import re
+import subprocess
+
+import pytest
+import yaml
+
+from tests.deploy.files import DEPLOY, REPOSITORY, tool
+from worldforge_jepa_client.tools.cli import COMMANDS
+from worldforge_jepa_server.cli import parse_config
+
+DOCKER, KUBERNETES = DEPLOY / "docker", DEPLOY / "kubernetes"
+DOCKERFILE = (DOCKER / "Dockerfile").read_text()
+SERVER = "worldforge-jepa-server"
+
+
+def objects():
+    """Every Kubernetes object, by its kind."""
+    files = KUBERNETES.glob("*.yaml")
+    return {each["kind"]: each for path in files for each in yaml.safe_load_all(path.read_text())}
+
+
+def run(*command):
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_hadolint_finds_nothing_in_the_dockerfile():
+    done = run(tool("hadolint"), DOCKER / "Dockerfile")
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_the_image_runs_programs_that_the_package_installs():
+    (entry,) = re.findall(r"^ENTRYPOINT (.*)$", DOCKERFILE, re.MULTILINE)
+    assert json.loads(entry) == [SERVER]
+    (probe,) = re.findall(r"^\s*CMD (.*)$", DOCKERFILE, re.MULTILINE)
+    program, command, *_ = json.loads(probe)
+    assert (program, command in COMMANDS) == ("worldforge-jepa", True)
+
+
+def test_the_context_has_what_the_image_copies():
+    kept = [line[1:] for line in (REPOSITORY / ".dockerignore").read_text().splitlines() if line.startswith("!")]
+    assert all((REPOSITORY / name).exists() for name in kept)
+    assert {"constraints-dev.txt", "pyproject.toml", "protos", "server", "worldforge_jepa_client"} <= set(kept)
+
+
+def test_kubernetes_accepts_every_object():
+    done = run(tool("kubernetes-validate"), "--strict", *KUBERNETES.glob("*.yaml"))
+    said = done.stdout + done.stderr
+    assert done.returncode == 0, said
+    assert "WARN" not in said
+    assert said.count(" passed ") == len(objects())
+
+
+def test_kubernetes_gives_the_server_time_to_drain(tmp_path):
+    pod = objects()["Deployment"]["spec"]["template"]["spec"]
+    before = pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
+    path = tmp_path / "server.toml"
+    path.write_text(objects()["ConfigMap"]["data"]["server.toml"])
+    config = parse_config(["--config", str(path)], {})
+    assert pod["terminationGracePeriodSeconds"] > before + config.drain_seconds
+
+
+@pytest.mark.parametrize("kind", ["PodDisruptionBudget", "HorizontalPodAutoscaler", "Service"])
+def test_every_object_selects_the_deployment(kind):
+    deployment, spec = objects()["Deployment"], objects()[kind]["spec"]
+    labels = deployment["spec"]["template"]["metadata"]["labels"]
+    if kind == "HorizontalPodAutoscaler":
+        assert spec["scaleTargetRef"]["name"] == deployment["metadata"]["name"]
+    else:
+        assert spec["selector"].get("matchLabels", spec["selector"]) == labels
