@@ -1,6 +1,7 @@
 """`worldforge-jepa parity`: the wire changes no score, and what does change one is told."""
 
 import asyncio
+import json
 import sys
 from dataclasses import replace
 
@@ -38,6 +39,13 @@ def test_a_server_scores_as_its_model_does(server, capsys, objective):
     assert code == 0, said
     assert said.startswith("model             other, sha256:")
     assert "rank correlation  1.000000\nbest candidate    the same\nagree at tolerance 1e-05" in said
+
+
+def test_json_has_the_measures(server, capsys):
+    assert parity(server, "--json") == 0
+    measured = json.loads(capsys.readouterr().out)
+    assert (measured["model"], measured["agree"], measured["same_best"]) == ("tiny", True, True)
+    assert measured["rank_correlation"] == pytest.approx(1)
 
 
 def test_a_model_that_drifted_disagrees(server, capsys, model_here):

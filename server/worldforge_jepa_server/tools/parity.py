@@ -6,6 +6,7 @@ Exits with 1 where they differ by more than the tolerance, or choose different c
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -50,6 +51,11 @@ class Parity:
         """Spearman's: 1 where both rank the candidates alike."""
         return rank_correlation(self.served, self.local)
 
+    def figures(self) -> dict[str, float | bool]:
+        """Return the measures as JSON."""
+        names = ("max_difference", "relative_difference", "rank_correlation", "same_best")
+        return {name: getattr(self, name) for name in names}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
@@ -62,6 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--samples", type=_at_least_two, default=32, help="candidates (default: 32)")
     parser.add_argument("--horizon", type=int, default=4, help="actions of a candidate (default: 4)")
     parser.add_argument("--seed", type=int, default=0, help="of the synthetic inputs (default: 0)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--tolerance", type=float, default=1e-5, help="relative difference allowed (default: 1e-5)")
 
 
@@ -76,6 +83,9 @@ def run(arguments: argparse.Namespace) -> int:
         return 1
     parity = compare(model, arguments)
     agree = parity.relative_difference <= arguments.tolerance and parity.same_best
+    if arguments.json:
+        print(json.dumps({"model": model.spec.name, "agree": agree, **parity.figures()}))
+        return 0 if agree else 1
     print(f"model             {model.spec.name}, {model.spec.checkpoint_digest or 'no digest published'}")
     print(f"max difference    {parity.max_difference:.3g}, relative {parity.relative_difference:.3g}")
     print(f"rank correlation  {parity.rank_correlation:.6f}")
