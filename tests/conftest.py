@@ -19,13 +19,15 @@ from worldforge_jepa_client.errors import UnavailableError
 from worldforge_jepa_client.provider.runtime import GrpcRuntime
 from worldforge_jepa_client.tools import local_server
 
-# The machine is shared: a law that holds slowly holds.
+# The machine is shared: torch's threads, which spin while they wait, would slow one another down, and a law that
+# holds slowly holds.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 settings.register_profile("shared", deadline=None)
 settings.load_profile("shared")
 
 # The client's tests also run on Pythons without torch; the servers that they call then have another Python.
 SERVER_PYTHON = os.environ.get("SERVER_PYTHON", sys.executable)
-START_SECONDS = 60
+START_SECONDS = 240  # of a machine that does much else
 STOP_SECONDS = 60  # twice what a server gives the calls it drains
 
 
@@ -111,9 +113,9 @@ def sharing_server(start_server: Callable[..., ServerProcess]) -> ServerProcess:
 @pytest.fixture(scope="session")
 def faulty_server(start_server: Callable[..., ServerProcess]) -> ServerProcess:
     """The embedded model beside a model for each case of tests/fixtures/models.json."""
-    makers = {name: f"faulty,case={name}" for name in failures.read("models")}
-    makers |= {"no-statistics": "faulty,case=none", "no-proprio": "Plain"}
-    named = [f"--model={name}=python:tests.python_models:{maker}" for name, maker in makers.items()]
+    makers = {name: f"faulty_models:faulty,case={name}" for name in failures.read("models")}
+    makers |= {"no-statistics": "faulty_models:faulty,case=none", "no-proprio": "python_models:Plain"}
+    named = [f"--model={name}=python:tests.{maker}" for name, maker in makers.items()]
     return start_server("--model", "tiny", *named, "--threads", "1")
 
 

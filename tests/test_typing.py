@@ -4,8 +4,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import tomllib
-
 import worldforge_jepa_client
 import worldforge_jepa_server
 
@@ -67,4 +65,4 @@ def test_mypy_finds_the_types_in_a_file_elsewhere(tmp_path):
 def test_both_packages_say_that_they_are_typed_and_which_version_they_are():
     for package in (worldforge_jepa_client, worldforge_jepa_server):
         assert (Path(package.__file__).parent / "py.typed").read_text() == ""
-        assert package.__version__ == tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+        assert f'\nversion = "{package.__version__}"\n' in (ROOT / "pyproject.toml").read_text()

@@ -8,7 +8,6 @@ Needs checkouts of the three repositories and the packages of the extra `hub`; n
 from __future__ import annotations
 
 import json
-import os
 import re
 import sys
 import tempfile
@@ -16,7 +15,6 @@ from pathlib import Path
 from unittest import mock
 
 import torch
-import yaml
 from safetensors.torch import save_file
 
 from tests.golden_robots import (
@@ -34,9 +32,7 @@ from tests.golden_robots import (
     poses,
     weight,
 )
-
-UPSTREAM = Path(os.environ.get("JEPA_WMS_HUB_REPO", "."))
-PARTS = ("predictor", "action_encoder", "proprio_encoder", "encoder")
+from tests.upstream_sizes import PARTS, UPSTREAM, configuration, full_size
 
 
 def tiny_encoder(family: str, **_: object) -> torch.nn.Module:
@@ -59,13 +55,6 @@ def tiny_encoder(family: str, **_: object) -> torch.nn.Module:
     sizes = {"img_size": 48, "num_frames": 4, "depth": 2, "num_heads": 3, "mlp_ratio": 48 / 11, "use_rope": True}
     norm = lambda dim: torch.nn.LayerNorm(dim, eps=1e-6)  # noqa: E731 - as upstream's makers choose it
     return VisionTransformer(embed_dim=D, qkv_bias=True, norm_layer=norm, **sizes)
-
-
-def configuration(name: str) -> dict:
-    """Upstream's own, of its planning evaluation."""
-    import hubconf
-
-    return yaml.safe_load((UPSTREAM / hubconf._MODEL_CONFIGS[name][0]).read_text())["model_kwargs"]
 
 
 def preprocessor(size: int, augmentation: dict) -> object:
@@ -197,48 +186,6 @@ def outputs(name: str, model: torch.nn.Module) -> dict[str, torch.Tensor]:
         start = {"unroll": 1}.get(key, T if "unroll" in key else 0)
         out |= {f"{key}_{part}": value[start:] for part, value in latents.items()}
     return {f"{name}.{key}": value.contiguous().clone() for key, value in out.items()}
-
-
-def full_size(name: str) -> dict[str, dict[str, list[int]]]:
-    """Keys and shapes of upstream's modules at full size, built on the meta device."""
-    from app.vjepa_wm import utils
-    from src.models import vision_transformer_v2
-
-    given, family = configuration(name)["pretrain_kwargs"], name.rpartition("_")[0]
-    linspace = torch.linspace
-    with torch.device("meta"), mock.patch("torch.linspace", lambda *a, **k: linspace(*a, **k | {"device": "cpu"})):
-        if family == "dino_wm":
-            from dinov2.hub.backbones import dinov2_vits14
-
-            encoder = dinov2_vits14(pretrained=False)
-        elif family == "jepa_wm":
-            from dinov3.hub.backbones import dinov3_vitl16
-
-            encoder = dinov3_vitl16(pretrained=False)
-        else:
-            encoder = vision_transformer_v2.vit_giant_xformers(img_size=256, num_frames=4, use_rope=True)
-        sections = ("visual_encoder", "action_encoder", "proprio_encoder", "predictor")
-        flat = {key: value for section in sections for key, value in given[section].items()}
-        flat |= {"action_conditioning": given["action_conditioning"], "proprio_encoding": given["proprio_encoding"]}
-        flat |= {"enc_type": "dino", "num_frames_pred": 4, "img_size": encoder.patch_size * 16, "action_dim": 7}
-        has_proprio = bool(flat["proprio_tokens"] or flat["proprio_emb_dim"])
-        flat |= {"use_proprio": has_proprio, "proprio_dim": 7 if has_proprio else None}
-        with mock.patch.object(utils, "DinoEncoder", lambda **_: encoder):
-            predictor, _, action_encoder, proprio_encoder = utils.init_video_model(torch.device("meta"), **flat)
-    modules = dict(zip(PARTS, (predictor, action_encoder, proprio_encoder, encoder), strict=True))
-    return {part: _patterns(module.state_dict()) for part, module in modules.items() if module is not None}
-
-
-def _patterns(state: dict[str, torch.Tensor]) -> dict[str, list[int]]:
-    """As `golden_robots.expand` reads them."""
-    counts: dict[str, int] = {}
-    shapes = {}
-    for key, tensor in state.items():
-        index = re.search(r"(?<=\.)\d+(?=\.)", key) if re.search(r"blocks|layers", key) else None
-        pattern = key if index is None else f"{key[: index.start()]}*{key[index.end() :]}"
-        counts[pattern] = counts.get(pattern, 0) + 1
-        assert shapes.setdefault(pattern, list(tensor.shape)) == list(tensor.shape)
-    return {pattern.replace("*", f"{{{counts[pattern]}}}"): shape for pattern, shape in shapes.items()}
 
 
 def main(dinov2: str, dinov3: str) -> None:
