@@ -22,15 +22,19 @@ def check_extra_info(extra_info: object, spec: ModelSpec | None = None) -> None:
     if not isinstance(extra_info, Mapping):
         raise invalid("extra_info", f"is a {type(extra_info).__name__}; expected an object", Reason.INVALID_TYPE)
     for key, value in extra_info.items():
-        if not isinstance(key, str) or not key.strip():
-            raise invalid("extra_info", f"has the key {key!r}; expected non-empty strings", Reason.INVALID_TYPE)
-        try:
-            json.dumps(value, allow_nan=False)
-        except (TypeError, ValueError, RecursionError) as error:
-            raise invalid(f"extra_info.{key}", f"is not JSON: {error}", Reason.NOT_JSON) from error
+        _check_entry(key, value)
         if spec is not None and not spec.reads_extra_info:
             raise invalid(
                 f"extra_info.{key}",
                 f"is not read: model {spec.name} has no scoring method of its own{nearest(key, _CALL_FIELDS)}",
                 Reason.UNKNOWN_FIELD,
             )
+
+
+def _check_entry(key: object, value: object) -> None:
+    if not isinstance(key, str) or not key.strip():
+        raise invalid("extra_info", f"has the key {key!r}; expected non-empty strings", Reason.INVALID_TYPE)
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise invalid(f"extra_info.{key}", f"is not JSON: {error}", Reason.NOT_JSON) from error

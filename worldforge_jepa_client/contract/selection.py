@@ -19,14 +19,22 @@ def check_selection(call: UnrollCall) -> None:
     _, samples, horizon, _ = call.action_candidates.shape
     check_length(call.steps, horizon, "steps")
     check_length(call.samples, samples, "samples")
+    _check_steps(call.steps, horizon)
+    _check_samples(call.samples, samples)
+
+
+def _check_steps(steps: Sequence[int], horizon: int) -> None:
     before = 0
-    for index, step in enumerate(call.steps):
+    for index, step in enumerate(steps):
         if not before < step <= horizon:
             problem = f"has {step} at index {index}; expected rising steps from 1 to {horizon}"
             raise invalid("steps", problem, Reason.INVALID_VALUE)
         before = step
+
+
+def _check_samples(chosen: Sequence[int], samples: int) -> None:
     seen = set()
-    for index, sample in enumerate(call.samples):
+    for index, sample in enumerate(chosen):
         if sample in seen or not 0 <= sample < samples:
             problem = f"has {sample} at index {index}; expected different candidates from 0 to {samples - 1}"
             raise invalid("samples", problem, Reason.INVALID_VALUE)

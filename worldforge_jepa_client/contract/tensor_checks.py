@@ -39,11 +39,7 @@ def check_tensor(array: NDArray[Any], spec: TensorSpec, field: str) -> None:
     name = dtype_name(array.dtype)
     if name not in spec.dtypes:
         raise invalid(field, f"has dtype {name}; expected {' or '.join(spec.dtypes)}", Reason.INVALID_DTYPE)
-    fits = len(array.shape) == len(spec.shape) and all(
-        got > 0 if expected == DYNAMIC else got == expected
-        for got, expected in zip(array.shape, spec.shape, strict=True)
-    )
-    if not fits:
+    if not _fits(array.shape, spec.shape):
         raise invalid(
             field,
             f"has shape {array.shape}; expected {shape_text(spec.shape)}{_layout_hint(array.shape, spec)}",
@@ -51,6 +47,12 @@ def check_tensor(array: NDArray[Any], spec: TensorSpec, field: str) -> None:
         )
     if array.dtype.kind == "f":
         _check_values(array, spec, field)
+
+
+def _fits(shape: tuple[int, ...], expected: tuple[int, ...]) -> bool:
+    return len(shape) == len(expected) and all(
+        got > 0 if size == DYNAMIC else got == size for got, size in zip(shape, expected, strict=True)
+    )
 
 
 def check_frames(visual: NDArray[Any], field: str) -> None:

@@ -180,22 +180,22 @@ def check_observation(observation: Observation, spec: ModelSpec, field: str, *, 
     visual, proprio = observation.visual, observation.proprio
     check_tensor(visual, spec.visual, f"{field}.visual")
     check_frames(visual, f"{field}.visual")
-    frames = visual.shape[1]
-    _check_limit(f"{field}.visual", "frames", frames, spec.limits.max_context_frames)
-    if spec.proprio is None:
-        if proprio is not None:
-            raise invalid(f"{field}.proprio", f"is set; model {spec.name} takes none", Reason.UNEXPECTED_FIELD)
-    elif proprio is not None:
-        check_tensor(proprio, spec.proprio, f"{field}.proprio")
-        statistics = spec.normalization
-        mean, std = (statistics.proprio_mean, statistics.proprio_std) if statistics else ((), ())
-        check_deviations(proprio, mean, std, f"{field}.proprio")
-        if proprio.shape[1] != frames:
-            raise invalid(
-                f"{field}.proprio", f"has {proprio.shape[1]} frames; visual has {frames}", Reason.INVALID_SHAPE
-            )
-    elif needs_proprio:
+    _check_limit(f"{field}.visual", "frames", visual.shape[1], spec.limits.max_context_frames)
+    if proprio is not None:
+        _check_proprio(proprio, visual.shape[1], spec, f"{field}.proprio")
+    elif spec.proprio is not None and needs_proprio:
         raise _missing_proprio(field, spec)
+
+
+def _check_proprio(proprio: NDArray[Any], frames: int, spec: ModelSpec, field: str) -> None:
+    if spec.proprio is None:
+        raise invalid(field, f"is set; model {spec.name} takes none", Reason.UNEXPECTED_FIELD)
+    check_tensor(proprio, spec.proprio, field)
+    statistics = spec.normalization
+    mean, std = (statistics.proprio_mean, statistics.proprio_std) if statistics else ((), ())
+    check_deviations(proprio, mean, std, field)
+    if proprio.shape[1] != frames:
+        raise invalid(field, f"has {proprio.shape[1]} frames; visual has {frames}", Reason.INVALID_SHAPE)
 
 
 def _missing_proprio(field: str, spec: ModelSpec) -> InvalidArgumentError:

@@ -29,6 +29,15 @@ def running_server(*flags: str, start_seconds: float = 120.0) -> Iterator[str]:
     Raises:
         UnavailableError: the server is not installed, or did not start.
     """
+    _check_installed()
+    with start("--listen", "127.0.0.1:0", "--log-level", "warning", *flags) as process:
+        try:
+            yield ready_address(process, start_seconds)
+        finally:
+            stop(process)
+
+
+def _check_installed() -> None:
     missing = [name for name in _NEEDS if find_spec(name) is None]
     if missing:
         raise UnavailableError(
@@ -36,11 +45,6 @@ def running_server(*flags: str, start_seconds: float = 120.0) -> Iterator[str]:
             "pip install 'worldforge-jepa[server]'",
             reason=Reason.SERVER_NOT_INSTALLED,
         )
-    with start("--listen", "127.0.0.1:0", "--log-level", "warning", *flags) as process:
-        try:
-            yield ready_address(process, start_seconds)
-        finally:
-            stop(process)
 
 
 def start(
@@ -66,9 +70,8 @@ def ready_address(process: subprocess.Popen[str], start_seconds: float) -> str:
         too_late.cancel()
     if not ready:
         code = process.wait()
-        what = (
-            f"was not ready within {start_seconds:g} s" if code == -signal.SIGKILL else f"ended with exit code {code}"
-        )
+        killed = code == -signal.SIGKILL
+        what = f"was not ready within {start_seconds:g} s" if killed else f"ended with exit code {code}"
         raise UnavailableError(f"the server {what}; its log says why", reason=Reason.SERVER_DID_NOT_START)
     return ready.removeprefix("serving on ").strip()
 

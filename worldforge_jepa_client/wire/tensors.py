@@ -101,19 +101,21 @@ def checked_layout(message: jepa_pb2.Tensor, length: int, *, field: str) -> tupl
     Raises:
         InvalidArgumentError: they are not, or do not.
     """
-    name = _NAMES.get(message.dtype)
-    if name is None:
-        raise invalid(
-            field,
-            f"dtype is {'unset' if not message.dtype else message.dtype}; expected one of {', '.join(_CODES)}",
-            Reason.INVALID_DTYPE,
-        )
+    name = _checked_dtype(message, field)
     shape, expected = _checked_shape(message, field), byte_length(message)
     if length != expected:
         raise invalid(
             field, f"data has {length} bytes; shape {shape} of {name} needs {expected}", Reason.DATA_LENGTH_MISMATCH
         )
     return name, shape
+
+
+def _checked_dtype(message: jepa_pb2.Tensor, field: str) -> str:
+    name = _NAMES.get(message.dtype)
+    if name is None:
+        told = message.dtype or "unset"
+        raise invalid(field, f"dtype is {told}; expected one of {', '.join(_CODES)}", Reason.INVALID_DTYPE)
+    return name
 
 
 def byte_length(message: jepa_pb2.Tensor) -> int:

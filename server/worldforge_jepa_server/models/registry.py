@@ -39,7 +39,7 @@ class SourceKind:
 SOURCES = {
     "tiny": SourceKind(tiny.load),
     "native": SourceKind(published.load, "NAME", published.OPTIONS),
-    "hub": SourceKind(hub.load, "NAME", ("repo", "source", "pretrained", "trust_repo", "heads"), foreign=True),
+    "hub": SourceKind(hub.load, "NAME", ("repo", "pretrained", "trust_repo", "heads"), foreign=True),
     "python": SourceKind(factory.load, "package.module:factory", None, foreign=True),
 }
 

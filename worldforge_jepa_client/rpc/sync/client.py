@@ -36,10 +36,10 @@ class Client(BaseClient):
     `Client` is thread-safe; `Client` has the same methods, awaited, and belongs to the event loop of its first
     call. Every call has a deadline. Every method raises a `JepaError`, one of the subclasses in `errors`.
 
-    Arguments are converted when a method is called. They are checked against the model's spec, and sent, by the call
-    itself; `session`, `plan` and `unroll` return at once and do both when they are first used: when the session is
-    entered or has its first request, and when the first progress, step or result is asked for. Their time runs from
-    then on.
+    Leading axes of size 1 may be left out of an array. Arguments are converted when a method is called. They are
+    checked against the model's spec, and sent, by the call itself; `session`, `plan` and `unroll` return at once and do
+    both when they are first used: when the session is entered or has its first request, and when the first progress,
+    step or result is asked for. Their time runs from then on.
 
     Args:
         target: "host:port" or "unix:/path".
@@ -80,8 +80,7 @@ class Client(BaseClient):
 
         Args:
             action_candidates: (1, S, H, A), or (S, H, A).
-            observation: {"visual", "proprio"} or a bare visual array: visual (1, T, 3, height, width) in 0..255,
-                proprio (1, T, P) raw; leading axes of size 1 may be left out.
+            observation: {"visual": (1, T, 3, height, width) in 0..255, "proprio": (1, T, P) raw}, or visual alone.
             goal: likewise; of several frames the last counts.
             action_history: the T-1 actions between T observation frames, (1, T-1, A) or (T-1, A).
             context: from `create_context`, instead of observation, goal and action history.
@@ -92,9 +91,8 @@ class Client(BaseClient):
             model: a served model's name; empty is that of the context, or else the server's default.
             timeout: seconds for the whole call; None is the client's, inf none.
         """
-        scene = build_named_scene(context, observation, goal, action_history)
         call = build_score_call(
-            scene,
+            build_named_scene(context, observation, goal, action_history),
             action_candidates,
             objective=objective,
             proprio_weight=proprio_weight,

@@ -42,7 +42,6 @@ def load(
     execution: Execution = FLOAT32,
     error_detail: bool = False,
     repo: str = REPO,
-    source: str = "",
     pretrained: str = "true",
     trust_repo: str = "false",
     heads: str = "false",
@@ -56,7 +55,6 @@ def load(
         execution: precision and compilation.
         error_detail: put the text of the model's exceptions into errors.
         repo: owner/name:COMMIT on GitHub, or the absolute path of a local folder.
-        source: `github` or `local`; by default `local` where `repo` is an absolute path.
         pretrained: passed on; false has upstream read its checkpoint below $JEPAWM_LOGS.
         trust_repo: true runs the code of a repository that is not facebookresearch's.
         heads: true keeps decoder heads, which scoring never uses.
@@ -64,8 +62,10 @@ def load(
     Raises:
         ModelLoadError: one message, with what to install or to place where.
     """
-    loaded = _loaded(repo, _checked_source(repo, source, trust_repo), target, pretrained, device)
-    model = adapt(
+    loaded = _loaded(repo, _checked_source(repo, trust_repo), target, pretrained, device)
+    if not flag("heads", heads):
+        _drop_heads(loaded)
+    return adapt(
         loaded,
         name=name,
         source=f"hub:{target}",
@@ -74,22 +74,17 @@ def load(
         execution=execution,
         error_detail=error_detail,
     )
-    if not flag("heads", heads):
-        _drop_heads(loaded)
-    return model
 
 
-def _checked_source(repo: str, source: str, trust_repo: str) -> str:
+def _checked_source(repo: str, trust_repo: str) -> str:
     """Return `local` or `github`; refuse a repository that is malformed, may change, or is not trusted."""
-    absolute = Path(repo).expanduser().is_absolute()
-    source = source or ("local" if absolute else "github")
-    if source == "local" and not absolute:
-        raise ModelLoadError(f"repo={repo} depends on the working directory; give the folder's absolute path")
-    if source == "github" and not _PINNED.fullmatch(repo):
+    if Path(repo).expanduser().is_absolute():
+        return "local"
+    if not _PINNED.fullmatch(repo):
         raise ModelLoadError(f"repo={repo} is neither the absolute path of a folder nor owner/name:COMMIT on GitHub")
-    if source == "github" and not (repo.startswith("facebookresearch/") or flag("trust_repo", trust_repo)):
+    if not (repo.startswith("facebookresearch/") or flag("trust_repo", trust_repo)):
         raise ModelLoadError(f"repo={repo} runs code of its own from the network; add trust_repo=true if you trust it")
-    return source
+    return "github"
 
 
 def _loaded(repo: str, source: str, target: str, pretrained: str, device: str) -> Any:
