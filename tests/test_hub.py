@@ -79,8 +79,8 @@ def test_no_code_of_the_working_directory_runs(tmp_path, monkeypatch):
     (tmp_path / "a_package_that_nobody_has.py").write_text("raise SystemExit('code of the working directory ran')")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend("")
-    with pytest.raises(ModelLoadError, match=r"repo=\. depends on the working directory"):
-        load("homemade", repo=".", source="local")
+    with pytest.raises(ModelLoadError, match=r"repo=\. is neither the absolute path"):
+        load("homemade", repo=".")
     with pytest.raises(ModelLoadError, match="No module named 'a_package_that_nobody_has'"):
         load("needs_a_package")
 
