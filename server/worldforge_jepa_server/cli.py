@@ -17,7 +17,7 @@ from worldforge_jepa_client.errors import nearest
 from worldforge_jepa_client.version import __version__
 from worldforge_jepa_server.app import logs
 from worldforge_jepa_server.app.cores import openmp_environment
-from worldforge_jepa_server.config import ConfigError, ModelSource, ServerConfig, parse_bool
+from worldforge_jepa_server.config import ConfigError, ModelSource, ServerConfig, StartError, parse_bool
 from worldforge_jepa_server.config_file import read_config, write_config
 
 _PREFIX = "WORLDFORGE_JEPA_"
@@ -79,13 +79,13 @@ def _origin(field: str, flags: Mapping[str, Any], variables: Mapping[str, Any], 
 def main() -> int:
     """Run a server; return 0 after a drain, 1 where it could not start."""
     config = parse_config(sys.argv[1:], os.environ)
-    logs.configure(config.log_level)
+    logs.configure(config.log_level, config.log_format)
     for name, value in (_ENVIRONMENT | openmp_environment()).items():
         os.environ.setdefault(name, value)
     log = logging.getLogger("worldforge_jepa_server")
     try:
         from worldforge_jepa_server.app.process import standard_output
-        from worldforge_jepa_server.app.serve import BindError, CredentialsError, ServerEndedError, serve
+        from worldforge_jepa_server.app.serve import ServerEndedError, serve
         from worldforge_jepa_server.models.registry import ModelLoadError
     except ModuleNotFoundError as error:
         log.critical("cannot start: %s: pip install 'worldforge-jepa[server]'", error)
@@ -98,7 +98,7 @@ def main() -> int:
     except ServerEndedError as error:
         log.critical("%s", error)
         return 1
-    except (BindError, CredentialsError, ModelLoadError) as error:
+    except (StartError, ModelLoadError) as error:
         log.critical("cannot start: %s", error)
         return 1
     return 0

@@ -13,6 +13,10 @@ from worldforge_jepa_server.config_values import ModelSource as ModelSource
 from worldforge_jepa_server.config_values import parse_bool as parse_bool
 
 
+class StartError(Exception):
+    """A server cannot start as it is configured: an address, a file or a package is missing or cannot be used."""
+
+
 class ConfigError(ValueError):
     """A field of the config has a value that it does not take.
 
@@ -105,6 +109,14 @@ class ServerConfig:
     error_detail: bool = _setting(
         False, "tell callers the text of a foreign model's exceptions, which otherwise only the log has"
     )
+    metrics_address: str = _setting(
+        "",
+        "host:port where Prometheus reads metrics, such as 127.0.0.1:9464, open to whatever reaches it; empty is none",
+        pattern=r"|(?:\[[^\]\s]+\]|[^\s:/\[\]]+):[0-9]{1,5}",
+        expected="host:port or [IPv6]:port",
+    )
+    log_format: str = _setting("text", "text, or json: one object a line", pattern="text|json", expected="text or json")
+    slow_ms: float = _setting(0.0, "log calls and streams' answers slower than this at warning; 0 is none", most=1e9)
     log_level: str = _setting(
         "info",
         "debug, info, warning or error; logs go to stderr",

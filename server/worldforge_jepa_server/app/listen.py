@@ -15,10 +15,12 @@ from pathlib import Path
 import grpc
 import grpc.aio
 
+from worldforge_jepa_server.config import StartError
+
 _MAX_PATH = 107  # bytes: Linux's sun_path without its end
 
 
-class BindError(Exception):
+class BindError(StartError):
     """The address to listen on is malformed, taken, or not one of this machine."""
 
 

@@ -2,21 +2,55 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 import threading
+from datetime import datetime, timezone
 from queue import Full, Queue
 
 _LINES, _CLOSE_SECONDS = 1000, 0.3
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
+class TextFormatter(logging.Formatter):
+    """A line for people; fields of a record come as key=value, empty ones left out."""
+
+    def __init__(self) -> None:
+        super().__init__(_FORMAT)
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        fields = getattr(record, "fields", {})
+        return " ".join([super().format(record), *(f"{key}={value}" for key, value in fields.items() if value != "")])
+
+
+class JsonFormatter(logging.Formatter):
+    """A JSON object: time, level, logger, message, and the fields of the record."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        line = {
+            "time": datetime.fromtimestamp(record.created, timezone.utc).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **getattr(record, "fields", {}),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line)
+
+
+_FORMATTERS = {"text": TextFormatter, "json": JsonFormatter}
+
+
 class LogQueue(logging.Handler):
     """Hands lines to a thread that writes them on stderr; a line that finds the queue full is counted instead."""
 
-    def __init__(self, lines: int = _LINES) -> None:
+    def __init__(self, lines: int = _LINES, form: str = "text") -> None:
         super().__init__()
-        self.setFormatter(logging.Formatter(_FORMAT))
+        self.setFormatter(_FORMATTERS[form]())
         self.addFilter(without_call_noise)
         self.dropped = 0
         self._queue: Queue[str | None] = Queue(lines)
@@ -61,7 +95,7 @@ def without_call_noise(record: logging.LogRecord) -> bool:
     return True
 
 
-def configure(level: str) -> None:
-    """Log through a bounded queue, unless the process has handlers already."""
+def configure(level: str, form: str) -> None:
+    """Log through a bounded queue, as text or JSON, unless the process has handlers already."""
     if not logging.getLogger().handlers:
-        logging.basicConfig(level=level.upper(), handlers=[LogQueue()])
+        logging.basicConfig(level=level.upper(), handlers=[LogQueue(form=form)])

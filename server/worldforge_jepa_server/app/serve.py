@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from functools import partial
 from threading import Event
 from typing import Any
@@ -17,7 +17,6 @@ from grpc_health.v1.health_pb2 import HealthCheckResponse
 
 from worldforge_jepa_client.contract.spec import MemoryUse
 from worldforge_jepa_server.app import reflection
-from worldforge_jepa_server.app.listen import BindError as BindError
 from worldforge_jepa_server.app.listen import bound
 from worldforge_jepa_server.app.malloc import trim_malloc, tune_malloc
 from worldforge_jepa_server.app.process import Signals, exit_now
@@ -28,10 +27,12 @@ from worldforge_jepa_server.device.warmup import warm_up
 from worldforge_jepa_server.models.contract import ModelLoadError, ServedModel
 from worldforge_jepa_server.models.registry import load_model
 from worldforge_jepa_server.rpc import shared_memory
+from worldforge_jepa_server.rpc.observability.calls import Calls
+from worldforge_jepa_server.rpc.observability.observers import observing
+from worldforge_jepa_server.rpc.observability.tally import Tally
 from worldforge_jepa_server.rpc.open_inference import messages as open_inference
 from worldforge_jepa_server.rpc.open_inference.servicer import OpenInferenceServicer
 from worldforge_jepa_server.rpc.security import tls
-from worldforge_jepa_server.rpc.security.files import CredentialsError as CredentialsError
 from worldforge_jepa_server.rpc.security.guard import guarded
 from worldforge_jepa_server.rpc.servicer import SERVICE_NAME, WorldModelServicer, generic_handler
 from worldforge_jepa_server.runtime.operations import Runtime
@@ -68,8 +69,7 @@ async def serve(config: ServerConfig, announce: Callable[[str], None]) -> None:
     server announces at once. A signal before that ends the process at once.
 
     Raises:
-        BindError: the address is taken or malformed.
-        CredentialsError: a file of certificates or tokens cannot be used.
+        StartError: an address is taken, or a file or a package is missing or cannot be used.
         ModelLoadError: a model cannot be loaded, and the server is not lazy.
         ServerEndedError: gRPC stopped accepting calls.
     """
@@ -77,17 +77,23 @@ async def serve(config: ServerConfig, announce: Callable[[str], None]) -> None:
     engine = Engine(config.queue_size)
     runtime, healthy = Runtime(engine, config), health.aio.HealthServicer()
     servicer = WorldModelServicer(runtime, shared_memory.parser(config))
-    server, credentials = _build(config, runtime, servicer, healthy), tls.server_credentials(config)
+    calls = Calls()
+    server, credentials = _build(config, runtime, servicer, healthy, calls), tls.server_credentials(config)
+    ready = partial(_ready, healthy, calls.tally)
     try:
-        with Signals(config.drain_seconds) as signals, bound(server, config.listen, credentials) as address:
-            await _ready(healthy, False)
+        with (
+            observing(calls, config, runtime, engine),
+            Signals(config.drain_seconds) as signals,
+            bound(server, config.listen, credentials) as address,
+        ):
+            await ready(False)
             await server.start()
             ended = asyncio.create_task(server.wait_for_termination())  # never cancelled: `stop` would be too
             async with _background(
                 _expire(runtime, config.context_ttl / _SWEEPS_PER_TTL),
-                watch(engine, config.hang_seconds, partial(_ready, healthy)),
+                watch(engine, config.hang_seconds, ready),
             ):
-                loading = asyncio.create_task(_load_all(config, engine, runtime, healthy))
+                loading = asyncio.create_task(_load_all(config, engine, runtime, ready))
                 if not config.lazy:
                     await _first(signals.stopping, ended, loading)
                 if signals.stopping.is_set():  # nothing was accepted yet
@@ -95,6 +101,7 @@ async def serve(config: ServerConfig, announce: Callable[[str], None]) -> None:
                 announce(f"serving on {address}")
                 await _first(signals.stopping, ended)
                 loading.cancel()
+                await ready(False)
                 await healthy.enter_graceful_shutdown()
                 servicer.drain()
                 await _drain(server, engine, signals, config.drain_seconds)
@@ -163,7 +170,11 @@ async def _background(*coroutines: Coroutine[Any, Any, Any]) -> AsyncIterator[No
 
 
 def _build(
-    config: ServerConfig, runtime: Runtime, servicer: WorldModelServicer, healthy: health.aio.HealthServicer
+    config: ServerConfig,
+    runtime: Runtime,
+    servicer: WorldModelServicer,
+    healthy: health.aio.HealthServicer,
+    calls: Calls,
 ) -> grpc.aio.Server:
     server = grpc.aio.server(
         options=(
@@ -174,19 +185,21 @@ def _build(
             *_KEEPALIVE,
         )
     )
-    handlers, services, pools = [generic_handler(servicer)], [SERVICE_NAME, health.SERVICE_NAME], []
+    handlers, services, pools = [generic_handler(servicer, calls=calls)], [SERVICE_NAME, health.SERVICE_NAME], []
     if config.open_inference:
-        handlers.append(generic_handler(OpenInferenceServicer(runtime), open_inference.SERVICE))
+        handlers.append(generic_handler(OpenInferenceServicer(runtime), open_inference.SERVICE, calls))
         services.append(open_inference.SERVICE.full_name)
         pools.append(open_inference.POOL)
     if config.reflection:
         handlers.append(reflection.handler(services, *pools))
-    server.add_generic_rpc_handlers(guarded(handlers, config))
+    server.add_generic_rpc_handlers(guarded(handlers, config, calls))
     health_pb2_grpc.add_HealthServicer_to_server(healthy, server)  # open, since probes carry no token
     return server
 
 
-async def _load_all(config: ServerConfig, engine: Engine, runtime: Runtime, healthy: health.aio.HealthServicer) -> None:
+async def _load_all(
+    config: ServerConfig, engine: Engine, runtime: Runtime, ready: Callable[[bool], Awaitable[None]]
+) -> None:
     """Load the models one after the other; the server is healthy if at least one is loaded at the end."""
     for source in config.model:
         try:
@@ -198,7 +211,7 @@ async def _load_all(config: ServerConfig, engine: Engine, runtime: Runtime, heal
             _log.error("cannot load %s: %s", source.name, error)
             runtime.models.refuse(source.name, error)
     if runtime.models.in_service():
-        await _ready(healthy, True)
+        await ready(True)
 
 
 def _load(source: ModelSource, config: ServerConfig, _: Event) -> tuple[ServedModel, MemoryUse | None]:
@@ -209,7 +222,8 @@ def _load(source: ModelSource, config: ServerConfig, _: Event) -> tuple[ServedMo
     return model, warm_up(model)
 
 
-async def _ready(healthy: health.aio.HealthServicer, ready: bool) -> None:
+async def _ready(healthy: health.aio.HealthServicer, tally: Tally, ready: bool) -> None:
     """Say whether the server takes calls."""
+    tally.ready = ready
     for service in ("", SERVICE_NAME):
         await healthy.set(service, HealthCheckResponse.SERVING if ready else HealthCheckResponse.NOT_SERVING)

@@ -76,10 +76,14 @@ class Encoder:
 
     Args:
         cache: latents by model and content.
+
+    Attributes:
+        hits: how many frames and goals were in the cache; `misses`, how many were encoded.
     """
 
     def __init__(self, cache: Cache[Latents]) -> None:
         self._cache = cache
+        self.hits = self.misses = 0
 
     @torch.inference_mode()
     def encode_scene(self, model: ServedModel, scene: Scene) -> EncodedScene:
@@ -96,7 +100,10 @@ class Encoder:
         """Return the latents of frames [1, T, N, D], from the cache if they are there."""
         key = (model.spec.name, is_goal, content_digest({"visual": frames.visual, "proprio": frames.proprio}))
         latents = self._cache.get(key)
-        if latents is None:
+        if latents is not None:
+            self.hits += 1
+        else:
+            self.misses += 1
             latents = model.encode(_to_device(frames, model.spec.device, is_goal))
             self._cache.put(key, latents, _size(latents))
         return latents

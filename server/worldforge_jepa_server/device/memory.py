@@ -81,3 +81,11 @@ def release(device: str) -> None:
     """Give back what torch has freed and kept for later."""
     if torch.device(device).type == "cuda":
         torch.cuda.empty_cache()
+
+
+def memory_in_use(device: str) -> dict[str, int]:
+    """Return the bytes of a CUDA device that tensors have, and that torch keeps; nothing for another device."""
+    where = torch.device(device)
+    if where.type != "cuda" or not torch.cuda.is_initialized():
+        return {}
+    return {"allocated": torch.cuda.memory_allocated(where), "reserved": torch.cuda.memory_reserved(where)}

@@ -15,6 +15,7 @@ from worldforge_jepa_client import wire
 from worldforge_jepa_client.errors import UnavailableError
 from worldforge_jepa_client.reasons import Reason
 from worldforge_jepa_client.v1 import jepa_pb2
+from worldforge_jepa_server.rpc.observability.calls import Calls
 from worldforge_jepa_server.rpc.score_stream import ScoreStream
 from worldforge_jepa_server.rpc.status import Parse, answering, parse, streaming
 from worldforge_jepa_server.runtime.operations import Runtime
@@ -139,21 +140,33 @@ class Servicer(Protocol):
     parse: Parse
 
 
-def generic_handler(servicer: Servicer, service: ServiceDescriptor = _SERVICE) -> grpc.GenericRpcHandler:
-    """Return the handlers that a grpc.aio server needs, one for each method of a service."""
-    handlers = {method.name: _handler(servicer, method) for method in service.methods}
+def generic_handler(
+    servicer: Servicer, service: ServiceDescriptor = _SERVICE, calls: Calls | None = None
+) -> grpc.GenericRpcHandler:
+    """Return the handlers that a grpc.aio server needs, one for each method of a service; `calls` observes them."""
+    observed = calls or Calls()
+    handlers = {method.name: _handler(servicer, method, observed) for method in service.methods}
     return grpc.method_handlers_generic_handler(service.full_name, handlers)
 
 
-def _handler(servicer: Servicer, method: MethodDescriptor) -> grpc.RpcMethodHandler[Any, Any]:
+def _handler(servicer: Servicer, method: MethodDescriptor, calls: Calls) -> grpc.RpcMethodHandler[Any, Any]:
     behaviour, parse = getattr(servicer, method.name), servicer.parse
     serialize = GetMessageClass(method.output_type).SerializeToString
+    observed = calls.method(f"/{method.containing_service.full_name}/{method.name}", _kind(method))
     if method.client_streaming:
-        return grpc.stream_stream_rpc_method_handler(streaming(behaviour, None, parse), response_serializer=serialize)
+        answered = streaming(behaviour, None, parse, observed)
+        return grpc.stream_stream_rpc_method_handler(answered, response_serializer=serialize)
     request_class = GetMessageClass(method.input_type)
     if method.server_streaming:
-        answered = streaming(behaviour, request_class, parse)
+        answered = streaming(behaviour, request_class, parse, observed)
         return grpc.unary_stream_rpc_method_handler(answered, response_serializer=serialize)
     return grpc.unary_unary_rpc_method_handler(
-        answering(behaviour, request_class, parse), response_serializer=serialize
+        answering(behaviour, request_class, parse, observed), response_serializer=serialize
     )
+
+
+def _kind(method: MethodDescriptor) -> str:
+    """Return the kind of a method as the usual metrics of gRPC servers name it."""
+    if method.client_streaming:
+        return "bidi_stream"
+    return "server_stream" if method.server_streaming else "unary"

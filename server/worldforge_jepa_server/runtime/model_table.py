@@ -18,7 +18,7 @@ from worldforge_jepa_server.device.batching import ScoreRunner
 from worldforge_jepa_server.device.clock import TORCH_VERSION
 from worldforge_jepa_server.device.runner import runner_for
 from worldforge_jepa_server.models.contract import ModelLoadError, ScoringModel, ServedModel, WorldModel
-from worldforge_jepa_server.runtime import access
+from worldforge_jepa_server.runtime import access, record
 
 # Float32 copies of a call's candidates that exist at a time: on the wire, as an array, on the device, and the
 # intermediate ones of normalizing them there.
@@ -129,6 +129,7 @@ class Deployments:
                 reason=Reason.MODEL_NOT_FOUND,
                 field="model",
             )
+        record.current().model = name
         if isinstance(found, JepaError):
             raise found.with_traceback(None)
         return found

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncGenerator
+from dataclasses import dataclass
 from functools import partial
 
 from worldforge_jepa_client.contract.extra_info import check_extra_info
@@ -37,15 +38,29 @@ from worldforge_jepa_server.config import ServerConfig
 from worldforge_jepa_server.device.batching import ScoreJob
 from worldforge_jepa_server.device.cache import Cache
 from worldforge_jepa_server.device.encoding import EncodedScene, Encoder, SceneHandle
+from worldforge_jepa_server.device.memory import memory_in_use
 from worldforge_jepa_server.device.planner_arrays import DeviceArrays
 from worldforge_jepa_server.models.contract import Latents
-from worldforge_jepa_server.runtime import jobs
+from worldforge_jepa_server.runtime import jobs, record
 from worldforge_jepa_server.runtime.model_table import Deployment, Deployments
 from worldforge_jepa_server.runtime.scenes import HeldScene, Scenes, StoredScene
 from worldforge_jepa_server.runtime.unrolls import Unrolls
 from worldforge_jepa_server.scheduling.engine import Caller, Engine, FunctionJob
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Figures of a runtime: candidates x horizon in the queue, and its limit; encodings; what is kept; the models."""
+
+    queue: int
+    queue_limit: int
+    encode_hits: int
+    encode_misses: int
+    cache_bytes: int
+    contexts: int
+    specs: list[ModelSpec]
 
 
 class Runtime:
@@ -56,7 +71,7 @@ class Runtime:
     """
 
     def __init__(self, engine: Engine, config: ServerConfig) -> None:
-        self._engine = engine
+        self._engine, self._device = engine, config.device
         self.models = Deployments(config)
         self._unrolls = Unrolls(engine, config)
         self._latents: Cache[Latents] = Cache(config.cache_bytes, config.context_ttl)
@@ -98,6 +113,7 @@ class Runtime:
             "actions_are_normalized": options.actions_are_normalized,
         }
         timing = _timing(caller.arrived, decoded, waited, *job.seconds)
+        record.current().scored(spec.name, samples, horizon, timing)
         return ScoreResult(job.scores, best, job.lower_is_better, metadata, timing)
 
     def hold(self, scene: Scene, model: str) -> HeldScene:
@@ -124,6 +140,24 @@ class Runtime:
         """Free cached latents and contexts that have not been used for too long."""
         for cache in (self._latents, self._contexts):
             cache.expire()
+
+    def statistics(self) -> Statistics:
+        """Return the present figures; from any thread."""
+        return Statistics(
+            queue=self._engine.admitted,
+            queue_limit=self._engine.capacity,
+            encode_hits=self._encoder.hits,
+            encode_misses=self._encoder.misses,
+            cache_bytes=self.remembered_bytes,
+            contexts=len(self._contexts),
+            specs=[deployed.spec for deployed in self.models.in_service()],
+        )
+
+    def device_memory(self) -> dict[str, int]:
+        """Return the bytes by kind: weights and cached latents, and on CUDA what torch has allocated and reserved."""
+        specs = [deployed.spec for deployed in self.models.in_service()]
+        weights = sum(spec.memory.weights_bytes for spec in specs if spec.memory)
+        return {"weights": weights, "cache": self.remembered_bytes, **memory_in_use(self._device)}
 
     @property
     def remembered_bytes(self) -> int:
@@ -168,6 +202,8 @@ class Runtime:
                 # Left before the yield, which lasts as long as the client does not read.
                 with self._engine.admit(cost, begun=iteration > 1):
                     step, waited = await self._engine.run(job, deployed.spec.name, caller)
+                timing = _timing(arrived, decoded, waited, *job.seconds)
+                record.current().scored(deployed.spec.name, planner.samples, planner.horizon, timing)
                 yield PlanProgress(
                     iteration=iteration,
                     iterations=iterations,
@@ -176,7 +212,7 @@ class Runtime:
                     best_score=step.best_score,
                     mean_score=step.mean_score,
                     spread=step.spread,
-                    timing=_timing(arrived, decoded, waited, *job.seconds),
+                    timing=timing,
                 )
                 arrived = decoded = time.perf_counter()
 

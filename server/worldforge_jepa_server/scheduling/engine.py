@@ -84,13 +84,16 @@ class Engine:
         capacity: cost, in candidates times horizon, of all admitted calls; more are refused.
 
     Attributes:
+        admitted: their cost now.
         pending: how many jobs wait or run.
+        on_batch: called on the event loop after each batch, with its requests and its candidates.
     """
 
     def __init__(self, capacity: int) -> None:
         self.pending = 0
-        self._capacity = capacity
-        self._admitted = 0
+        self.on_batch: Callable[[int, int], None] = lambda _requests, _candidates: None
+        self.capacity = capacity
+        self.admitted = 0
         self._cost_seconds = 0.0
         self._busy = False
         self.running: tuple[Hashable, float] | None = None
@@ -110,18 +113,18 @@ class Engine:
             ResourceExhaustedError: the queue is full; `retry_after` estimates when it will have room.
         """
         cost = max(cost, LEAST_COST)
-        excess = self._admitted + cost - self._capacity
-        if self._admitted and excess > 0 and not begun:
+        excess = self.admitted + cost - self.capacity
+        if self.admitted and excess > 0 and not begun:
             raise ResourceExhaustedError(
-                f"the queue holds {self._admitted} candidates x horizon of {self._capacity}; this call has {cost}",
+                f"the queue holds {self.admitted} candidates x horizon of {self.capacity}; this call has {cost}",
                 reason=Reason.QUEUE_FULL,
                 retry_after=max(0.001, excess * self._cost_seconds),
             )
-        self._admitted += cost
+        self.admitted += cost
         try:
             yield
         finally:
-            self._admitted -= cost
+            self.admitted -= cost
 
     async def run(self, job: Job[_R], queue: Hashable = None, caller: Caller = SERVER) -> tuple[_R, float]:
         """Run a job when its turn comes; return its result and the seconds it waited.
@@ -188,6 +191,7 @@ class Engine:
         self._scheduler.charge(slices[0].task.queue, seconds)
         cost = sum((each.stop - each.start) * each.task.cost_per_candidate for each in slices)
         if cost > 1:  # it had candidates
+            self.on_batch(len(slices), sum(each.stop - each.start for each in slices))
             self._cost_seconds += _SMOOTHING * (seconds / cost - self._cost_seconds)
         for each, outcome in zip(slices, outcomes, strict=True):
             job = each.task

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from worldforge_jepa_server.config import StartError
+
 Stamp = tuple[tuple[int, int, int] | None, ...]
 """Changes when a file is written or replaced: inode, size and time of change of each, None for one that is missing."""
 
 
-class CredentialsError(Exception):
+class CredentialsError(StartError):
     """A file of certificates, keys or tokens cannot be used."""
 
 

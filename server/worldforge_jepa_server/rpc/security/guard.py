@@ -9,6 +9,7 @@ import grpc
 
 from worldforge_jepa_client.errors import JepaError
 from worldforge_jepa_server.config import ServerConfig
+from worldforge_jepa_server.rpc.observability.calls import Calls, Method
 from worldforge_jepa_server.rpc.security.tokens import Tokens
 from worldforge_jepa_server.rpc.status import parse, streaming
 from worldforge_jepa_server.runtime import access
@@ -19,23 +20,25 @@ if TYPE_CHECKING:
     from worldforge_jepa_server.rpc.status import Context
 
 
-def guarded(handlers: Sequence[grpc.GenericRpcHandler], config: ServerConfig) -> Sequence[grpc.GenericRpcHandler]:
-    """Return handlers whose methods need one of the config's tokens, where it has any.
+def guarded(
+    handlers: Sequence[grpc.GenericRpcHandler], config: ServerConfig, calls: Calls | None = None
+) -> Sequence[grpc.GenericRpcHandler]:
+    """Return handlers whose methods need one of the config's tokens, where it has any; `calls` sees those refused.
 
     Raises:
         CredentialsError: the token file cannot be used.
     """
     if not config.token_file:
         return handlers
-    tokens = Tokens(config.token_file)
-    return [GuardedHandler(each, tokens) for each in handlers]
+    tokens, observed = Tokens(config.token_file), calls or Calls()
+    return [GuardedHandler(each, tokens, observed) for each in handlers]
 
 
 class GuardedHandler(grpc.GenericRpcHandler):
     """Another handler's methods, for calls with a token; what the bearer may use holds for the task of the call."""
 
-    def __init__(self, handler: grpc.GenericRpcHandler, tokens: Tokens) -> None:
-        self._handler, self._tokens = handler, tokens
+    def __init__(self, handler: grpc.GenericRpcHandler, tokens: Tokens, calls: Calls) -> None:
+        self._handler, self._tokens, self._calls = handler, tokens, calls
 
     def service(self, details: grpc.HandlerCallDetails) -> Any:
         """Return the method's handler, or one that refuses the call; None for a method of others."""
@@ -45,13 +48,13 @@ class GuardedHandler(grpc.GenericRpcHandler):
         try:
             access.grant(self._tokens.authenticate(details.invocation_metadata))
         except JepaError as error:
-            return _refusing(error)
+            return _refusing(error, self._calls.method(details.method, "bidi_stream"))
         return found
 
 
-def _refusing(error: JepaError) -> Any:
+def _refusing(error: JepaError, calls: Method) -> Any:
     async def refuse(_: Any, __: Context) -> AsyncGenerator[Message, None]:
         raise error
         yield  # makes this a generator
 
-    return grpc.stream_stream_rpc_method_handler(streaming(refuse, None, parse))
+    return grpc.stream_stream_rpc_method_handler(streaming(refuse, None, parse, calls))
