@@ -12,7 +12,7 @@ PROTOC = $(BIN)/python -m grpc_tools.protoc -I$(STUBS)=$(PROTO) $(PROTO)/jepa.pr
 INFERENCE := server/worldforge_jepa_server/rpc/open_inference/open_inference.binpb
 DESCRIBE = $(BIN)/python -m grpc_tools.protoc -Iprotos protos/inference/open_inference.proto --descriptor_set_out
 
-.PHONY: help setup lock generate baseline lint test matrix diagnose-faults demo serve bench load train evaluate clean
+.PHONY: help setup lock generate baseline lint test matrix proxies diagnose-faults demo serve bench load train evaluate clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 17
@@ -67,6 +67,9 @@ test: lint .venv-worldforge/ready ## everything CI runs
 
 diagnose-faults: .venv/ready ## inject each fault of the table into logs, and see that diagnose names it; SEED=7 draws others
 	DIAGNOSE_SEED=$(or $(SEED),0) $(BIN)/pytest -q tests/test_diagnosis.py -k fault
+
+proxies: .venv/ready ## hold each installed proxy to every promise of the proto, the slow ones too
+	ALL_PROMISES=1 $(BIN)/pytest -q tests/test_proxies.py
 
 matrix: .venv/ready ## lint and tests on each Python found, and with the lowest and newest dependencies; RUNS="3.10 lowest"
 	$(BIN)/python scripts/matrix.py $(RUNS)

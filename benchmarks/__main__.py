@@ -15,7 +15,17 @@ from typing import Any
 
 from benchmarks.report import Table, text
 
-TABLES = ("wire", "shared_memory", "planning", "concurrency", "memory", "responsiveness", "startup", "precision")
+TABLES = (
+    "wire",
+    "shared_memory",
+    "planning",
+    "concurrency",
+    "memory",
+    "responsiveness",
+    "startup",
+    "precision",
+    "proxies",
+)
 
 
 def main() -> int:

@@ -115,6 +115,22 @@ def test_too_large_a_message_is_told_from_a_full_queue():
     assert received.reason == "MESSAGE_TOO_LARGE"
 
 
+@pytest.mark.parametrize(
+    ("status", "code", "advice"),
+    [
+        (413, "RESOURCE_EXHAUSTED", "client_max_body_size"),
+        (504, "UNAVAILABLE", "grpc_read_timeout"),
+        (418, "UNKNOWN", ""),
+    ],
+)
+def test_an_error_that_a_proxy_answered_says_so_and_how_to_mend_it(status, code, advice):
+    told = f"Received http2 header with status: {status}"
+    received = from_rpc_error(FailedByGrpc(grpc.StatusCode.UNKNOWN, told), "host:1")
+    assert received.code.name == code
+    assert "a proxy before the server" in str(received)
+    assert advice in str(received)
+
+
 def test_a_status_outside_the_tree_is_still_an_error_with_a_reason():
     received = from_rpc_error(FailedByGrpc(grpc.StatusCode.DATA_LOSS, "no"), "host:1")
     assert type(received) is JepaError

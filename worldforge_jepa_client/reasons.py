@@ -93,8 +93,8 @@ class Reason(str, Enum):
     )
     MESSAGE_TOO_LARGE = (
         "MESSAGE_TOO_LARGE",
-        "A message is larger than the server accepts.",
-        "Send less, or start the server with a larger `--max-message-mib`.",
+        "A message is larger than the server, or a proxy before it, accepts.",
+        "Send less, or raise the limit: the server's `--max-message-mib`, nginx's `client_max_body_size`.",
     )
     # Credentials
     NO_TOKEN = (

@@ -32,6 +32,20 @@ _TLS_WORDS = {
 }
 _CLOSED_AT_ONCE = re.compile("failed to connect to all addresses.*Socket closed")
 
+_HTTP_STATUS = re.compile(r"http2 header with status: (\d+)")
+_OF_PROXIES = {
+    "413": (
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        "a proxy before the server takes no request of this size: raise its limit, nginx's client_max_body_size",
+    ),
+    "504": (
+        grpc.StatusCode.UNAVAILABLE,
+        "a proxy before the server waited too long for its answer: raise its timeout, nginx's grpc_read_timeout or "
+        "HAProxy's timeout server",
+    ),
+}
+"""The errors that proxies answer by themselves, by their HTTP status."""
+
 
 _BY_CODE: dict[grpc.StatusCode, type[JepaError]] = {cls.code: cls for cls in JepaError.__subclasses__()}
 
@@ -79,6 +93,9 @@ def _by_grpc(code: grpc.StatusCode, message: str) -> tuple[grpc.StatusCode, str,
     RESOURCE_EXHAUSTED is MESSAGE_TOO_LARGE, the only limit that gRPC enforces by itself. CANCELLED becomes UNAVAILABLE:
     a caller that cancels reads no error, so the server cancelled the call because it is going away.
     """
+    if answered := _HTTP_STATUS.search(message):
+        code, advice = _OF_PROXIES.get(answered[1], (code, "a proxy before the server answered"))
+        message = f"{message}; {advice}"
     if code is grpc.StatusCode.CANCELLED:
         code = grpc.StatusCode.UNAVAILABLE
     if code is grpc.StatusCode.UNAVAILABLE and (problem := _TLS_PROBLEM.search(message)):

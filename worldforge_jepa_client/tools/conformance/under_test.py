@@ -50,7 +50,6 @@ class ServerUnderTest:
 
     Attributes:
         channel: to the server.
-        stub: on it.
         spec: of the model, as the server publishes it.
         others: the names of the other models that it serves.
         timeout: seconds that one call may take.
@@ -58,13 +57,17 @@ class ServerUnderTest:
 
     def __init__(self, channel: grpc.aio.Channel, spec: ModelSpec, others: list[str], timeout: float) -> None:
         self.channel, self.spec, self.others, self.timeout = channel, spec, others, timeout
-        self.stub = jepa_pb2_grpc.WorldModelServiceStub(channel)
+        self._stub = jepa_pb2_grpc.WorldModelServiceStub(channel)
         self.samples = min(_SAMPLES, spec.limits.max_samples)
         self.horizon = min(_HORIZON, spec.limits.max_horizon)
 
-    async def call(self, method: str, request: Any, timeout: float = 0.0) -> Any:
-        """Return a unary call's response, or all those of a stream, within `timeout`, or else the server's own."""
-        call = getattr(self.stub, method)(request, timeout=timeout or self.timeout)
+    def begin(self, method: str, *request: Any, timeout: float = 0.0) -> Any:
+        """Begin a call, which may take `timeout` or else the server's own."""
+        return getattr(self._stub, method)(*request, timeout=timeout or self.timeout)
+
+    async def call(self, method: str, request: Any) -> Any:
+        """Return a unary call's response, or all those of a stream."""
+        call = self.begin(method, request)
         return [each async for each in call] if isinstance(call, grpc.aio.UnaryStreamCall) else await call
 
     async def refused(self, method: str, request: Any, code: str, reason: str, field: str = "") -> JepaError:
@@ -89,7 +92,7 @@ class ServerUnderTest:
     async def early_headers(self, method: str, request: Any) -> None:
         """Expect a stream's headers well before its first response, which takes the model some time."""
         began = time.perf_counter()
-        call = getattr(self.stub, method)(request, timeout=self.timeout)
+        call = self.begin(method, request)
         await call.initial_metadata()
         headers = time.perf_counter() - began
         await call.read()
@@ -100,7 +103,7 @@ class ServerUnderTest:
     @asynccontextmanager
     async def stream(self) -> AsyncIterator[Stream]:
         """Open a ScoreStream; cancel it at the end."""
-        call = self.stub.ScoreStream(timeout=self.timeout)
+        call = self.begin("ScoreStream")
         try:
             yield Stream(call)
         finally:

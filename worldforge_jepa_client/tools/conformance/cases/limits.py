@@ -93,7 +93,7 @@ async def limit_queue(server: ServerUnderTest) -> None:
     if samples < 4 or samples * limits.max_horizon < limits.max_candidate_steps // 2:
         raise NotApplicableError("no plan is large enough to fill the queue")
     request = server.plan_request(horizon=limits.max_horizon, samples=samples, iterations=100)
-    calls = [server.stub.Plan(request, timeout=server.timeout) for _ in range(_PLANS)]
+    calls = [server.begin("Plan", request) for _ in range(_PLANS)]
     try:
         refusal = await _first_refusal(calls)
     finally:

@@ -96,15 +96,14 @@ async def plan_raw_units(server: ServerUnderTest) -> None:
 @PROMISES("their headers come when the server accepts the call, before the first message of either side.")
 async def plan_early_headers(server: ServerUnderTest) -> None:
     """Plan's headers come while the model is at work."""
-    samples = min(_LARGE, server.spec.limits.max_samples)
-    await server.early_headers("Plan", server.plan_request(samples=samples, iterations=1))
+    await server.early_headers("Plan", _large(server, 1, 8 * _LARGE))
 
 
 @PROMISES("After a cancel or the deadline the device is free within one predicted step.")
 async def plan_cancel(server: ServerUnderTest) -> None:
     """After a cancel no score waits for the plan."""
     iteration_us, _ = await _iteration(server)
-    call = server.stub.Plan(_large(server, _ENDLESS), timeout=server.timeout)
+    call = server.begin("Plan", _large(server, _ENDLESS))
     expect(await call.read() is not grpc.aio.EOF, "the plan ended before its first response")
     call.cancel()
     await _device_is_free(server, iteration_us)
@@ -114,7 +113,7 @@ async def plan_cancel(server: ServerUnderTest) -> None:
 async def plan_deadline(server: ServerUnderTest) -> None:
     """A plan ends with DEADLINE_EXCEEDED at its deadline, and no score waits for it afterwards."""
     iteration_us, seconds = await _iteration(server)
-    call = server.stub.Plan(_large(server, _ENDLESS), timeout=2 * seconds)
+    call = server.begin("Plan", _large(server, _ENDLESS), timeout=2 * seconds)
     code = await call.code()
     expect(code is grpc.StatusCode.DEADLINE_EXCEEDED, f"the plan ended with {code}; expected DEADLINE_EXCEEDED")
     await _device_is_free(server, iteration_us)
@@ -125,16 +124,16 @@ async def plan_last_response(server: ServerUnderTest) -> None:
     """What a plan answered before a cancel is what the same plan answers without one."""
     request = server.plan_request(iterations=2)
     whole = await server.call("Plan", request)
-    call = server.stub.Plan(request, timeout=server.timeout)
+    call = server.begin("Plan", request)
     first = await call.read()
     call.cancel()
     expect(first.best_actions == whole[0].best_actions, "the first response of a cancelled plan is another")
 
 
-def _large(server: ServerUnderTest, iterations: int) -> Any:
+def _large(server: ServerUnderTest, iterations: int, samples: int = _LARGE) -> Any:
     """Return a plan whose iterations take long enough to be noticed."""
     limits = server.spec.limits
-    samples, horizon = min(_LARGE, limits.max_samples), min(6, limits.max_horizon)
+    samples, horizon = min(samples, limits.max_samples), min(6, limits.max_horizon)
     return server.plan_request(horizon=horizon, samples=samples, iterations=iterations)
 
 

@@ -20,7 +20,7 @@ from worldforge_jepa_client.tools.conformance.under_test import (
 from worldforge_jepa_client.v1 import jepa_pb2
 
 PROMISES = Promises()
-_PROMPT = 2.0  # seconds: far more than headers take
+_PROMPT = 4.0  # seconds: far more than headers take
 _STALLED = 1.0  # seconds that one message waits for flow control
 _FLOOD = 64 * 2**20  # bytes, of which flow control must hold back a part
 _AHEAD = 6
