@@ -11,10 +11,8 @@ from worldforge_jepa_server.config import ServerConfig
 from worldforge_jepa_server.device.warmup import warm_up
 from worldforge_jepa_server.models.catalog import CATALOG
 from worldforge_jepa_server.models.native import tiny
-from worldforge_jepa_server.models.native.jepa import Jepa
 from worldforge_jepa_server.models.native.model import NativeModel
 from worldforge_jepa_server.models.native.weights import published
-from worldforge_jepa_server.models.native.weights.architectures import model_config
 from worldforge_jepa_server.models.precision import FLOAT32, Execution
 from worldforge_jepa_server.runtime.model_table import Deployment, deploy
 
@@ -66,7 +64,7 @@ def row(deployment: Deployment) -> list[str]:
 def random_model(name: str, execution: Execution = FLOAT32) -> NativeModel:
     """An official model at full size with random weights."""
     entry = published.native_entry(name)
-    module = Jepa(model_config(entry))
+    module = published.random_module(entry)
     return NativeModel(
         module,
         name=name,

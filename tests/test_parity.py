@@ -124,4 +124,4 @@ def test_malformed_flags_are_usage_errors(server, capsys, arguments):
 def test_without_the_servers_packages_it_says_what_to_install(server, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "worldforge_jepa_server.models.registry", None)
     assert parity(server) == 1
-    assert capsys.readouterr().err.endswith("; pip install 'worldforge-jepa[server]'\n")
+    assert capsys.readouterr().err.endswith("; pip install '.[server]' in a checkout of worldforge-jepa\n")

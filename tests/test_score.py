@@ -5,7 +5,6 @@ import threading
 import grpc
 import numpy as np
 import pytest
-import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -74,6 +73,8 @@ def test_scores_through_the_wire_equal_those_in_process_bit_by_bit(client, local
 
 def test_a_result_says_what_was_computed_and_where_the_time_went(client):
     result = client.score(**scene(), **raw_candidates(), objective="l1", proprio_weight=0.5)
+    provenance = client.model().provenance
+    assert {"source", "weights_digest", "model_class", "torch"} <= provenance.keys()
     assert result.metadata == {
         "score_units": "latent_cost",
         "model": "tiny",
@@ -81,8 +82,7 @@ def test_a_result_says_what_was_computed_and_where_the_time_went(client):
         "proprio_weight": 0.5,
         "actions_are_normalized": False,
         "device": "cpu",
-        "model_class": "NativeModel",
-        "torch": torch.__version__,
+        **provenance,
     }
     timing = result.timing
     parts = (timing.queue_us, timing.decode_us, timing.encode_us, timing.unroll_us, timing.distance_us)

@@ -88,7 +88,7 @@ def main() -> int:
         from worldforge_jepa_server.app.serve import ServerEndedError, serve
         from worldforge_jepa_server.models.registry import ModelLoadError
     except ModuleNotFoundError as error:
-        log.critical("cannot start: %s: pip install 'worldforge-jepa[server]'", error)
+        log.critical("cannot start: %s: pip install '.[server]' in a checkout of worldforge-jepa", error)
         return 1
 
     log.info("OpenMP: %s", ", ".join(f"{name}={os.environ[name]}" for name in openmp_environment()))

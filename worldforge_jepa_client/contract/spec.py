@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 from worldforge_jepa_client.planning import Method, PlannerOptions
 
@@ -94,14 +95,39 @@ class MemoryUse:
 
 
 @dataclass(frozen=True)
+class Identity:
+    """Which code runs on which weights. What is not known is empty or None.
+
+    Attributes:
+        repository: owner/name on GitHub, a local folder's name, a Python package, or "worldforge-jepa".
+        revision: its commit, with "-dirty" where files were changed since; of a package the version.
+        pretrained: True for the embedded weights, and for torch hub's option of that name; False for random ones, and
+            for hub's pretrained=false; None for a file's, of which only the digest is known.
+        weights_digest: "sha256:<hex>" of all parameters and buffers as loaded.
+        model_class: the class that computes.
+        model_module: its module.
+        torch: the version, with its build.
+    """
+
+    repository: str = ""
+    revision: str = ""
+    pretrained: bool | None = None
+    weights_digest: str = ""
+    model_class: str = ""
+    model_module: str = ""
+    torch: str = ""
+
+
+@dataclass(frozen=True)
 class ModelSpec:
     """The full contract of one served model.
 
     Tensors on the wire: visual (1, T, 3, height, width), proprio (1, T, P) raw, action_history (1, T-1, A),
     action_candidates (1, S, H, A). An action packs `frameskip` raw actions, frame-major:
     A = `action_dim` = `frameskip` * `raw_action_dim`, `DYNAMIC` where the model does not say. `proprio` is None where
-    the model takes none. The central square of a frame is resized to `image_size` px. Only a model with a scoring
-    method of its own `reads_extra_info`. What is not known of a model is empty, 0 or None.
+    the model takes none. A model may publish another `visual`: any array of that shape. The central square of a frame
+    is resized to `image_size` px. Only a model with a scoring method of its own `reads_extra_info`. One that
+    `normalizes_actions` takes raw actions without statistics. What is not known of a model is empty, 0 or None.
     """
 
     name: str
@@ -127,6 +153,26 @@ class ModelSpec:
     image_size: int = 0
     compiled: bool = False
     reads_extra_info: bool = False
+    identity: Identity = Identity()
+    normalizes_actions: bool = False
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """What tells this model from any other of its name: JSON, without what is not known."""
+        named = {
+            "source": self.source,
+            "task_family": self.environment,
+            "encoder": self.encoder,
+            "parameter_count": self.parameter_count,
+            "checkpoint_digest": self.checkpoint_digest,
+            **vars(self.identity),
+        }
+        return {name: value for name, value in named.items() if value not in ("", 0, None) or value is False}
+
+    @property
+    def takes_frames(self) -> bool:
+        """Whether `visual` is frames (1, T, 3, height, width), and not an array of a shape of the model's own."""
+        return len(self.visual.shape) == 5 and self.visual.shape[2] == 3
 
     @property
     def action_dim(self) -> int:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worldforge_jepa_client.contract.dtypes import dtype_name
-from worldforge_jepa_client.contract.spec import DYNAMIC, TensorSpec
+from worldforge_jepa_client.contract.spec import DYNAMIC, ModelSpec, TensorSpec
 from worldforge_jepa_client.errors import invalid
 from worldforge_jepa_client.reasons import Reason
 
@@ -55,6 +55,14 @@ def _fits(shape: tuple[int, ...], expected: tuple[int, ...]) -> bool:
     )
 
 
+def with_rank(array: NDArray[Any], rank: int) -> NDArray[Any]:
+    """Return an array of `rank` dimensions, leading axes of size 1 added or left out; as it is where that cannot be."""
+    excess = array.ndim - rank
+    if excess > 0 and any(size != 1 for size in array.shape[:excess]):
+        return array
+    return array.reshape((1,) * -excess + array.shape[max(0, excess) :])
+
+
 def check_frames(visual: NDArray[Any], field: str) -> None:
     """Refuse a frame (of 1, T, 3, height, width) that was scaled to 0..1, whatever its dtype; a black one passes.
 
@@ -70,6 +78,30 @@ def check_frames(visual: NDArray[Any], field: str) -> None:
                 f"has a frame with no value above {most:g}; expected 0 to 255, this looks scaled to 0..1",
                 Reason.INVALID_VALUE,
             )
+
+
+def check_history_length(history: NDArray[Any] | None, frames: int, spec: ModelSpec, field: str) -> None:
+    """Check for one action between two frames; a model that scores by itself also takes one for each frame.
+
+    Raises:
+        InvalidArgumentError: there are others, or none where there should be.
+    """
+    if history is None:
+        if frames > 1:
+            raise invalid(
+                field,
+                f"is missing; {frames} observation frames need the {frames - 1} actions between them",
+                Reason.MISSING_FIELD,
+            )
+        return
+    if frames == 1 and not spec.reads_extra_info:
+        raise invalid(field, "is set; one observation frame has no action before it", Reason.UNEXPECTED_FIELD)
+    check_tensor(history, spec.action_history, field)
+    actions = history.shape[1]
+    if actions != frames - 1 and not (spec.reads_extra_info and actions == frames):
+        raise invalid(
+            field, f"has {actions} actions; {frames} observation frames need {frames - 1}", Reason.INVALID_SHAPE
+        )
 
 
 def check_deviations(

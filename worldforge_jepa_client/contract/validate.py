@@ -11,7 +11,14 @@ from numpy.typing import NDArray
 from worldforge_jepa_client.contract.extra_info import check_extra_info
 from worldforge_jepa_client.contract.selection import check_selection
 from worldforge_jepa_client.contract.spec import DYNAMIC, ModelSpec
-from worldforge_jepa_client.contract.tensor_checks import check_deviations, check_frames, check_tensor, shape_text
+from worldforge_jepa_client.contract.tensor_checks import (
+    check_deviations,
+    check_frames,
+    check_history_length,
+    check_tensor,
+    shape_text,
+    with_rank,
+)
 from worldforge_jepa_client.contract.types import Observation, PlanCall, Scene, ScoreCall, ScoreOptions, UnrollCall
 from worldforge_jepa_client.errors import (
     FailedPreconditionError,
@@ -113,7 +120,7 @@ def check_scene(scene: Scene, spec: ModelSpec, *, needs_goal: bool = True, norma
         check_observation(scene.goal, spec, "context.goal", needs_proprio=False)
     elif needs_goal:
         raise invalid("context.goal", "is missing", Reason.MISSING_FIELD)
-    _check_history(scene.action_history, scene.observation.visual.shape[1], spec, normalized)
+    _check_history(scene.action_history, scene.observation, spec, normalized)
 
 
 def check_options(options: ScoreOptions, spec: ModelSpec) -> None:
@@ -128,7 +135,7 @@ def check_options(options: ScoreOptions, spec: ModelSpec) -> None:
 
 def check_normalizable(actions_are_normalized: bool, spec: ModelSpec) -> None:
     """Refuse raw actions where the model has no statistics to normalize them with."""
-    if not actions_are_normalized and spec.normalization is None:
+    if not actions_are_normalized and spec.normalization is None and not spec.normalizes_actions:
         raise FailedPreconditionError(
             f"model {spec.name} has no action statistics to normalize raw actions with",
             reason=Reason.NO_ACTION_NORMALIZATION,
@@ -176,25 +183,32 @@ def proprio_weight(options: ScoreOptions, spec: ModelSpec) -> float:
 
 
 def check_observation(observation: Observation, spec: ModelSpec, field: str, *, needs_proprio: bool = True) -> None:
-    """Check the frames of an observation or goal."""
-    visual, proprio = observation.visual, observation.proprio
-    check_tensor(visual, spec.visual, f"{field}.visual")
-    check_frames(visual, f"{field}.visual")
-    _check_limit(f"{field}.visual", "frames", visual.shape[1], spec.limits.max_context_frames)
-    if proprio is not None:
-        _check_proprio(proprio, visual.shape[1], spec, f"{field}.proprio")
+    """Check the frames of an observation or goal, or the array of a model that takes no frames."""
+    _check_visual(observation.visual, spec, f"{field}.visual")
+    if observation.proprio is not None:
+        frames = observation.visual.shape[1] if spec.takes_frames else None
+        _check_proprio(observation.proprio, frames, spec, f"{field}.proprio")
     elif spec.proprio is not None and needs_proprio:
         raise _missing_proprio(field, spec)
 
 
-def _check_proprio(proprio: NDArray[Any], frames: int, spec: ModelSpec, field: str) -> None:
+def _check_visual(visual: NDArray[Any], spec: ModelSpec, field: str) -> None:
+    if not spec.takes_frames:
+        check_tensor(with_rank(visual, len(spec.visual.shape)), spec.visual, field)
+        return
+    check_tensor(visual, spec.visual, field)
+    check_frames(visual, field)
+    _check_limit(field, "frames", visual.shape[1], spec.limits.max_context_frames)
+
+
+def _check_proprio(proprio: NDArray[Any], frames: int | None, spec: ModelSpec, field: str) -> None:
     if spec.proprio is None:
         raise invalid(field, f"is set; model {spec.name} takes none", Reason.UNEXPECTED_FIELD)
     check_tensor(proprio, spec.proprio, field)
     statistics = spec.normalization
     mean, std = (statistics.proprio_mean, statistics.proprio_std) if statistics else ((), ())
     check_deviations(proprio, mean, std, field)
-    if proprio.shape[1] != frames:
+    if frames is not None and proprio.shape[1] != frames:
         raise invalid(field, f"has {proprio.shape[1]} frames; visual has {frames}", Reason.INVALID_SHAPE)
 
 
@@ -205,26 +219,14 @@ def _missing_proprio(field: str, spec: ModelSpec) -> InvalidArgumentError:
     )
 
 
-def _check_history(history: NDArray[Any] | None, frames: int, spec: ModelSpec, normalized: bool) -> None:
+def _check_history(history: NDArray[Any] | None, observation: Observation, spec: ModelSpec, normalized: bool) -> None:
     field = "context.action_history"
-    if history is None:
-        if frames > 1:
-            raise invalid(
-                field,
-                f"is missing; {frames} observation frames need the {frames - 1} actions between them",
-                Reason.MISSING_FIELD,
-            )
-        return
-    if frames == 1:
-        raise invalid(field, "is set; one observation frame has no action before it", Reason.UNEXPECTED_FIELD)
-    check_tensor(history, spec.action_history, field)
-    if history.shape[1] != frames - 1:
-        raise invalid(
-            field,
-            f"has {history.shape[1]} actions; {frames} observation frames need {frames - 1}",
-            Reason.INVALID_SHAPE,
-        )
-    _check_actions(history, spec, field, normalized)
+    if spec.takes_frames:
+        check_history_length(history, observation.visual.shape[1], spec, field)
+    elif history is not None:
+        check_tensor(history, spec.action_history, field)
+    if history is not None:
+        _check_actions(history, spec, field, normalized)
 
 
 def _check_limit(field: str, what: str, got: int, most: int) -> None:

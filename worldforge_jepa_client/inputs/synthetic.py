@@ -22,34 +22,43 @@ from worldforge_jepa_client.reasons import Reason
 Arrays = dict[str, NDArray[Any]]
 
 _SIDE = 64  # px, where a model takes images of any size
+_ANY = 8  # entries of a dimension of any size, where a model takes no images
 
 
-def synthetic_arrays(spec: ModelSpec, *, samples: int, horizon: int, seed: int) -> Arrays:
+def synthetic_arrays(
+    spec: ModelSpec,
+    *,
+    samples: int,
+    horizon: int,
+    seed: int,
+    action_dim: int | None = None,
+    frames: int | None = None,
+    image_size: int | None = None,
+) -> Arrays:
     """Return the arrays of one score, under the names they have in WorldForge's `info`; equal seeds give equal arrays.
 
-    "observation" uint8 (1, T, 3, height, width) with T the model's context window, "goal" likewise with T = 1,
-    "action_candidates" float32 (1, S, H, A), normalized; where the model takes them "observation_proprio" and
-    "goal_proprio" float32 (1, T, P), raw, drawn from the model's statistics; where T > 1 "action_history" float32
-    (1, T-1, A), normalized.
+    "observation" uint8 (1, T, 3, height, width), "goal" likewise with T = 1, "action_candidates" float32 (1, S, H, A),
+    normalized; where the model takes them "observation_proprio" and "goal_proprio" float32 (1, T, P), raw, drawn from
+    the model's statistics; where T > 1 "action_history" float32 (1, T-1, A), normalized. For a model that takes no
+    frames, observation and goal are float32 in 0..1 of its shape, and T is 1. By default A is what the model publishes,
+    T (`frames`) its context window, height and width (`image_size`, px) what it takes, or 64.
 
     Raises:
-        InvalidArgumentError: less than one sample or step, or a negative seed.
-        FailedPreconditionError: the model does not publish the size of its actions.
+        InvalidArgumentError: a number is too small.
+        FailedPreconditionError: no `action_dim`, and the model publishes none.
     """
-    for name, value, least in (("samples", samples, 1), ("horizon", horizon, 1), ("seed", seed, 0)):
-        as_int(value, name, min=least)
-    if spec.action_dim <= 0:
-        raise FailedPreconditionError(
-            f"model {spec.name} does not publish the size of its actions", reason=Reason.NO_ACTION_DIM
-        )
-    rng = np.random.default_rng(seed)
-    frames = min(spec.context_window, spec.limits.max_context_frames)
-    arrays: Arrays = {"observation": _images(spec, frames, rng), "goal": _images(spec, 1, rng)}
+    _check_counts(samples=samples, horizon=horizon, action_dim=action_dim, frames=frames, image_size=image_size)
+    rng = np.random.default_rng(as_int(seed, "seed", min=0))
+    packed = action_dim or _action_dim(spec)
+    count = (frames or min(spec.context_window, spec.limits.max_context_frames)) if spec.takes_frames else 1
+    arrays: Arrays = {
+        name: _visual(spec, size, image_size, rng) for name, size in (("observation", count), ("goal", 1))
+    }
     if spec.proprio is not None:
-        arrays |= {"observation_proprio": _proprio(spec, frames, rng), "goal_proprio": _proprio(spec, 1, rng)}
-    if frames > 1:
-        arrays["action_history"] = _noise((1, frames - 1, spec.action_dim), rng)
-    return arrays | {"action_candidates": _noise((1, samples, horizon, spec.action_dim), rng)}
+        arrays |= {"observation_proprio": _proprio(spec, count, rng), "goal_proprio": _proprio(spec, 1, rng)}
+    if count > 1:
+        arrays["action_history"] = _noise((1, count - 1, packed), rng)
+    return arrays | {"action_candidates": _noise((1, samples, horizon, packed), rng)}
 
 
 def scene_of(arrays: Mapping[str, NDArray[Any]]) -> Scene:
@@ -65,9 +74,25 @@ def digest(arrays: Arrays) -> str:
     return f"sha256:{content_digest(arrays).hex()}"
 
 
-def _images(spec: ModelSpec, frames: int, rng: np.random.Generator) -> NDArray[np.uint8]:
-    size = [_SIDE if length == DYNAMIC else length for length in spec.visual.shape[2:]]
-    return rng.integers(0, 256, (1, frames, *size), np.uint8)
+def _check_counts(**counts: int | None) -> None:
+    for name, value in counts.items():
+        if value is not None:
+            as_int(value, name, min=1)
+
+
+def _action_dim(spec: ModelSpec) -> int:
+    if spec.action_dim <= 0:
+        raise FailedPreconditionError(
+            f"model {spec.name} does not publish the size of its actions", reason=Reason.NO_ACTION_DIM
+        )
+    return spec.action_dim
+
+
+def _visual(spec: ModelSpec, frames: int, side: int | None, rng: np.random.Generator) -> NDArray[Any]:
+    if not spec.takes_frames:
+        return rng.random([_ANY if length == DYNAMIC else length for length in spec.visual.shape], np.float32)
+    height, width = (side or (_SIDE if length == DYNAMIC else length) for length in spec.visual.shape[3:])
+    return rng.integers(0, 256, (1, frames, 3, height, width), np.uint8)
 
 
 def _proprio(spec: ModelSpec, frames: int, rng: np.random.Generator) -> NDArray[np.float32]:

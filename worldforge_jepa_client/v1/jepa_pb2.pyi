@@ -404,7 +404,7 @@ class Limits(_message.Message):
     def __init__(self, max_samples: _Optional[int] = ..., max_horizon: _Optional[int] = ..., max_context_frames: _Optional[int] = ..., max_message_bytes: _Optional[int] = ..., max_candidate_steps: _Optional[int] = ...) -> None: ...
 
 class Model(_message.Message):
-    __slots__ = ("name", "source", "visual", "proprio", "action_candidates", "action_history", "raw_action_dim", "frameskip", "action_dim", "proprio_dim", "context_window", "default_objective", "default_proprio_weight", "normalization", "limits", "device", "dtype", "parameter_count", "checkpoint_digest", "family", "environment", "encoder", "planner", "memory", "image_size", "compiled", "reads_extra_info")
+    __slots__ = ("name", "source", "visual", "proprio", "action_candidates", "action_history", "raw_action_dim", "frameskip", "action_dim", "proprio_dim", "context_window", "default_objective", "default_proprio_weight", "normalization", "limits", "device", "dtype", "parameter_count", "checkpoint_digest", "family", "environment", "encoder", "planner", "memory", "image_size", "compiled", "reads_extra_info", "identity", "normalizes_actions")
     NAME_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     VISUAL_FIELD_NUMBER: _ClassVar[int]
@@ -432,6 +432,8 @@ class Model(_message.Message):
     IMAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     COMPILED_FIELD_NUMBER: _ClassVar[int]
     READS_EXTRA_INFO_FIELD_NUMBER: _ClassVar[int]
+    IDENTITY_FIELD_NUMBER: _ClassVar[int]
+    NORMALIZES_ACTIONS_FIELD_NUMBER: _ClassVar[int]
     name: str
     source: str
     visual: TensorSpec
@@ -459,7 +461,27 @@ class Model(_message.Message):
     image_size: int
     compiled: bool
     reads_extra_info: bool
-    def __init__(self, name: _Optional[str] = ..., source: _Optional[str] = ..., visual: _Optional[_Union[TensorSpec, _Mapping]] = ..., proprio: _Optional[_Union[TensorSpec, _Mapping]] = ..., action_candidates: _Optional[_Union[TensorSpec, _Mapping]] = ..., action_history: _Optional[_Union[TensorSpec, _Mapping]] = ..., raw_action_dim: _Optional[int] = ..., frameskip: _Optional[int] = ..., action_dim: _Optional[int] = ..., proprio_dim: _Optional[int] = ..., context_window: _Optional[int] = ..., default_objective: _Optional[_Union[Objective, str]] = ..., default_proprio_weight: _Optional[float] = ..., normalization: _Optional[_Union[Normalization, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., device: _Optional[str] = ..., dtype: _Optional[str] = ..., parameter_count: _Optional[int] = ..., checkpoint_digest: _Optional[str] = ..., family: _Optional[str] = ..., environment: _Optional[str] = ..., encoder: _Optional[str] = ..., planner: _Optional[_Union[PlannerDefaults, _Mapping]] = ..., memory: _Optional[_Union[MemoryUse, _Mapping]] = ..., image_size: _Optional[int] = ..., compiled: bool = ..., reads_extra_info: bool = ...) -> None: ...
+    identity: Identity
+    normalizes_actions: bool
+    def __init__(self, name: _Optional[str] = ..., source: _Optional[str] = ..., visual: _Optional[_Union[TensorSpec, _Mapping]] = ..., proprio: _Optional[_Union[TensorSpec, _Mapping]] = ..., action_candidates: _Optional[_Union[TensorSpec, _Mapping]] = ..., action_history: _Optional[_Union[TensorSpec, _Mapping]] = ..., raw_action_dim: _Optional[int] = ..., frameskip: _Optional[int] = ..., action_dim: _Optional[int] = ..., proprio_dim: _Optional[int] = ..., context_window: _Optional[int] = ..., default_objective: _Optional[_Union[Objective, str]] = ..., default_proprio_weight: _Optional[float] = ..., normalization: _Optional[_Union[Normalization, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., device: _Optional[str] = ..., dtype: _Optional[str] = ..., parameter_count: _Optional[int] = ..., checkpoint_digest: _Optional[str] = ..., family: _Optional[str] = ..., environment: _Optional[str] = ..., encoder: _Optional[str] = ..., planner: _Optional[_Union[PlannerDefaults, _Mapping]] = ..., memory: _Optional[_Union[MemoryUse, _Mapping]] = ..., image_size: _Optional[int] = ..., compiled: bool = ..., reads_extra_info: bool = ..., identity: _Optional[_Union[Identity, _Mapping]] = ..., normalizes_actions: bool = ...) -> None: ...
+
+class Identity(_message.Message):
+    __slots__ = ("repository", "revision", "pretrained", "weights_digest", "model_class", "model_module", "torch")
+    REPOSITORY_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    PRETRAINED_FIELD_NUMBER: _ClassVar[int]
+    WEIGHTS_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    MODEL_CLASS_FIELD_NUMBER: _ClassVar[int]
+    MODEL_MODULE_FIELD_NUMBER: _ClassVar[int]
+    TORCH_FIELD_NUMBER: _ClassVar[int]
+    repository: str
+    revision: str
+    pretrained: bool
+    weights_digest: str
+    model_class: str
+    model_module: str
+    torch: str
+    def __init__(self, repository: _Optional[str] = ..., revision: _Optional[str] = ..., pretrained: bool = ..., weights_digest: _Optional[str] = ..., model_class: _Optional[str] = ..., model_module: _Optional[str] = ..., torch: _Optional[str] = ...) -> None: ...
 
 class PlannerDefaults(_message.Message):
     __slots__ = ("samples", "elites", "iterations", "horizon", "executed_steps", "std", "clip_low", "clip_high")

@@ -40,6 +40,8 @@ def fill_struct(struct: Struct, value: Mapping[str, Any], field: str) -> None:
 def struct_dict(struct: Struct, field: str) -> dict[str, Any]:
     """Decode a Struct; JSON has no NaN, so neither may it.
 
+    A Struct holds floats alone: those without a fraction come back as ints.
+
     Raises:
         InvalidArgumentError: it has.
         OutOfRangeError: it is larger than 1 MiB; decoding takes a second for each.
@@ -49,10 +51,16 @@ def struct_dict(struct: Struct, field: str) -> dict[str, Any]:
         problem = f"has {len(data)} bytes; expected at most {_MAX_BYTES}"
         raise OutOfRangeError(problem, reason=Reason.LIMIT_EXCEEDED, field=field)
     try:
-        value: dict[str, Any] = json.loads((_remembered_text if len(data) <= _SMALL else _to_text)(data))
+        text = (_remembered_text if len(data) <= _SMALL else _to_text)(data)
+        value: dict[str, Any] = json.loads(text, parse_float=_number)
     except (json_format.Error, ValueError) as error:
         raise _not_json(field, error) from error
     return value
+
+
+def _number(text: str) -> float | int:
+    number = float(text)
+    return int(number) if number.is_integer() else number
 
 
 def _to_bytes(text: str) -> bytes:

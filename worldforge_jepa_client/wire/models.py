@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from worldforge_jepa_client.contract.spec import (
+    Identity,
     Limits,
     MemoryUse,
     ModelSpec,
@@ -58,6 +59,8 @@ def model_message(spec: ModelSpec) -> jepa_pb2.Model:
         image_size=spec.image_size,
         compiled=spec.compiled,
         reads_extra_info=spec.reads_extra_info,
+        identity=jepa_pb2.Identity(**vars(spec.identity)),
+        normalizes_actions=spec.normalizes_actions,
     )
 
 
@@ -91,6 +94,8 @@ def model_spec(message: jepa_pb2.Model) -> ModelSpec:
         image_size=message.image_size,
         compiled=message.compiled,
         reads_extra_info=message.reads_extra_info,
+        identity=_identity(message.identity),
+        normalizes_actions=message.normalizes_actions,
     )
 
 
@@ -102,6 +107,11 @@ def _objective(message: jepa_pb2.Model) -> Objective:
             field="default_objective",
         )
     return OBJECTIVES[message.default_objective]
+
+
+def _identity(message: jepa_pb2.Identity) -> Identity:
+    read: dict[str, Any] = {item.name: getattr(message, item.name) for item in fields(Identity)}
+    return Identity(**read | ({} if message.HasField("pretrained") else {"pretrained": None}))
 
 
 def _planner_message(planner: PlannerDefaults) -> jepa_pb2.PlannerDefaults:

@@ -1,13 +1,10 @@
-"""The device thread's tools: torch's version and threads, a clock that waits for kernels."""
+"""The device thread's tools: torch's threads, and a clock that waits for kernels."""
 
 from __future__ import annotations
 
 import time
 
 import torch
-
-TORCH_VERSION = str(torch.__version__)
-"""With the build, e.g. 2.13.0+cu130, which a package's metadata leaves out."""
 
 
 def use_threads(threads: int) -> None:

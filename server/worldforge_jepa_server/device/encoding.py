@@ -92,8 +92,7 @@ class Encoder:
         frames = frames_kept(model, scene)
         start = self.encode(model, _newest(scene.observation, frames))
         goal = None if scene.goal is None else self.encode(model, _newest(scene.goal, 1), is_goal=True)
-        history = scene.action_history
-        return EncodedScene(start, goal, None if history is None or frames == 1 else history[:, 1 - frames :])
+        return EncodedScene(start, goal, _history_kept(model, scene, frames))
 
     @torch.inference_mode()
     def encode(self, model: ServedModel, frames: ObservationArrays, is_goal: bool = False) -> Latents:
@@ -114,6 +113,14 @@ def frames_kept(model: ServedModel, scene: Scene) -> int:
     assert scene.observation is not None
     frames = len(scene.observation.visual[0])
     return frames if isinstance(model, ScoringModel) else min(frames, model.spec.context_window)
+
+
+def _history_kept(model: ServedModel, scene: Scene, frames: int) -> NDArray[Any] | None:
+    """Return the actions between the frames kept; a model that scores by itself gets all that came."""
+    history = scene.action_history
+    if history is None or isinstance(model, ScoringModel):
+        return history
+    return None if frames == 1 else history[:, 1 - frames :]
 
 
 def _newest(frames: ObservationArrays, count: int) -> ObservationArrays:

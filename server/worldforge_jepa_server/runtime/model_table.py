@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from worldforge_jepa_client.contract.spec import MemoryUse, ModelSpec
 from worldforge_jepa_client.errors import (
@@ -15,7 +16,6 @@ from worldforge_jepa_client.errors import (
 from worldforge_jepa_client.reasons import Reason
 from worldforge_jepa_server.config import ServerConfig
 from worldforge_jepa_server.device.batching import ScoreRunner
-from worldforge_jepa_server.device.clock import TORCH_VERSION
 from worldforge_jepa_server.device.runner import runner_for
 from worldforge_jepa_server.models.contract import ModelLoadError, ScoringModel, ServedModel, WorldModel
 from worldforge_jepa_server.runtime import access, record
@@ -39,7 +39,7 @@ class Deployment:
     model: ServedModel
     spec: ModelSpec
     runner: ScoreRunner
-    metadata: dict[str, str]
+    metadata: dict[str, Any]
 
     def latent_model(self) -> WorldModel:
         """Return the model if it has latents.
@@ -76,12 +76,7 @@ def deploy(model: ServedModel, memory: MemoryUse | None, config: ServerConfig) -
         max_message_bytes=config.max_message_bytes,
     )
     published = replace(spec, limits=limits, memory=memory)
-    metadata = {
-        "model": spec.name,
-        "device": spec.device,
-        "model_class": type(model).__name__,
-        "torch": TORCH_VERSION,
-    }
+    metadata = {"model": spec.name, "device": spec.device, **spec.provenance}
     return Deployment(model, published, runner_for(model, published, chunk, config.batching), metadata)
 
 

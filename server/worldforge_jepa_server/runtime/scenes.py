@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from worldforge_jepa_client.contract.types import Context, Scene
+from worldforge_jepa_client.contract.spec import ModelSpec
+from worldforge_jepa_client.contract.tensor_checks import with_rank
+from worldforge_jepa_client.contract.types import Context, Observation, Scene
 from worldforge_jepa_client.contract.validate import check_scene
 from worldforge_jepa_client.errors import FailedPreconditionError, NotFoundError
 from worldforge_jepa_client.reasons import Reason
@@ -71,6 +73,7 @@ class Scenes:
         """
         deployed = self._models.find(model)
         check_scene(scene, deployed.spec, needs_goal=needs_goal)
+        scene = _as_frames(scene, deployed.spec)
         encode = partial(self._encoder.encode_scene, deployed.model, scene)
         frames, has_history = frames_kept(deployed.model, scene), scene.action_history is not None
         return deployed, SceneHandle(frames, scene.goal, encode, has_history=has_history)
@@ -99,6 +102,17 @@ class Scenes:
                     field="context_id",
                 )
             yield self._models.find(stored.model), SceneHandle.of(stored.scene)
+
+
+def _as_frames(scene: Scene, spec: ModelSpec) -> Scene:
+    """Return a checked scene; the array of a model that takes no frames as one frame of its shape, (1, 1, ...)."""
+    if spec.takes_frames:
+        return scene
+
+    def framed(part: Observation | None) -> Observation | None:
+        return part and Observation(with_rank(part.visual, len(spec.visual.shape))[None, None], part.proprio)
+
+    return Scene(framed(scene.observation), framed(scene.goal), scene.action_history)
 
 
 def _unknown(context_id: str) -> NotFoundError:

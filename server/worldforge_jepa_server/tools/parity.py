@@ -87,6 +87,8 @@ def run(arguments: argparse.Namespace) -> int:
         print(json.dumps({"model": model.spec.name, "agree": agree, **parity.figures()}))
         return 0 if agree else 1
     print(f"model             {model.spec.name}, {model.spec.checkpoint_digest or 'no digest published'}")
+    for name, value in model.spec.provenance.items():
+        print(f"{name:17} {value}")
     print(f"max difference    {parity.max_difference:.3g}, relative {parity.relative_difference:.3g}")
     print(f"rank correlation  {parity.rank_correlation:.6f}")
     print(f"best candidate    {'the same' if parity.same_best else 'differs'}")
@@ -115,12 +117,15 @@ def compare(model: ServedModel, arguments: argparse.Namespace) -> Parity:
 
 
 def _check_same_weights(served: ModelSpec, local: ModelSpec) -> None:
-    if served.checkpoint_digest != local.checkpoint_digest:
-        raise FailedPreconditionError(
-            f"the server's {served.name} has weights {served.checkpoint_digest or 'of no digest'}, the model here "
-            f"{local.checkpoint_digest or 'none'}",
-            reason=Reason.OTHER_WEIGHTS,
-        )
+    for there, here in (
+        (served.checkpoint_digest, local.checkpoint_digest),
+        (served.identity.weights_digest, local.identity.weights_digest),
+    ):
+        if there != here:
+            raise FailedPreconditionError(
+                f"the server's {served.name} has weights {there or 'of no digest'}, the model here {here or 'none'}",
+                reason=Reason.OTHER_WEIGHTS,
+            )
 
 
 def rank_correlation(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:

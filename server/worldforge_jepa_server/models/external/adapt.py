@@ -10,6 +10,7 @@ import torch
 from worldforge_jepa_client.contract.spec import (
     DYNAMIC,
     FLOATS,
+    Identity,
     Limits,
     MemoryUse,
     ModelSpec,
@@ -20,7 +21,13 @@ from worldforge_jepa_server.models.catalog import CatalogEntry
 from worldforge_jepa_server.models.contract import ModelLoadError, ServedModel
 from worldforge_jepa_server.models.external.latent_model import ExternalLatentModel, can_step
 from worldforge_jepa_server.models.external.preprocess import Preprocessing, read_preprocessor
-from worldforge_jepa_server.models.external.scoring_model import METHODS, ExternalScoringModel, scoring_method
+from worldforge_jepa_server.models.external.scoring_model import (
+    METHODS,
+    ExternalScoringModel,
+    own_shape,
+    scoring_method,
+)
+from worldforge_jepa_server.models.identity import identify, module_of
 from worldforge_jepa_server.models.precision import FLOAT32, Execution
 
 _MAX_SAMPLES, _MAX_HORIZON, _MAX_FRAMES = 4096, 64, 16
@@ -33,6 +40,7 @@ def adapt(
     source: str,
     device: str,
     entry: CatalogEntry | None = None,
+    identity: Identity | None = None,
     execution: Execution = FLOAT32,
     error_detail: bool = False,
     past_in_candidates: bool = False,
@@ -45,6 +53,7 @@ def adapt(
         source: the source to publish, `KIND:TARGET`.
         device: the device that its weights have to be on.
         entry: the catalog's entry, if it is a published model.
+        identity: what is known of its code; class, weights and torch are added.
         execution: precision and compilation.
         error_detail: put the text of the model's exceptions into errors.
         past_in_candidates: `get_cost` takes past actions before the candidates instead of in `info`.
@@ -61,6 +70,7 @@ def adapt(
     if isinstance(model, torch.nn.Module):
         model.eval().requires_grad_(False)
     spec, preprocessing = _spec(model, preprocessor, name, source, device, entry)
+    spec = replace(spec, identity=identify(model, identity or Identity()))
     if method is None:
         return ExternalLatentModel(model, _executed(model, spec, execution), execution, preprocessing, error_detail)
     if execution != FLOAT32:
@@ -101,12 +111,13 @@ def _spec(
     owned = getattr(model, "preprocessor", None) is not None
     preprocessing = read_preprocessor(preprocessor, owned=owned, proprio_dim=proprio_dim)
     raw_action_dim, frameskip = _packing(action_dim, preprocessing, inner)
-    parameters = list(model.parameters()) if isinstance(model, torch.nn.Module) else []
+    module = module_of(model)
+    parameters = list(module.parameters()) if module is not None else []
     _check_device(parameters, device)
     spec = ModelSpec(
         name=name,
         source=source,
-        visual=TensorSpec((1, DYNAMIC, 3, DYNAMIC, DYNAMIC), ("uint8", *FLOATS), (0.0, 255.0)),
+        visual=_visual(model),
         proprio=TensorSpec((1, DYNAMIC, proprio_dim), FLOATS) if proprio_dim else None,
         raw_action_dim=raw_action_dim,
         frameskip=frameskip,
@@ -122,9 +133,18 @@ def _spec(
         memory=MemoryUse(sum(parameter.nbytes for parameter in parameters), 0) if parameters else None,
         image_size=size if isinstance(size := getattr(inner, "img_size", 0), int) else 0,
         reads_extra_info=scoring_method(model) is not None,
+        normalizes_actions=preprocessing.normalizer is not None,
         **(entry.published if entry else {}),
     )
     return spec, preprocessing
+
+
+def _visual(model: Any) -> TensorSpec:
+    """Return what the model takes as observation and goal: frames, or arrays of a shape of its own."""
+    shape = own_shape(model)
+    if shape is not None:
+        return TensorSpec(shape, ("uint8", *FLOATS))
+    return TensorSpec((1, DYNAMIC, 3, DYNAMIC, DYNAMIC), ("uint8", *FLOATS), (0.0, 255.0))
 
 
 def _check_against(entry: CatalogEntry | None, action_dim: int, proprio_dim: int) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import sys
 from collections.abc import Callable
 from typing import Any
 
+from worldforge_jepa_client.contract.spec import Identity
 from worldforge_jepa_server.models.contract import ModelLoadError, ServedModel
 from worldforge_jepa_server.models.external.adapt import adapt
 from worldforge_jepa_server.models.external.isolation import isolated
@@ -47,10 +49,18 @@ def load(
         name=name,
         source=f"python:{target}",
         device=device,
+        identity=_identity(target),
         execution=execution,
         error_detail=error_detail,
         past_in_candidates=_HISTORY[past_actions],
     )
+
+
+def _identity(target: str) -> Identity:
+    """Of the package: its name, and its `__version__` if it has one."""
+    package = target.partition(":")[0].partition(".")[0]
+    version = getattr(sys.modules[package], "__version__", "")
+    return Identity(package, version if isinstance(version, str) else "")
 
 
 def _import(target: str) -> Callable[..., Any]:

@@ -13,10 +13,12 @@ from urllib.error import URLError
 
 import torch
 
+from worldforge_jepa_client.contract.spec import Identity
 from worldforge_jepa_server.models.catalog import CATALOG
 from worldforge_jepa_server.models.contract import ModelLoadError, ServedModel
 from worldforge_jepa_server.models.external.adapt import adapt
 from worldforge_jepa_server.models.external.isolation import isolated
+from worldforge_jepa_server.models.identity import git_revision
 from worldforge_jepa_server.models.options import flag
 from worldforge_jepa_server.models.precision import FLOAT32, Execution
 
@@ -62,7 +64,8 @@ def load(
     Raises:
         ModelLoadError: one message, with what to install or to place where.
     """
-    loaded = _loaded(repo, _checked_source(repo, trust_repo), target, pretrained, device)
+    origin = _checked_source(repo, trust_repo)
+    loaded = _loaded(repo, origin, target, pretrained, device)
     if not flag("heads", heads):
         _drop_heads(loaded)
     return adapt(
@@ -71,9 +74,19 @@ def load(
         source=f"hub:{target}",
         device=device,
         entry=CATALOG.get(target),
+        identity=_identity(repo, origin, flag("pretrained", pretrained)),
         execution=execution,
         error_detail=error_detail,
     )
+
+
+def _identity(repo: str, source: str, pretrained: bool) -> Identity:
+    """Return repository and commit: of GitHub as they were asked for, of a folder its name and what git says."""
+    if source == "local":
+        folder = Path(repo).expanduser().resolve()
+        return Identity(folder.name, git_revision(folder), pretrained)
+    repository, _, revision = repo.partition(":")
+    return Identity(repository, revision, pretrained)
 
 
 def _checked_source(repo: str, trust_repo: str) -> str:
@@ -124,7 +137,8 @@ def _explained(error: BaseException, repo: str, is_local: bool) -> str:
     if advice := next((advice for word, advice in _NEEDS.items() if word in str(error)), ""):
         return f"{advice} ({text})"
     if isinstance(error, ImportError) or "Missing dependencies" in str(error):
-        return f"{repo} needs a Python package that is not here ({text}): pip install 'worldforge-jepa[hub]'"
+        remedy = "pip install '.[hub]' in a checkout of worldforge-jepa"
+        return f"{repo} needs a Python package that is not here ({text}): {remedy}"
     if isinstance(error, FileNotFoundError) and str(error.filename).endswith(_WEIGHTS):
         return (
             f"no file {error.filename}: put the weights there; upstream looks below $JEPAWM_LOGS with pretrained=false"

@@ -91,7 +91,8 @@ class ExternalLatentModel:
 
     def normalize_actions(self, actions: Tensor) -> Tensor:
         """See `WorldModel.normalize_actions`."""
-        return normalized(actions, self._spec)
+        with wrap_model_errors(f"{self._spec.name}.normalize_actions", self._error_detail):
+            return normalized(actions, self._spec, self._preprocessing)
 
     def _preprocessed(self, observation: Observation) -> tuple[Tensor, Tensor | None]:
         with wrap_model_errors(f"{self._spec.name}.transform", self._error_detail):
@@ -150,9 +151,14 @@ class ExternalLatentModel:
             yield Latents(predicted.visual[step].unsqueeze(1), proprio)
 
 
-def normalized(actions: Tensor, spec: ModelSpec) -> Tensor:
-    """Normalize raw packed actions [..., A], each raw action with the published statistics."""
-    assert spec.normalization is not None
+def normalized(actions: Tensor, spec: ModelSpec, preprocessing: Preprocessing = UNCHANGED) -> Tensor:
+    """Normalize raw packed actions [..., A], each raw action with the published statistics; else by the preprocessor.
+
+    Raises:
+        InternalError: the preprocessor returned no finite actions of the same shape.
+    """
+    if spec.normalization is None:
+        return preprocessing.normalize_actions(actions)
     raw: Tensor = actions.unflatten(-1, (spec.frameskip, spec.raw_action_dim))
     mean, std = (raw.new_tensor(value) for value in (spec.normalization.action_mean, spec.normalization.action_std))
     return ((raw - mean) / std).flatten(-2)

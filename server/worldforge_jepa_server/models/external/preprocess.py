@@ -19,7 +19,7 @@ from worldforge_jepa_client.reasons import Reason
 from worldforge_jepa_server.models.contract import ModelLoadError
 
 _FRAMES = ("visual", "pixels", "observation", "goal", "image")
-_READ = "action_mean and action_std, proprio_mean and proprio_std, NAME_mean and NAME_std, transform"
+_READ = "action_mean and action_std, proprio_mean and proprio_std, NAME_mean and NAME_std, normalize_actions, transform"
 
 Moments = tuple[tuple[float, ...], tuple[float, ...]]
 """Mean and standard deviation, one entry for each feature."""
@@ -34,12 +34,14 @@ class Preprocessing:
         others: moments by input, "proprio" or a tensor of `extra_info`, that the server applies.
         published_proprio: moments of proprio, whether server or model applies them; None where neither does.
         transform: applied to float32 frames [B, T, 3, height, width] in 0..255.
+        normalizer: applied to raw packed actions [..., A], where there are no moments of actions.
     """
 
     actions: Moments | None = None
     others: Mapping[str, Moments] = field(default_factory=dict)
     published_proprio: Moments | None = None
     transform: Callable[[Tensor], Any] | None = None
+    normalizer: Callable[[Tensor], Any] | None = None
 
     @property
     def normalization(self) -> Normalization | None:
@@ -65,6 +67,23 @@ class Preprocessing:
             )
         owned: Tensor = transformed.clone()  # the transform may return a buffer that it uses again
         return owned
+
+    def normalize_actions(self, actions: Tensor) -> Tensor:
+        """Return raw packed actions [..., A] as the preprocessor's `normalize_actions` normalizes them.
+
+        Raises:
+            InternalError: it returned no finite actions of the same shape.
+        """
+        assert self.normalizer is not None
+        result = self.normalizer(actions.clone())
+        if not (isinstance(result, Tensor) and result.shape == actions.shape and bool(result.isfinite().all())):
+            got = f"{result.dtype} {tuple(result.shape)}" if isinstance(result, Tensor) else type(result).__name__
+            raise InternalError(
+                f"the preprocessor's normalize_actions returned {got} for actions {tuple(actions.shape)}; "
+                "expected finite ones of the same shape",
+                reason=Reason.INVALID_RESPONSE,
+            )
+        return result.to(torch.float32, copy=True)
 
     def normalize(self, name: str, values: Tensor) -> Tensor:
         """Return a copy of proprio or of a tensor of `extra_info`, [..., D], in the model's units.
@@ -104,17 +123,21 @@ def read_preprocessor(preprocessor: Any, *, owned: bool, proprio_dim: int) -> Pr
     if isinstance(preprocessor, Mapping):
         raise ModelLoadError(f"its preprocessor is a {type(preprocessor).__name__}; expected an object with {_READ}")
     published = _published(preprocessor)
-    actions, proprio = published.pop("action", None), published.get("proprio")
+    actions, proprio = _checked("action", published.pop("action", None)), published.get("proprio")
+    normalizer = None if actions else _method(preprocessor, "normalize_actions")
     if owned:
-        return Preprocessing(_checked("action", actions), {}, proprio if proprio_dim else None)
-    transform = getattr(preprocessor, "transform", None)
-    if not (published or actions or callable(transform)):
+        return Preprocessing(actions, {}, proprio if proprio_dim else None, normalizer=normalizer)
+    transform = _method(preprocessor, "transform")
+    if not (published or actions or transform or normalizer):
         raise ModelLoadError(f"its preprocessor, a {type(preprocessor).__name__}, has none of {_READ}")
     others = {name: moments for name, each in published.items() if (moments := _checked(name, each))}
     _check_applicable(others, proprio_dim)
-    return Preprocessing(
-        _checked("action", actions), others, others.get("proprio"), transform if callable(transform) else None
-    )
+    return Preprocessing(actions, others, others.get("proprio"), transform, normalizer)
+
+
+def _method(preprocessor: Any, name: str) -> Callable[[Tensor], Any] | None:
+    method = getattr(preprocessor, name, None)
+    return method if callable(method) else None
 
 
 def _published(preprocessor: Any) -> dict[str, Moments]:

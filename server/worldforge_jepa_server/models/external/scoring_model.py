@@ -12,9 +12,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from worldforge_jepa_client.contract.spec import ModelSpec
+from worldforge_jepa_client.contract.spec import DYNAMIC, ModelSpec
 from worldforge_jepa_client.contract.validate import proprio_weight
-from worldforge_jepa_server.models.contract import Latents, ModelScores, Observation, ScoreQuery, ScoringModel
+from worldforge_jepa_server.models.contract import (
+    Latents,
+    ModelLoadError,
+    ModelScores,
+    Observation,
+    ScoreQuery,
+    ScoringModel,
+)
 from worldforge_jepa_server.models.external.answers import read_answer
 from worldforge_jepa_server.models.external.isolation import wrap_model_errors
 from worldforge_jepa_server.models.external.latent_model import normalized
@@ -35,6 +42,23 @@ def scoring_method(model: Any, past_in_candidates: bool = False) -> Scorer | Non
         if callable(method):
             return _cost(method, past_in_candidates) if name == "get_cost" else _scores(method)
     return None
+
+
+def own_shape(model: Any) -> tuple[int, ...] | None:
+    """Return the shape of observation and goal that a model takes instead of frames: its `observation_shape`.
+
+    Raises:
+        ModelLoadError: not two sizes or more, each above 0 or `DYNAMIC`, or a model that takes frames only.
+    """
+    shape = getattr(model, "observation_shape", None)
+    if shape is None:
+        return None
+    sizes = tuple(shape) if isinstance(shape, (tuple, list)) else ()
+    if len(sizes) < 2 or not all(type(size) is int and (size > 0 or size == DYNAMIC) for size in sizes):
+        raise ModelLoadError(f"its observation_shape is {shape!r}; expected two sizes or more, {DYNAMIC} for any")
+    if not any(callable(getattr(model, name, None)) for name in METHODS[:-1]):
+        raise ModelLoadError(f"its observation_shape is for {', '.join(METHODS[:-1])}; other models take frames")
+    return sizes
 
 
 class ExternalScoringModel(ScoringModel):
@@ -74,7 +98,8 @@ class ExternalScoringModel(ScoringModel):
 
     def normalize_actions(self, actions: Tensor) -> Tensor:
         """See `ScoringModel.normalize_actions`."""
-        return normalized(actions, self._spec)
+        with wrap_model_errors(f"{self._spec.name}.normalize_actions", self._error_detail):
+            return normalized(actions, self._spec, self._preprocessing)
 
     def score(self, query: ScoreQuery) -> ModelScores:
         """See `ScoringModel.score`."""
@@ -89,9 +114,12 @@ class ExternalScoringModel(ScoringModel):
     def _info(self, query: ScoreQuery) -> dict[str, Any]:
         """Return the inputs beside the candidates: tensors, options, and the caller's own keys."""
         options, device = query.options, query.candidates.device
+        observation, goal = query.observation.visual, query.goal.visual
+        if not self._spec.takes_frames:
+            observation, goal = observation[0, 0], goal[0, 0]
         tensors = {
-            "observation": query.observation.visual,
-            "goal": query.goal.visual,
+            "observation": observation,
+            "goal": goal,
             "observation_proprio": query.observation.proprio,
             "goal_proprio": query.goal.proprio,
             "action_history": query.action_history,

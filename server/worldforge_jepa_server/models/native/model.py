@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from worldforge_jepa_client.contract.spec import DYNAMIC, FLOATS, Limits, MemoryUse, ModelSpec, TensorSpec
+from worldforge_jepa_client.contract.spec import DYNAMIC, FLOATS, Identity, Limits, MemoryUse, ModelSpec, TensorSpec
 from worldforge_jepa_server.models.contract import Latents, Observation
+from worldforge_jepa_server.models.identity import identify
 from worldforge_jepa_server.models.native.encoders.block import Block
 from worldforge_jepa_server.models.native.jepa import Jepa
 from worldforge_jepa_server.models.native.predictors.adaln import AdaLNBlock
@@ -33,6 +34,7 @@ class NativeModel:
         device: a torch device.
         limits: what one request may hold.
         execution: cast and compiled accordingly.
+        identity: what is known of code and weights; class, digest and torch are added.
         published: further fields of the spec, e.g. `planner`.
     """
 
@@ -46,13 +48,17 @@ class NativeModel:
         device: str,
         limits: Limits,
         execution: Execution = FLOAT32,
+        identity: Identity | None = None,
         **published: Any,
     ) -> None:
         self.module = module.to(device).eval().requires_grad_(False)
+        identified = identify(module, identity or Identity())
         execution.cast(module)
         execution.compile(part for part in module.modules() if isinstance(part, _BLOCKS))
         spec = _spec(module, name, source, digest, device, limits)
-        self._spec = replace(spec, dtype=execution.precision, compiled=execution.compiled, **published)
+        self._spec = replace(
+            spec, dtype=execution.precision, compiled=execution.compiled, identity=identified, **published
+        )
 
     @property
     def spec(self) -> ModelSpec:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from worldforge_jepa_client.contract.spec import Limits, Normalization
+from worldforge_jepa_client.contract.spec import Identity, Limits, Normalization
+from worldforge_jepa_client.version import __version__
 from worldforge_jepa_server.models.native.encoders.dinov2 import Dinov2Config
 from worldforge_jepa_server.models.native.jepa import Jepa, ModelConfig
 from worldforge_jepa_server.models.native.model import NativeModel
@@ -66,5 +67,6 @@ def load(device: str, name: str, weights: Path = WEIGHTS, execution: Execution =
         device=device,
         limits=LIMITS,
         environment="two_room",
+        identity=Identity("worldforge-jepa", __version__, pretrained=True),
         execution=execution,
     )

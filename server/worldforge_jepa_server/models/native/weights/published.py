@@ -11,7 +11,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from worldforge_jepa_client.contract.spec import Limits, Normalization
+from worldforge_jepa_client.contract.spec import Identity, Limits, Normalization
+from worldforge_jepa_client.version import __version__
 from worldforge_jepa_server.models.catalog import CATALOG, CatalogEntry
 from worldforge_jepa_server.models.contract import ModelLoadError
 from worldforge_jepa_server.models.native.jepa import Jepa
@@ -39,6 +40,7 @@ OPTIONS = (
     "digest",
     "encoder_digest",
     "revision",
+    "random",
 )
 """The options of a model `native:NAME`; see `load`."""
 LIMITS = Limits(max_samples=65536, max_horizon=64, max_context_frames=16)
@@ -59,6 +61,14 @@ def build(entry: CatalogEntry, weights: Mapping[str, Tensor], normalization: Nor
     }
     load_weights(module, copies, assign=True)
     return module
+
+
+def random_module(entry: CatalogEntry, normalization: Normalization | None = None) -> Jepa:
+    """Build the model at full size with random weights, the same each time."""
+    config = model_config(entry)
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(0)
+        return Jepa(replace(config, normalization=normalization or config.normalization))
 
 
 def _build_from_files(
@@ -85,6 +95,7 @@ def load(
     digest: str = "",
     encoder_digest: str = "",
     revision: str = "",
+    random: str = "false",
 ) -> NativeModel:
     """Load the published model `target`.
 
@@ -101,12 +112,16 @@ def load(
         digest: "sha256:..." that the checkpoint must have.
         encoder_digest: likewise for the encoder's file; a download needs it.
         revision: the commit that a checkpoint is downloaded from.
+        random: true takes random weights, the same each time, and no file.
 
     Raises:
         ModelLoadError: a model that is not covered, a file that is not there, or weights that do not fit.
     """
     entry, fetch, forced = native_entry(target), flag("download", download), flag("force", force)
     normalization = read_statistics(Path(statistics).expanduser(), entry.normalization) if statistics else None
+    if flag("random", random):
+        module = random_module(entry, normalization)
+        return _served(module, entry, "", False, device=device, name=name, execution=execution)
     path = find_checkpoint(target, checkpoint, fetch, revision)
     sha256 = checked_sha256(path, digest, "digest")
     if not forced:
@@ -117,11 +132,18 @@ def load(
         encoder_path = find_encoder(entry.encoder, encoder, path, fetch, encoder_digest)
         checked_sha256(encoder_path, encoder_digest, "encoder_digest")
         module = _build_from_files(entry, path, encoder_path, normalization)
-    return _served(module, entry, sha256, device=device, name=name, execution=execution)
+    return _served(module, entry, sha256, None, device=device, name=name, execution=execution)
 
 
 def _served(
-    module: Jepa, entry: CatalogEntry, digest: str, *, device: str, name: str, execution: Execution
+    module: Jepa,
+    entry: CatalogEntry,
+    digest: str,
+    pretrained: bool | None,
+    *,
+    device: str,
+    name: str,
+    execution: Execution,
 ) -> NativeModel:
     return NativeModel(
         module,
@@ -131,6 +153,7 @@ def _served(
         device=device,
         limits=LIMITS,
         execution=execution,
+        identity=Identity("worldforge-jepa", __version__, pretrained),
         **entry.published,
     )
 
