@@ -15,6 +15,9 @@ from worldforge_jepa_client.provider import make_provider
 ROOT = Path(__file__).parents[1]
 SCENE = ROOT / "tests" / "data" / "two_room_scene.npz"
 PYTHON = Path(os.environ.get("WORLDFORGE_PYTHON") or ROOT / ".venv-worldforge" / "bin" / "python")
+CHECKOUT = os.environ.get("WORLDFORGE_REPO")
+PYTHONPATH = os.pathsep.join([str(ROOT), *([str(Path(CHECKOUT) / "src")] if CHECKOUT else [])])
+"""A checkout of WorldForge, if one is named, stands before the release that is installed."""
 TIMEOUT_SECONDS = 300
 
 
@@ -44,7 +47,8 @@ def test_the_provider_in_worldforge(server, faulty_server):
     finished = subprocess.run(
         [PYTHON, "-m", "pytest", ROOT / "tests" / "worldforge", "-p", "no:cacheprovider"],
         cwd=ROOT,
-        env=os.environ | {"WORLDFORGE_JEPA_TARGET": server.target, "FAULTY_TARGET": faulty_server.target},
+        env=os.environ
+        | {"WORLDFORGE_JEPA_TARGET": server.target, "FAULTY_TARGET": faulty_server.target, "PYTHONPATH": PYTHONPATH},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -55,7 +59,7 @@ def test_the_provider_in_worldforge(server, faulty_server):
 
 @pytest.mark.skipif(sys.version_info >= (3, 13), reason="WorldForge may be installed")
 def test_without_worldforge_the_provider_says_how_to_install_it():
-    with pytest.raises(ImportError, match=r"pip install 'worldforge-jepa\[worldforge\]', on Python 3.13"):
+    with pytest.raises(ImportError, match=r"WorldForge, on Python 3.13: pip install worldforge-ai"):
         make_provider()
 
 

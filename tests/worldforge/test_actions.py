@@ -38,17 +38,22 @@ def test_the_plain_form_is_worldforges_json(mapping, candidates):
     assert [[Action.from_dict(item) for item in plan] for plan in plain] == actions
 
 
-def test_a_world_plans_with_them(tmp_path, provider, mapping, candidates, scene):
+def test_a_world_plans_with_them(tmp_path, provider, mapping, scene):
+    candidates = np.random.default_rng(0).normal(size=(1, 3, 6, 10)).astype(np.float32)
     forge = WorldForge(state_dir=tmp_path, auto_register_remote=False)
     forge.register_provider(provider)
     info = info_of(scene)
-    plans = mapping.actions(candidates, make=Action)
-    plan = forge.create_world("two rooms", provider="jepa-wms").plan(
+    steps = mapping.steps(6)
+    plans = mapping.actions(candidates, make=Action, max_steps=steps)
+    plan = forge.create_world("two rooms", provider="mock").plan(
         goal="be where the goal image shows",
+        provider="jepa-wms",
         candidate_actions=plans,
         score_info=info,
         score_action_candidates=candidates,
         execution_provider="mock",
+        max_steps=steps,
     )
     best = provider.score_actions(info=info, action_candidates=candidates).best_index
     assert plan.actions == plans[best]
+    assert len(plan.actions) == 30

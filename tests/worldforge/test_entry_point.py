@@ -61,14 +61,15 @@ def test_the_lifecycle(at_target, scene):
     provider = made()
     ready = provider.preflight()
     assert (ready.provider, ready.hook, ready.status, ready.ready) == (NAME, "preflight", "ready", True)
-    assert (ready.evidence["model"], ready.evidence["environment"]) == ("tiny", "two_room")
+    assert (ready.evidence["model"], ready.evidence["task_family"]) == ("tiny", "two_room")
     assert ready.evidence["checkpoint_digest"].startswith("sha256:")
-    assert at_target not in json.dumps(ready.evidence)
+    assert at_target not in json.dumps(ready.to_dict())
 
     warm = provider.warmup()
     assert (warm.hook, warm.status, warm.evidence["candidate_count"]) == ("warmup", "ready", 8)
     assert provider.score_actions(**score_inputs(scene)).best_index == 0
 
+    assert warm.to_dict()["skip_reason"] == ""
     closed = provider.teardown()
     assert (closed.hook, closed.status, closed.ready) == ("teardown", "ready", True)
     with pytest.raises(ProviderError, match="client is closed"):

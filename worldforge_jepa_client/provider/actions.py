@@ -19,14 +19,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worldforge_jepa_client.contract.spec import ModelSpec
-from worldforge_jepa_client.contract.validate import check_normalizable
-from worldforge_jepa_client.errors import FailedPreconditionError, invalid
+from worldforge_jepa_client.errors import FailedPreconditionError, OutOfRangeError, invalid
 from worldforge_jepa_client.inputs.arrays import as_candidates
 from worldforge_jepa_client.inputs.scalars import as_float
 from worldforge_jepa_client.provider.task_families import FAMILIES, TaskFamily
 from worldforge_jepa_client.reasons import Reason
 
 _Action = TypeVar("_Action")
+
+_DEVIATIONS = (-3.0, 3.0)
 
 
 def plain_action(kind: str, parameters: dict[str, float]) -> dict[str, Any]:
@@ -49,11 +50,38 @@ class ActionMapping:
         self._spec = spec
         self._names = [field.name for field in self.family.fields]
 
+    def steps(self, horizon: int) -> int:
+        """Return how many actions a plan of H model steps has: the `max_steps` with which `World.plan` cuts none."""
+        return horizon * self._spec.frameskip
+
+    def bounds(self) -> dict[str, tuple[float, float]]:
+        """Return the lowest and highest raw value of each field.
+
+        Those of the environment; where it takes any, of the model's published planner, else three deviations about the
+        mean.
+        """
+        limit, planner = self.family.limit, self._spec.planner
+        if limit is not None:
+            return dict.fromkeys(self._names, (-limit, limit))
+        mean, std = self._statistics()
+        low, high = (planner.low, planner.high) if planner and planner.low else (_DEVIATIONS[:1], _DEVIATIONS[1:])
+        lows, highs = (np.resize(end, len(mean)) * std + mean for end in (low, high))
+        return dict(zip(self._names, zip(lows.tolist(), highs.tolist(), strict=True), strict=True))
+
+    def planner_config(self, horizon: int) -> dict[str, Any]:
+        """Return the settings of WorldForge's `PlannerConfig` that the model decides, for plans of H model steps."""
+        return {
+            "horizon": self.steps(horizon),
+            "action_kind": self.family.name,
+            "action_parameter_bounds": self.bounds(),
+        }
+
     def actions(
         self,
         candidates: object,
         *,
         normalized: bool = True,
+        max_steps: int | None = None,
         make: Callable[[str, dict[str, float]], _Action] = plain_action,  # type: ignore[assignment]
     ) -> list[list[_Action]]:
         """Return the S plans that candidates stand for, each of H * frameskip actions in raw units.
@@ -61,13 +89,21 @@ class ActionMapping:
         Args:
             candidates: (1, S, H, A), or (S, H, A).
             normalized: whether they are in the model's normalized units, or raw.
+            max_steps: that of the `World.plan` they are for, which would cut longer plans; None is no limit.
             make: gives an action of kind and parameters: WorldForge's `Action`, or by default its JSON.
 
         Raises:
             InvalidArgumentError: not such an array, or not finite.
+            OutOfRangeError: plans longer than `max_steps`.
             FailedPreconditionError: the model publishes no statistics.
         """
         steps = self._steps(candidates)
+        if max_steps is not None and steps.shape[1] > max_steps:
+            raise OutOfRangeError(
+                f"plans have {steps.shape[1]} actions; World.plan would cut them to max_steps, {max_steps}",
+                reason=Reason.LIMIT_EXCEEDED,
+                field="candidates",
+            )
         if normalized:
             mean, std = self._statistics()
             steps = steps * std + mean
@@ -114,9 +150,13 @@ class ActionMapping:
         return array.astype(np.float64).reshape(array.shape[1], -1, self._spec.raw_action_dim)
 
     def _statistics(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        check_normalizable(False, self._spec)
-        assert self._spec.normalization is not None
-        return np.array(self._spec.normalization.action_mean), np.array(self._spec.normalization.action_std)
+        statistics = self._spec.normalization
+        if statistics is None:
+            raise FailedPreconditionError(
+                f"model {self._spec.name} publishes no action statistics; map raw actions, with normalized=False",
+                reason=Reason.NO_ACTION_NORMALIZATION,
+            )
+        return np.array(statistics.action_mean), np.array(statistics.action_std)
 
     def _common_length(self, plans: Sequence[Sequence[object]]) -> int:
         lengths = {len(plan) for plan in plans}

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
+from worldforge_jepa_client.errors import invalid
+from worldforge_jepa_client.inputs.scalars import as_seconds, as_str
 from worldforge_jepa_client.provider.runtime import GrpcRuntime
+from worldforge_jepa_client.reasons import Reason
 from worldforge_jepa_client.rpc.channel import TARGET_VARIABLE, environment
 from worldforge_jepa_client.rpc.credentials import FilePath
 
@@ -33,8 +37,8 @@ def make_provider(
     Args:
         target: see `GrpcRuntime`.
         model: see `GrpcRuntime`.
-        model_path: the label in WorldForge's results and events; by default the environment's JEPA_WMS_MODEL_PATH,
-            then the model's name, or "default".
+        model_path: the label in WorldForge's results and events, of a path its last part; by default the environment's
+            JEPA_WMS_MODEL_PATH, then the model's name, or "default".
         timeout: seconds one `score_actions` may take.
         health_timeout: seconds `health` may take.
         token: see `GrpcRuntime`.
@@ -47,18 +51,30 @@ def make_provider(
 
     Raises:
         ImportError: WorldForge is not installed.
+        InvalidArgumentError: an argument is not of its type, or empty; `field` names it.
     """
     provider = _provider_class()
+    _check_arguments(name, event_handler, required_env_vars)
     runtime = GrpcRuntime(target, model=model, timeout=timeout, token=token, cacert=cacert, cert=cert, key=key)
-    label = model_path or environment("JEPA_WMS_MODEL_PATH") or runtime.model or "default"
+    label = as_str(model_path, "model_path") or environment("JEPA_WMS_MODEL_PATH")
     return provider(
         runtime,
         name=name,
-        model_path=label,
-        health_timeout=health_timeout,
+        model_path=PurePath(label).name or runtime.model or "default",
+        health_timeout=as_seconds(health_timeout, "health_timeout"),
         event_handler=event_handler,
         required_env_vars=required_env_vars,
     )
+
+
+def _check_arguments(name: object, event_handler: object, required_env_vars: Any) -> None:
+    if not as_str(name, "name").strip():
+        raise invalid("name", "is empty", Reason.INVALID_VALUE)
+    if event_handler is not None and not callable(event_handler):
+        raise invalid("event_handler", f"is {event_handler!r}; expected a callable", Reason.INVALID_TYPE)
+    is_list = isinstance(required_env_vars, Sequence) and not isinstance(required_env_vars, str)
+    if not (is_list and all(isinstance(each, str) and each for each in required_env_vars)):
+        raise invalid("required_env_vars", f"is {required_env_vars!r}; expected a list of names", Reason.INVALID_TYPE)
 
 
 def _provider_class() -> type[GrpcJEPAWMSProvider]:
@@ -67,7 +83,7 @@ def _provider_class() -> type[GrpcJEPAWMSProvider]:
         from worldforge_jepa_client.provider.jepa_wms import GrpcJEPAWMSProvider
     except ImportError as error:
         raise ImportError(
-            f"the provider needs WorldForge: pip install 'worldforge-jepa[worldforge]', on Python 3.13 ({error})"
+            f"the provider needs WorldForge, on Python 3.13: pip install worldforge-ai ({error})"
         ) from error
     return GrpcJEPAWMSProvider
 

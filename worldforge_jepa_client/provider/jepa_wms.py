@@ -3,22 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from math import isfinite
 from time import perf_counter
-from typing import Any
+from typing import Any, NoReturn
 
-from worldforge.models import ProviderEvent, ProviderHealth
+from worldforge.models import ProviderEvent, ProviderHealth, ProviderRequestPolicy, WorldForgeError
 from worldforge.providers.jepa_wms import JEPAWMSProvider
 
 from worldforge_jepa_client.contract.spec import ModelSpec
 from worldforge_jepa_client.errors import JepaError
 from worldforge_jepa_client.inputs.synthetic import scene_of, synthetic_arrays
+from worldforge_jepa_client.provider.redaction import redacted
 from worldforge_jepa_client.provider.runtime import GrpcRuntime
+from worldforge_jepa_client.reasons import Reason
 from worldforge_jepa_client.rpc.channel import environment
 
 try:
     from worldforge.models import ProviderLifecycleResult
-except ImportError:  # WorldForge 0.5 has no lifecycle; the hooks can be called there all the same
-    from types import SimpleNamespace as ProviderLifecycleResult
+except ImportError:  # WorldForge 0.5.0 of PyPI has no lifecycle; the hooks can be called there all the same
+
+    @dataclass
+    class ProviderLifecycleResult:  # type: ignore[no-redef]
+        """The result of one hook, with the fields of WorldForge's newer class of this name."""
+
+        provider: str
+        hook: str
+        status: str
+        ready: bool
+        latency_ms: float
+        details: str = ""
+        skip_reason: str = ""
+        evidence: dict[str, Any] = field(default_factory=dict)
+
+        def to_dict(self) -> dict[str, Any]:
+            """Return the fields as JSON."""
+            return asdict(self)
+
+
+NOTES = (
+    "Experimental: it has not been run against the official weights, nor on a GPU.",
+    "Scores are latent costs: lower is better. A model with a scoring method of its own states its direction.",
+    "Where the model takes proprio, it travels as info.observation_proprio and info.goal_proprio.",
+    "Frames are RGB, 0 to 255; T of them need the T-1 actions between them.",
+)
 
 
 class GrpcJEPAWMSProvider(JEPAWMSProvider):  # type: ignore[misc]  # WorldForge is absent where types are checked
@@ -52,26 +80,37 @@ class GrpcJEPAWMSProvider(JEPAWMSProvider):  # type: ignore[misc]  # WorldForge 
         self.package = "worldforge-jepa"
         self.description = "Scores action candidates with a JEPA world model on a worldforge-jepa gRPC server."
         self.required_env_vars = list(required_env_vars)
-        self.notes = [
-            "Scores are latent costs: lower is better.",
-            "Where the model takes proprio, it travels as info.observation_proprio and info.goal_proprio.",
-        ]
+        self.notes = list(NOTES)
+        self.request_policy = _policy(runtime.client.timeout, health_timeout)
+        self._name_model(runtime.model)
+
+    @classmethod
+    def from_torch_hub(cls, **_: Any) -> NoReturn:
+        """Refuse: the server loads the model.
+
+        Raises:
+            WorldForgeError: always; it says what to do instead.
+        """
+        raise WorldForgeError(
+            "torch hub is loaded by the server: start worldforge-jepa-server --model NAME=hub:MODEL, and call "
+            "make_provider(target=..., model=NAME)"
+        )
 
     def configured(self) -> bool:
         """Return whether the environment had every required variable when the provider was made."""
         return not self._missing
 
     def health(self) -> ProviderHealth:
-        """Ask the server for the model; the details name model, device and round trip, or say what is wrong."""
+        """Ask the server for the model; the details name model, device and round trip, or the fault, and no address."""
         started = perf_counter()
         if not self.configured():
             return self._health(started, self._reason(), healthy=False)
         try:
             spec = self._ask()
         except JepaError as error:
-            return self._health(started, f"{error.reason.lower()}: {error}", healthy=False)
+            return self._health(started, self._public(error), healthy=False)
         milliseconds = (perf_counter() - started) * 1000
-        details = f"model {spec.name} on {spec.device} at {self.runtime.client.target}, {milliseconds:.1f} ms"
+        details = f"model {spec.name} on {spec.device}, {milliseconds:.1f} ms"
         return self._health(started, details, healthy=True)
 
     def preflight(self) -> ProviderLifecycleResult:
@@ -93,7 +132,13 @@ class GrpcJEPAWMSProvider(JEPAWMSProvider):  # type: ignore[misc]  # WorldForge 
         self.runtime.close()
 
     def _ask(self) -> ModelSpec:
-        return self.runtime.client.model(self.runtime.model, timeout=self.health_timeout)
+        spec = self.runtime.client.model(self.runtime.model, timeout=self.health_timeout)
+        self._name_model(spec.name)
+        return spec
+
+    def _name_model(self, name: str) -> None:
+        """Put the served model into the profile; its name is known once the server has told it, or the caller."""
+        self.default_model, self.supported_models = name or None, [name] if name else []
 
     def _reason(self) -> str:
         return f"missing {', '.join(self._missing)}"
@@ -111,12 +156,15 @@ class GrpcJEPAWMSProvider(JEPAWMSProvider):  # type: ignore[misc]  # WorldForge 
         try:
             return self._result(hook, "ready", started, evidence=work())
         except JepaError as error:
-            return self._result(hook, "failed", started, details=self._public(error))
+            details = self._public(error)
+            if error.reason == Reason.NO_ACTION_DIM:  # no fault: there are no actions to make up
+                return self._result(hook, "skipped", started, details=details, skip_reason=details)
+            return self._result(hook, "failed", started, details=details)
 
     def _public(self, error: JepaError) -> str:
-        """An error for diagnostics, which are passed around: without the addresses in what gRPC itself says."""
+        """Return an error for diagnostics, which are passed around; of what gRPC itself says only the reason."""
         by_grpc = str(error).startswith(f"{self.runtime.client.target}: ")
-        return error.reason.lower() if by_grpc else f"{error.reason.lower()}: {error}"
+        return error.reason.lower() if by_grpc else f"{error.reason.lower()}: {redacted(str(error))}"
 
     def _result(self, hook: str, status: str, started: float, **fields: Any) -> ProviderLifecycleResult:
         return ProviderLifecycleResult(
@@ -129,13 +177,21 @@ class GrpcJEPAWMSProvider(JEPAWMSProvider):  # type: ignore[misc]  # WorldForge 
         )
 
 
+def _policy(timeout: float, health_timeout: float) -> ProviderRequestPolicy | None:
+    """Return WorldForge's policy for these deadlines in seconds, each tried once; none where one is 0 or infinite."""
+    if not (timeout > 0 and health_timeout > 0 and isfinite(timeout + health_timeout)):
+        return None
+    return ProviderRequestPolicy.remote_defaults(
+        request_timeout_seconds=timeout, health_timeout_seconds=health_timeout, read_retry_attempts=1
+    )
+
+
 def _evidence(spec: ModelSpec) -> dict[str, Any]:
     return {
         "model": spec.name,
-        "environment": spec.environment,
         "device": spec.device,
         "dtype": spec.dtype,
-        "checkpoint_digest": spec.checkpoint_digest,
+        **spec.provenance,
         "action_dim": spec.action_dim,
         "proprio_dim": spec.proprio_dim,
     }

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from worldforge_jepa_client.contract.types import Scene, ScoreOptions, ScoreResult
 from worldforge_jepa_client.errors import JepaError, NotFoundError, invalid, nearest
 from worldforge_jepa_client.inputs.build import build_scene
-from worldforge_jepa_client.provider.scene_memory import UNSEEN, SceneMemory, scene_digest
+from worldforge_jepa_client.provider.scene_memory import UNSEEN, KeptScenes, SceneMemory, scene_digest
 from worldforge_jepa_client.reasons import Reason
 from worldforge_jepa_client.rpc.channel import default_target, environment
 from worldforge_jepa_client.rpc.credentials import FilePath, environment_credentials
@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 _OPTIONS = tuple(item.name for item in fields(ScoreOptions))
 _SCENE = ("observation", "goal", "observation_proprio", "goal_proprio", "action_history")
 _SCENES = 8
+
+HANDLE = "scene_handle"
+"""The key of `info` for a kept scene's handle."""
+ELSEWHERE = [[0.0]]
+"""Observation and goal beside a handle: WorldForge's own check asks for both, with two dimensions or more."""
 
 _INFO_FIELDS = {
     "context.observation.visual": "info.observation",
@@ -70,8 +75,23 @@ class GrpcRuntime:
         self.client = Client(target or default_target(), timeout=timeout, **self.credentials.keywords())
         self.contexts_created = 0
         """The number of scenes that the server was asked to keep."""
-        self._scenes = SceneMemory(_SCENES)
+        self._scenes, self._kept = SceneMemory(_SCENES), KeptScenes(_SCENES)
         self._counting = threading.Lock()
+
+    def keep_scene(self, *, observation: object, goal: object, action_history: object = None) -> str:
+        """Keep a scene in this process; return its handle, text, for callers that pass JSON alone.
+
+        `info` then has it as "scene_handle", beside `ELSEWHERE` as observation and as goal. The last 8 are kept.
+
+        Args:
+            observation: as for `Client.score`, as are the others.
+            goal: see there.
+            action_history: see there.
+
+        Raises:
+            InvalidArgumentError: an argument is not an array.
+        """
+        return self._kept.keep(build_scene(observation, goal, action_history))
 
     def score_actions(self, *, model_path: str, info: Mapping[str, Any], action_candidates: object) -> dict[str, Any]:
         """Score candidates; a failed call is an error payload, never an exception of the client.
@@ -82,7 +102,7 @@ class GrpcRuntime:
                 optional; "observation_proprio" and "goal_proprio", (1, T, P) raw, where the model takes proprio;
                 optional "action_history" (1, T-1, A), "objective" ("l2", "l1" or "cosine"), "proprio_weight" and
                 "actions_are_normalized" (default True). Other keys must be JSON; a model with a scoring method of
-                its own receives them, any other refuses them.
+                its own receives them, any other refuses them. Or "scene_handle", see `keep_scene`.
             action_candidates: (1, S, H, A).
 
         Returns:
@@ -91,11 +111,25 @@ class GrpcRuntime:
             lower case and the message names the field.
         """
         try:
-            scene, options = _score_arguments(info)
+            scene, options = self._arguments(info)
             result = self._score(scene, {"action_candidates": action_candidates, "model": self.model, **options})
         except JepaError as error:
             return {"error": {"type": error.reason.lower(), "message": _message(error)}}
         return _payload(result)
+
+    def _arguments(self, info: object) -> tuple[Scene, dict[str, Any]]:
+        """Return the scene, options and extra info that `info` holds."""
+        if not isinstance(info, Mapping):
+            raise invalid(
+                "info", f"is a {type(info).__name__}; expected an object with observation and goal", Reason.INVALID_TYPE
+            )
+        if HANDLE in info:
+            _check_no_scene(info)
+            scene = self._kept.find(info[HANDLE], f"info.{HANDLE}")
+        else:
+            scene = _scene_of(info)
+        extra = {key: value for key, value in info.items() if key not in (*_SCENE, *_OPTIONS, HANDLE)}
+        return scene, {**{name: info[name] for name in _OPTIONS if name in info}, "extra_info": extra}
 
     def _score(self, scene: Scene, call: dict[str, Any]) -> ScoreResult:
         key = scene_digest(scene)
@@ -129,17 +163,19 @@ class GrpcRuntime:
         self.close()
 
 
-def _score_arguments(info: Mapping[str, Any]) -> tuple[Scene, dict[str, Any]]:
-    if not isinstance(info, Mapping):
-        raise invalid(
-            "info", f"is a {type(info).__name__}; expected an object with observation and goal", Reason.INVALID_TYPE
-        )
+def _scene_of(info: Mapping[str, Any]) -> Scene:
     observation, goal = (
         {"visual": info.get(name), "proprio": info.get(f"{name}_proprio")} for name in ("observation", "goal")
     )
-    extra = {key: value for key, value in info.items() if key not in (*_SCENE, *_OPTIONS)}
-    options = {name: info[name] for name in _OPTIONS if name in info}
-    return build_scene(observation, goal, info.get("action_history")), {**options, "extra_info": extra}
+    return build_scene(observation, goal, info.get("action_history"))
+
+
+def _check_no_scene(info: Mapping[str, Any]) -> None:
+    for name in _SCENE:
+        if name in info and not (isinstance(info[name], list) and info[name] == ELSEWHERE):
+            raise invalid(
+                f"info.{name}", f"is set beside {HANDLE}; expected {ELSEWHERE} or nothing", Reason.CONFLICTING_FIELDS
+            )
 
 
 def _message(error: JepaError) -> str:

@@ -18,10 +18,15 @@ class Field(NamedTuple):
 
 
 class TaskFamily(NamedTuple):
-    """The raw actions of one environment, entry by entry; one lasts `step_seconds`, None where there is no clock."""
+    """The raw actions of one environment, entry by entry.
+
+    One lasts `step_seconds`, None where there is no clock. No entry's absolute value is above `limit`, None where the
+    environment takes any.
+    """
 
     name: str
     step_seconds: float | None
+    limit: float | None
     fields: tuple[Field, ...]
 
 
@@ -29,6 +34,7 @@ _FAMILIES = (
     TaskFamily(
         "pusht",
         0.1,
+        None,
         (
             Field("dx", "100 px of 512", "where the pusher is drawn to, to the right of where it is"),
             Field("dy", "100 px of 512", "likewise, downwards"),
@@ -37,6 +43,7 @@ _FAMILIES = (
     TaskFamily(
         "wall",
         None,
+        1.0,
         (
             Field("dx", "2 px of 65", "displacement of the dot"),
             Field("dy", "2 px of 65", "displacement of the dot"),
@@ -45,6 +52,7 @@ _FAMILIES = (
     TaskFamily(
         "pointmaze",
         0.05,
+        1.0,
         (
             Field("force_x", "100 MuJoCo force units", "push on the ball, clipped to -1..1"),
             Field("force_y", "100 MuJoCo force units", "push on the ball, clipped to -1..1"),
@@ -53,6 +61,7 @@ _FAMILIES = (
     TaskFamily(
         "metaworld",
         0.0125,
+        1.0,
         (
             Field("dx", "0.01 m", "displacement of the hand's target, clipped to -1..1"),
             Field("dy", "0.01 m", "displacement of the hand's target, clipped to -1..1"),
@@ -63,6 +72,7 @@ _FAMILIES = (
     TaskFamily(
         "droid",
         0.25,
+        None,
         (
             Field("dx", "m", "displacement of the end effector"),
             Field("dy", "m", "displacement of the end effector"),
@@ -76,6 +86,7 @@ _FAMILIES = (
     TaskFamily(
         "two_room",
         None,
+        2.5,
         (
             Field("dx", "px of 64", "displacement to the right, clipped to -2.5..2.5"),
             Field("dy", "px of 64", "displacement downwards, clipped to -2.5..2.5"),
