@@ -12,7 +12,8 @@ PROTOC = $(BIN)/python -m grpc_tools.protoc -I$(STUBS)=$(PROTO) $(PROTO)/jepa.pr
 INFERENCE := server/worldforge_jepa_server/rpc/open_inference/open_inference.binpb
 DESCRIBE = $(BIN)/python -m grpc_tools.protoc -Iprotos protos/inference/open_inference.proto --descriptor_set_out
 
-.PHONY: help setup lock generate baseline lint test matrix proxies diagnose-faults demo serve bench load train evaluate clean
+.PHONY: help setup lock generate baseline lint test worldforge evidence matrix proxies diagnose-faults demo serve bench \
+  load train evaluate clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 17
@@ -64,6 +65,12 @@ lint: .venv/ready ## ruff, mypy, import rules, buf, and generated files that are
 
 test: lint .venv-worldforge/ready ## everything CI runs
 	$(BIN)/pytest
+
+worldforge: .venv/ready .venv-worldforge/ready ## the tests that meet WorldForge; WORLDFORGE_REPO=PATH uses a checkout's code
+	$(BIN)/pytest -q tests/test_worldforge.py tests/test_own_shapes.py tests/test_mpc.py tests/test_evidence.py
+
+evidence: .venv/ready .venv-worldforge/ready ## rewrite docs/evidence by smokes of the embedded model and of random weights
+	$(BIN)/python scripts/evidence.py
 
 diagnose-faults: .venv/ready ## inject each fault of the table into logs, and see that diagnose names it; SEED=7 draws others
 	DIAGNOSE_SEED=$(or $(SEED),0) $(BIN)/pytest -q tests/test_diagnosis.py -k fault

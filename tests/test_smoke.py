@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.worldforge_standin import assert_valid_manifest
+from worldforge_jepa_client.provider.redaction import redacted
 from worldforge_jepa_client.tools import local_server
 from worldforge_jepa_client.tools.cli import main
 from worldforge_jepa_client.tools.run_manifest import ENVIRONMENT, sanitized
@@ -40,7 +42,7 @@ def smoke(tmp_path):
         code = main(["smoke", *arguments, "--json-output", str(summary), "--run-manifest", str(manifest)])
         written = json.loads(manifest.read_text())
         assert_manifest(written)
-        assert written["artifact_paths"] == {"summary_json": str(summary)}
+        assert written["artifact_paths"] == {"summary_json": "summary.json"}
         assert written["result_digest"] == f"sha256:{hashlib.sha256(summary.read_bytes()).hexdigest()}"
         return code, json.loads(summary.read_text()), written
 
@@ -58,6 +60,10 @@ def assert_manifest(manifest):
     assert [item["name"] for item in manifest["env_summary"]] == list(ENVIRONMENT)
     assert datetime.fromisoformat(manifest["created_at"]).tzinfo
     assert sanitized(manifest) == manifest
+    assert_valid_manifest(manifest)
+    assert manifest["runtime_manifest_id"] == "jepa-wms:schema-1"
+    private = " ".join(manifest["command_argv"])
+    assert redacted(private) == private
 
 
 def test_a_run_that_passes(server, smoke, capsys):
@@ -75,9 +81,11 @@ def test_a_run_that_passes(server, smoke, capsys):
         "best_score": min(scores),
     }
     versions = described["runtime_version"]
-    assert (versions["model"], versions["model_class"], versions["device"]) == ("tiny", "NativeModel", "cpu")
+    assert (versions["model"], versions["model_class"], versions["device"]) == ("tiny", "Jepa", "cpu")
     assert versions["torch"][0].isdigit()
     assert versions["checkpoint_digest"].startswith("sha256:")
+    assert versions["weights_digest"].startswith("sha256:")
+    assert (versions["repository"], versions["pretrained"]) == ("worldforge-jepa", True)
     assert "smoke passed through GrpcRuntime" in capsys.readouterr().out
 
 
@@ -126,6 +134,26 @@ def test_a_failed_run_records_its_error_as_evidence(server, smoke, arguments, ty
     code, summary, manifest = smoke("--target", server.target, *arguments)
     assert (code, manifest["status"], summary["error"]["type"]) == (1, "failed", type_)
     assert words in summary["error"]["message"]
+    assert manifest["input_summary"]["error"] == summary["error"]
+
+
+def test_the_flags_of_worldforges_own_smoke(server, smoke):
+    flags = ["--history", "3", "--image-size", "32", "--action-dim", "10", "--objective", "l1", "--samples", "2"]
+    code, summary, _ = smoke("--target", server.target, *flags)
+    assert code == 0
+    shapes = summary["inputs"]["shapes"]
+    assert (shapes["observation"], shapes["action_history"]) == ([1, 3, 3, 32, 32], [1, 2, 10])
+    assert summary["result"]["metadata"]["objective"] == "l1"
+
+
+def test_addresses_users_passwords_and_paths_stay_out_of_the_evidence(smoke, tmp_path):
+    model = f"tiny,checkpoint={tmp_path}/me:pw@weights"
+    code, summary, manifest = smoke("--target", "me:pw@127.0.0.1:1", "--model", model, "--timeout", "0.2")
+    assert code == 1
+    for text in (json.dumps(manifest), json.dumps(summary["error"])):
+        for private in ("pw", "127.0.0.1", str(tmp_path)):
+            assert private not in text
+    assert "tiny,checkpoint=[redacted]" in manifest["command_argv"]
 
 
 def test_a_server_that_does_not_start(smoke, capfd):
@@ -140,7 +168,7 @@ def test_where_no_server_is_installed_it_says_what_to_do(smoke, monkeypatch):
     code, summary, _ = smoke("--start")
     assert (code, summary["error"]["type"]) == (1, "server_not_installed")
     assert "torch missing: name the target of a running one" in summary["error"]["message"]
-    assert "pip install 'worldforge-jepa[server]'" in summary["error"]["message"]
+    assert "pip install '.[server]' in a checkout of worldforge-jepa" in summary["error"]["message"]
 
 
 def test_evidence_that_cannot_be_written_is_an_error(server, tmp_path, capsys):
@@ -167,6 +195,22 @@ def test_evidence_that_cannot_be_written_is_an_error(server, tmp_path, capsys):
 )
 def test_text_in_a_manifest_is_sanitized(text, kept):
     assert sanitized({"item": [text]}) == {"item": [kept]}
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("unavailable: 127.0.0.1:1: refused", "unavailable: [redacted]: refused"),
+        ("no file /home/me/a.pth or ~/b: give one", "no file [redacted] or [redacted]: give one"),
+        ("at unix:/run/j.sock, [::1]:50051, host.example:443", "at [redacted] [redacted], [redacted]"),
+        ("me:pw@host said no", "[redacted] said no"),
+        ("has shape (1, 2); expected (1, any, 10)", "has shape (1, 2); expected (1, any, 10)"),
+        ("model tiny on cuda:0, 1.5 ms", "model tiny on cuda:0, 1.5 ms"),
+        ("native:jepa_wm_pusht of facebookresearch/jepa-wms", "native:jepa_wm_pusht of facebookresearch/jepa-wms"),
+    ],
+)
+def test_text_for_reports_is_redacted(text, kept):
+    assert redacted(text) == kept
 
 
 @given(st.text())

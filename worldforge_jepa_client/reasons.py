@@ -207,7 +207,7 @@ class Reason(str, Enum):
     SERVER_NOT_INSTALLED = (
         "SERVER_NOT_INSTALLED",
         "The server package is not installed in this environment.",
-        "`pip install 'worldforge-jepa[server]'`.",
+        "`pip install '.[server]'` in a checkout of worldforge-jepa.",
     )
     SERVER_DID_NOT_START = (
         "SERVER_DID_NOT_START",

@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         problem = str(error)
     except ImportError as error:
-        problem = f"{error}; pip install 'worldforge-jepa[{command.extra}]'"
+        problem = f"{error}; pip install '.[{command.extra}]' in a checkout of worldforge-jepa"
     print(f"worldforge-jepa {chosen.command}: {problem}", file=sys.stderr)
     return 1
 

@@ -42,7 +42,7 @@ def _check_installed() -> None:
     if missing:
         raise UnavailableError(
             f"there is no server to start here, {', '.join(missing)} missing: name the target of a running one, or "
-            "pip install 'worldforge-jepa[server]'",
+            "pip install '.[server]' in a checkout of worldforge-jepa",
             reason=Reason.SERVER_NOT_INSTALLED,
         )
 

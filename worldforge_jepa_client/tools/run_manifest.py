@@ -14,13 +14,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+from worldforge_jepa_client.provider.redaction import REDACTED
 from worldforge_jepa_client.rpc.channel import TARGET_VARIABLE, environment
 
 SCHEMA_VERSION = 1
+RUNTIME_MANIFEST = "jepa-wms:schema-1"
+"""WorldForge's own name of its requirements on this provider."""
+
 ENVIRONMENT = (TARGET_VARIABLE, "JEPA_WMS_MODEL_NAME", "JEPA_WMS_MODEL_PATH", "JEPA_WMS_DEVICE")
 """The variables that decide what a run does; a manifest says which were set, never to what."""
 
-_REDACTED = "[redacted]"
 _SECRET = re.compile(
     r"api[_-]?key|authorization|bearer|credential|password|secret|signature|signed[_-]?url|token", re.I
 )
@@ -45,7 +48,7 @@ def run_manifest(
         input_digest: "sha256:<hex>" of what went in; None where nothing did.
         result_digest: likewise of what the run wrote.
         event_count: how many events the provider emitted.
-        artifacts: the files that the run wrote, by name.
+        artifacts: the files that the run wrote, by name; the manifest has their names without folders.
     """
     manifest = {
         **_identity(),
@@ -53,7 +56,7 @@ def run_manifest(
         "provider_profile": "jepa-wms",
         "capability": "score",
         "status": "passed" if passed else "failed",
-        "runtime_manifest_id": None,
+        "runtime_manifest_id": RUNTIME_MANIFEST,
         "runtime_assets": [],
         "config_profile": None,
         "env_summary": [_presence(name) for name in ENVIRONMENT],
@@ -62,7 +65,7 @@ def run_manifest(
         "input_fixture_digest": None,
         "event_count": event_count,
         "result_digest": result_digest,
-        "artifact_paths": {name: str(path) for name, path in artifacts.items()},
+        "artifact_paths": {name: path.name for name, path in artifacts.items()},
     }
     safe: dict[str, Any] = sanitized(manifest)
     return safe
@@ -99,10 +102,10 @@ def _sanitized_text(text: str) -> str:
     try:
         parts = urlsplit(printable.strip())
     except ValueError:
-        return _REDACTED
+        return REDACTED
     host = parts.netloc.rpartition("@")[2]
     plain = urlunsplit((parts.scheme, host, parts.path, "", "")).strip()
-    return _REDACTED if not plain or _SECRET.search(plain) else plain
+    return REDACTED if not plain or _SECRET.search(plain) else plain
 
 
 def _presence(name: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import itertools
 import json
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -17,10 +18,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from worldforge_jepa_client.contract.spec import ModelSpec
+from worldforge_jepa_client.contract.spec import ModelSpec, Objective
 from worldforge_jepa_client.errors import JepaError
 from worldforge_jepa_client.inputs.synthetic import digest, synthetic_arrays
 from worldforge_jepa_client.provider import make_provider
+from worldforge_jepa_client.provider.redaction import REDACTED, redacted
 from worldforge_jepa_client.provider.runtime import GrpcRuntime
 from worldforge_jepa_client.rpc.channel import default_target
 from worldforge_jepa_client.rpc.credentials import Credentials
@@ -29,6 +31,10 @@ from worldforge_jepa_client.tools.local_server import running_server
 from worldforge_jepa_client.tools.run_manifest import run_manifest
 
 Summary = dict[str, Any]
+
+_PUBLIC = ("samples", "horizon", "seed", "action_dim", "history", "image_size", "objective", "timeout")
+"""The flags whose values the manifest has."""
+_OPTION = re.compile(r"=[^,=]*[/\\@][^,]*")  # a path or an address as a model's option
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,6 +48,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--samples", type=int, default=8, help="candidates (default: 8)")
     parser.add_argument("--horizon", type=int, default=4, help="actions of a candidate (default: 4)")
     parser.add_argument("--seed", type=int, default=0, help="of the synthetic inputs (default: 0)")
+    parser.add_argument("--action-dim", type=int, help="entries of a packed action (default: what the model publishes)")
+    parser.add_argument("--history", type=int, help="observation frames (default: as many as the model looks back on)")
+    parser.add_argument("--image-size", type=int, help="side of the images, px (default: the model's, or 64)")
+    parser.add_argument("--objective", choices=[item.value for item in Objective], help="default: the model's")
     parser.add_argument("--json-output", type=Path, help="where to write the summary")
     parser.add_argument("--run-manifest", type=Path, help="where to write WorldForge's run manifest")
 
@@ -53,12 +63,13 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         with _runtime(arguments) as runtime:
             _smoke(runtime, arguments, summary)
+        problem = ""
     except Exception as error:  # whatever went wrong is what the evidence is to say
-        kind = error.reason if isinstance(error, JepaError) else type(error).__name__
-        summary["error"] = {"type": kind.lower(), "message": str(error)}
+        kind, problem = error.reason if isinstance(error, JepaError) else type(error).__name__, str(error)
+        summary["error"] = {"type": kind.lower(), "message": redacted(problem)}
     summary["total_ms"] = (time.perf_counter() - started) * 1000
     _write(summary, arguments)
-    return _report(summary)
+    return _report(summary, problem)
 
 
 @contextlib.contextmanager
@@ -77,12 +88,26 @@ def _smoke(runtime: GrpcRuntime, arguments: argparse.Namespace, summary: Summary
     """Score once, noting each thing in the summary as soon as it is known."""
     spec = runtime.client.model(runtime.model)
     summary["runtime_version"] = _versions(spec)
-    arrays = synthetic_arrays(spec, samples=arguments.samples, horizon=arguments.horizon, seed=arguments.seed)
+    arrays = synthetic_arrays(
+        spec,
+        samples=arguments.samples,
+        horizon=arguments.horizon,
+        seed=arguments.seed,
+        action_dim=arguments.action_dim,
+        frames=arguments.history,
+        image_size=arguments.image_size,
+    )
     shapes = {name: list(array.shape) for name, array in arrays.items()}
-    summary["inputs"] = {"seed": arguments.seed, "shapes": shapes, "digest": digest(arrays)}
+    objective = arguments.objective or spec.objective.value
+    summary["inputs"] = {
+        "seed": arguments.seed,
+        "objective": objective,
+        "shapes": shapes,
+        "digest": digest(arrays),
+    }
     candidates = arrays.pop("action_candidates")
-    result = summary["result"] = _score(runtime, arrays, candidates, summary)
-    summary["runtime_version"] |= {name: result["metadata"].get(name) for name in ("torch", "model_class")}
+    info = {**arrays, "objective": objective}
+    result = summary["result"] = _score(runtime, info, candidates, summary)
     summary["score_summary"] = {
         "candidate_count": len(result["scores"]),
         "lower_is_better": result["lower_is_better"],
@@ -99,14 +124,14 @@ def _score(runtime: GrpcRuntime, info: Summary, candidates: object, summary: Sum
             model=runtime.model,
             timeout=runtime.client.timeout,
             **runtime.credentials.keywords(),
-            event_handler=lambda event: summary["provider_events"].append(event.to_dict()),
+            event_handler=lambda event: summary["provider_events"].append(_public(event.to_dict())),
         )
     except ImportError:
         summary["path"] = "GrpcRuntime, as WorldForge is not installed here"
         return _score_without_worldforge(runtime, info, candidates)
     with contextlib.closing(provider):
-        summary |= {"path": "WorldForge's provider", "profile": provider.profile().to_dict()}
-        summary["health"] = provider.health().to_dict()
+        summary |= {"path": "WorldForge's provider", "health": provider.health().to_dict()}
+        summary["profile"] = provider.profile().to_dict()  # asking for health, it has learnt the model's name
         result: Summary = provider.score_actions(info=info, action_candidates=candidates).to_dict()
         return result
 
@@ -124,11 +149,15 @@ def _versions(spec: ModelSpec) -> Summary:
         "worldforge_jepa": version("worldforge-jepa"),
         "worldforge": _version_or_none("worldforge-ai"),
         "model": spec.name,
-        "source": spec.source,
-        "checkpoint_digest": spec.checkpoint_digest or None,
         "device": spec.device,
         "dtype": spec.dtype,
+        **spec.provenance,
     }
+
+
+def _public(event: Summary) -> Summary:
+    """Return an event as evidence has it, without addresses in its message."""
+    return {**event, "message": redacted(event.get("message") or "")}
 
 
 def _version_or_none(package: str) -> str | None:
@@ -147,7 +176,7 @@ def _write(summary: Summary, arguments: argparse.Namespace) -> None:
         manifest = run_manifest(
             command=_command(arguments),
             passed="error" not in summary,
-            input_summary={key: summary.get(key, {}) for key in ("inputs", "runtime_version", "score_summary")},
+            input_summary=_described(summary),
             input_digest=summary.get("inputs", {}).get("digest"),
             result_digest=f"sha256:{hashlib.sha256(text.encode()).hexdigest()}",
             event_count=len(summary["provider_events"]),
@@ -156,23 +185,40 @@ def _write(summary: Summary, arguments: argparse.Namespace) -> None:
         _write_text(arguments.run_manifest, json.dumps(manifest, indent=2, sort_keys=True) + "\n")
 
 
+def _described(summary: Summary) -> Summary:
+    """Return what the manifest says of a run: what went in, what ran and what came out; or the error."""
+    described = {key: summary.get(key, {}) for key in ("inputs", "runtime_version", "score_summary")}
+    return {**described, "error": summary["error"]} if "error" in summary else described
+
+
 def _write_text(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
 
 
 def _command(arguments: argparse.Namespace) -> list[str]:
-    """Return the command with its defaults, without the environment's settings and the token."""
+    """Return the command with its defaults; the values of flags that may name a machine, a user or a secret are not."""
     values = {name: value for name, value in vars(arguments).items() if value is not None and name != "token"}
-    given = {f"--{name.replace('_', '-')}": value for name, value in values.items()}
-    flags = ([flag] if value is True else [flag, str(value)] for flag, value in given.items() if value is not False)
+    flags = (
+        [f"--{name.replace('_', '-')}", *_values(name, value)] for name, value in values.items() if value is not False
+    )
     return ["worldforge-jepa", "smoke", *itertools.chain.from_iterable(flags)]
 
 
-def _report(summary: Summary) -> int:
+def _values(name: str, value: object) -> list[str]:
+    if value is True:
+        return []
+    if name == "model":
+        return [_OPTION.sub(f"={REDACTED}", str(value))]
+    if isinstance(value, Path):
+        return [value.name]
+    return [str(value) if name in _PUBLIC else REDACTED]
+
+
+def _report(summary: Summary, problem: str) -> int:
     if "error" in summary:
-        kind, message = summary["error"]["type"], summary["error"]["message"]
-        print(f"smoke failed: {kind}: {message}{connection.advice(kind)}", file=sys.stderr)
+        kind = summary["error"]["type"]
+        print(f"smoke failed: {kind}: {problem}{connection.advice(kind)}", file=sys.stderr)
         return 1
     scores, versions = summary["score_summary"], summary["runtime_version"]
     print(f"smoke passed through {summary['path']}")

@@ -129,7 +129,8 @@ def _require(module: str, kind: str, extra: str) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         raise FailedPreconditionError(
-            f"{kind} needs {module.partition('.')[0]} ({error}): pip install 'worldforge-jepa[{extra}]'",
+            f"{kind} needs {module.partition('.')[0]} ({error}): pip install '.[{extra}]' in a checkout of "
+            "worldforge-jepa",
             reason=Reason.PACKAGE_MISSING,
             field="episodes",
         ) from error
