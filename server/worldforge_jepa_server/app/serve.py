@@ -3,44 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from functools import partial
-from threading import Event
+from collections.abc import Callable
 from typing import Any
 
 import grpc.aio
-from grpc_health.v1 import health, health_pb2_grpc
-from grpc_health.v1.health_pb2 import HealthCheckResponse
+from grpc_health.v1 import health_pb2_grpc
 
-from worldforge_jepa_client.contract.spec import MemoryUse
-from worldforge_jepa_server.app import reflection
+from worldforge_jepa_server.app.host import Host
 from worldforge_jepa_server.app.listen import bound
-from worldforge_jepa_server.app.malloc import trim_malloc, tune_malloc
 from worldforge_jepa_server.app.process import Signals, exit_now
-from worldforge_jepa_server.app.watchdog import watch
-from worldforge_jepa_server.config import ModelSource, ServerConfig
-from worldforge_jepa_server.device.clock import use_threads
-from worldforge_jepa_server.device.warmup import warm_up
-from worldforge_jepa_server.models.contract import ModelLoadError, ServedModel
-from worldforge_jepa_server.models.registry import load_model
-from worldforge_jepa_server.rpc import shared_memory
-from worldforge_jepa_server.rpc.observability.calls import Calls
-from worldforge_jepa_server.rpc.observability.observers import observing
-from worldforge_jepa_server.rpc.observability.tally import Tally
-from worldforge_jepa_server.rpc.open_inference import messages as open_inference
-from worldforge_jepa_server.rpc.open_inference.servicer import OpenInferenceServicer
+from worldforge_jepa_server.config import ServerConfig
 from worldforge_jepa_server.rpc.security import tls
-from worldforge_jepa_server.rpc.security.guard import guarded
-from worldforge_jepa_server.rpc.servicer import SERVICE_NAME, WorldModelServicer, generic_handler
-from worldforge_jepa_server.runtime.operations import Runtime
-from worldforge_jepa_server.scheduling.engine import Engine, FunctionJob
+from worldforge_jepa_server.scheduling.engine import Engine
 
 _log = logging.getLogger(__name__)
 
-_SWEEPS_PER_TTL = 4
 _CHECK_SECONDS, _IDLE_CHECKS = 0.1, 10
 _CLOSE_SECONDS = 0.2
 
@@ -73,27 +52,19 @@ async def serve(config: ServerConfig, announce: Callable[[str], None]) -> None:
         ModelLoadError: a model cannot be loaded, and the server is not lazy.
         ServerEndedError: gRPC stopped accepting calls.
     """
-    _log.info("malloc: %s", tune_malloc())
-    engine = Engine(config.queue_size)
-    runtime, healthy = Runtime(engine, config), health.aio.HealthServicer()
-    servicer = WorldModelServicer(runtime, shared_memory.parser(config))
-    calls = Calls()
-    server, credentials = _build(config, runtime, servicer, healthy, calls), tls.server_credentials(config)
-    ready = partial(_ready, healthy, calls.tally)
+    host = Host(config)
+    server, credentials = _build(config, host), tls.server_credentials(config)
     try:
         with (
-            observing(calls, config, runtime, engine),
+            host.observed(),
             Signals(config.drain_seconds) as signals,
             bound(server, config.listen, credentials) as address,
         ):
-            await ready(False)
+            await host.set_ready(False)
             await server.start()
             ended = asyncio.create_task(server.wait_for_termination())  # never cancelled: `stop` would be too
-            async with _background(
-                _expire(runtime, config.context_ttl / _SWEEPS_PER_TTL),
-                watch(engine, config.hang_seconds, ready),
-            ):
-                loading = asyncio.create_task(_load_all(config, engine, runtime, ready))
+            async with host.background():
+                loading = asyncio.create_task(host.load())
                 if not config.lazy:
                     await _first(signals.stopping, ended, loading)
                 if signals.stopping.is_set():  # nothing was accepted yet
@@ -101,13 +72,11 @@ async def serve(config: ServerConfig, announce: Callable[[str], None]) -> None:
                 announce(f"serving on {address}")
                 await _first(signals.stopping, ended)
                 loading.cancel()
-                await ready(False)
-                await healthy.enter_graceful_shutdown()
-                servicer.drain()
-                await _drain(server, engine, signals, config.drain_seconds)
+                await host.refuse()
+                await _drain(server, host.engine, signals, config.drain_seconds)
     finally:
         await server.stop(None)
-        _close(engine)
+        _close(host.engine)
 
 
 def _close(engine: Engine) -> None:
@@ -150,32 +119,7 @@ async def _drain(server: grpc.aio.Server, engine: Engine, signals: Signals, seco
     await stopped
 
 
-async def _expire(runtime: Runtime, seconds: float) -> None:
-    """Free expired contexts and latents, periodically."""
-    while True:
-        await asyncio.sleep(seconds)
-        runtime.expire()
-
-
-@contextlib.asynccontextmanager
-async def _background(*coroutines: Coroutine[Any, Any, Any]) -> AsyncIterator[None]:
-    """Run coroutines beside the body, and cancel them at its end."""
-    tasks = [asyncio.create_task(each) for each in coroutines]
-    try:
-        yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _build(
-    config: ServerConfig,
-    runtime: Runtime,
-    servicer: WorldModelServicer,
-    healthy: health.aio.HealthServicer,
-    calls: Calls,
-) -> grpc.aio.Server:
+def _build(config: ServerConfig, host: Host) -> grpc.aio.Server:
     server = grpc.aio.server(
         options=(
             ("grpc.max_receive_message_length", config.max_message_bytes),
@@ -185,45 +129,6 @@ def _build(
             *_KEEPALIVE,
         )
     )
-    handlers, services, pools = [generic_handler(servicer, calls=calls)], [SERVICE_NAME, health.SERVICE_NAME], []
-    if config.open_inference:
-        handlers.append(generic_handler(OpenInferenceServicer(runtime), open_inference.SERVICE, calls))
-        services.append(open_inference.SERVICE.full_name)
-        pools.append(open_inference.POOL)
-    if config.reflection:
-        handlers.append(reflection.handler(services, *pools))
-    server.add_generic_rpc_handlers(guarded(handlers, config, calls))
-    health_pb2_grpc.add_HealthServicer_to_server(healthy, server)  # open, since probes carry no token
+    server.add_generic_rpc_handlers(host.handlers())
+    health_pb2_grpc.add_HealthServicer_to_server(host.health, server)  # open, since probes carry no token
     return server
-
-
-async def _load_all(
-    config: ServerConfig, engine: Engine, runtime: Runtime, ready: Callable[[bool], Awaitable[None]]
-) -> None:
-    """Load the models one after the other; the server is healthy if at least one is loaded at the end."""
-    for source in config.model:
-        try:
-            (model, memory), _ = await engine.run(FunctionJob(partial(_load, source, config)))
-            runtime.models.put(model, memory)
-        except ModelLoadError as error:
-            if not config.lazy:
-                raise
-            _log.error("cannot load %s: %s", source.name, error)
-            runtime.models.refuse(source.name, error)
-    if runtime.models.in_service():
-        await ready(True)
-
-
-def _load(source: ModelSource, config: ServerConfig, _: Event) -> tuple[ServedModel, MemoryUse | None]:
-    use_threads(config.threads)
-    model = load_model(source, config.device, config.error_detail)
-    _log.info("model %s: %d parameters on %s", source.name, model.spec.parameter_count, model.spec.device)
-    trim_malloc()
-    return model, warm_up(model)
-
-
-async def _ready(healthy: health.aio.HealthServicer, tally: Tally, ready: bool) -> None:
-    """Say whether the server takes calls."""
-    tally.ready = ready
-    for service in ("", SERVICE_NAME):
-        await healthy.set(service, HealthCheckResponse.SERVING if ready else HealthCheckResponse.NOT_SERVING)

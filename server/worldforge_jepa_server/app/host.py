@@ -1,0 +1,131 @@
+"""The service in one process: engine, runtime, servicer and health, and what runs beside the calls."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Sequence
+from functools import partial
+from threading import Event
+
+import grpc
+from grpc_health.v1 import health
+from grpc_health.v1.health_pb2 import HealthCheckResponse
+
+from worldforge_jepa_client.contract.spec import MemoryUse
+from worldforge_jepa_server.app import reflection
+from worldforge_jepa_server.app.malloc import trim_malloc, tune_malloc
+from worldforge_jepa_server.app.watchdog import watch
+from worldforge_jepa_server.config import ModelSource, ServerConfig
+from worldforge_jepa_server.device.clock import use_threads
+from worldforge_jepa_server.device.warmup import warm_up
+from worldforge_jepa_server.models.contract import ModelLoadError, ServedModel
+from worldforge_jepa_server.models.registry import load_model
+from worldforge_jepa_server.rpc import shared_memory
+from worldforge_jepa_server.rpc.observability.calls import Calls
+from worldforge_jepa_server.rpc.observability.observers import observing
+from worldforge_jepa_server.rpc.open_inference import messages as open_inference
+from worldforge_jepa_server.rpc.open_inference.servicer import OpenInferenceServicer
+from worldforge_jepa_server.rpc.security.guard import guarded
+from worldforge_jepa_server.rpc.servicer import SERVICE_NAME, WorldModelServicer, generic_handler
+from worldforge_jepa_server.runtime.operations import Runtime
+from worldforge_jepa_server.scheduling.engine import Engine, FunctionJob
+
+_log = logging.getLogger(__name__)
+
+_SWEEPS_PER_TTL = 4
+
+
+class Host:
+    """Serves a config's models, whatever gRPC server carries the calls; lives on one event loop.
+
+    Attributes:
+        engine: owns the device.
+        servicer: the RPCs.
+        health: the standard health service; NOT_SERVING until a model is loaded, and while draining.
+    """
+
+    def __init__(self, config: ServerConfig) -> None:
+        _log.info("malloc: %s", tune_malloc())
+        self._config = config
+        self.engine = Engine(config.queue_size)
+        self._runtime = Runtime(self.engine, config)
+        self.servicer = WorldModelServicer(self._runtime, shared_memory.parser(config))
+        self.health = health.aio.HealthServicer()
+        self._calls = Calls()
+
+    def observed(self) -> contextlib.AbstractContextManager[None]:
+        """Watch the calls inside the body; raises as `observing` does."""
+        return observing(self._calls, self._config, self._runtime, self.engine)
+
+    def handlers(self) -> Sequence[grpc.GenericRpcHandler]:
+        """Return the handlers of every service but health, for any grpc.aio server on this loop.
+
+        Raises:
+            StartError: the token file cannot be used.
+        """
+        calls, services, pools = self._calls, [SERVICE_NAME, health.SERVICE_NAME], []
+        handlers = [generic_handler(self.servicer, calls=calls)]
+        if self._config.open_inference:
+            handlers.append(generic_handler(OpenInferenceServicer(self._runtime), open_inference.SERVICE, calls))
+            services.append(open_inference.SERVICE.full_name)
+            pools.append(open_inference.POOL)
+        if self._config.reflection:
+            handlers.append(reflection.handler(services, *pools))
+        return guarded(handlers, self._config, calls)
+
+    async def set_ready(self, ready: bool) -> None:
+        """Say whether the server takes calls."""
+        self._calls.tally.ready = ready
+        for service in ("", SERVICE_NAME):
+            await self.health.set(service, HealthCheckResponse.SERVING if ready else HealthCheckResponse.NOT_SERVING)
+
+    async def load(self) -> None:
+        """Load the models one after the other; the host is ready if at least one is loaded at the end.
+
+        Raises:
+            ModelLoadError: one cannot be loaded, and the server is not lazy.
+        """
+        for source in self._config.model:
+            try:
+                (model, memory), _ = await self.engine.run(FunctionJob(partial(_load, source, self._config)))
+                self._runtime.models.put(model, memory)
+            except ModelLoadError as error:
+                if not self._config.lazy:
+                    raise
+                _log.error("cannot load %s: %s", source.name, error)
+                self._runtime.models.refuse(source.name, error)
+        if self._runtime.models.in_service():
+            await self.set_ready(True)
+
+    @contextlib.asynccontextmanager
+    async def background(self) -> AsyncIterator[None]:
+        """Free expired contexts and watch for a model that hangs, beside the body; cancelled at its end."""
+        watching = watch(self.engine, self._config.hang_seconds, self.set_ready)
+        tasks = [asyncio.create_task(each) for each in (self._expire(), watching)]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def refuse(self) -> None:
+        """Take no more calls: health says so, and idle streams end; accepted calls may finish."""
+        await self.set_ready(False)
+        await self.health.enter_graceful_shutdown()
+        self.servicer.drain()
+
+    async def _expire(self) -> None:
+        while True:
+            await asyncio.sleep(self._config.context_ttl / _SWEEPS_PER_TTL)
+            self._runtime.expire()
+
+
+def _load(source: ModelSource, config: ServerConfig, _: Event) -> tuple[ServedModel, MemoryUse | None]:
+    use_threads(config.threads)
+    model = load_model(source, config.device, config.error_detail)
+    _log.info("model %s: %d parameters on %s", source.name, model.spec.parameter_count, model.spec.device)
+    trim_malloc()
+    return model, warm_up(model)
