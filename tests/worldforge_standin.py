@@ -1,4 +1,4 @@
-"""The few interfaces of WorldForge that this project meets, written for it: the rules of a manifest, the loop of a planner.
+"""The few interfaces of WorldForge that this project meets, written for it: discovery, a manifest, a planner.
 
 They hold where no checkout of WorldForge is at hand; with one, the tests below tests/worldforge run against its own code.
 """
@@ -57,6 +57,13 @@ def _assert_safe(value):
         if parts.scheme or parts.netloc or parts.query or parts.fragment:
             host = parts.netloc.rpartition("@")[2]
             assert urlunsplit((parts.scheme, host, parts.path, "", "")) == value.strip()
+
+
+def discovered(entry_point, event_handler=None):
+    """As WorldForge's discovery: the provider of an entry point, whose name it must have; None if not configured."""
+    provider = entry_point.load()(event_handler=event_handler)
+    assert provider.name == entry_point.name
+    return provider if provider.configured() else None
 
 
 @dataclass(frozen=True)

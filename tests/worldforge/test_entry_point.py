@@ -12,6 +12,7 @@ from worldforge.providers import ProviderError
 from worldforge.testing import assert_provider_contract
 
 from tests.provider_calls import info_of
+from tests.worldforge_standin import discovered
 from worldforge_jepa_client import provider as providers
 from worldforge_jepa_client.provider import make_provider
 
@@ -86,6 +87,17 @@ def test_a_model_that_is_not_served_fails_the_preflight_and_is_named(target):
     result = make_provider(target=target, model="absent").preflight()
     assert result.status == "failed"
     assert result.details == "model_not_found: model: 'absent' is not served; served: tiny, other"
+
+
+def test_by_the_rules_of_discovery_it_is_registered_where_a_target_is_named(at_target, scene):
+    events = []
+    provider = discovered(DECLARED, events.append)
+    provider.score_actions(**score_inputs(scene))
+    assert [event.phase for event in events] == ["success"]
+
+
+def test_by_the_rules_of_discovery_it_is_left_alone_where_none_is():
+    assert discovered(DECLARED) is None
 
 
 # WorldForge's own discovery, which release 0.5 has not
