@@ -13,8 +13,7 @@ from worldforge.testing import assert_provider_contract
 
 from tests.provider_calls import info_of
 from tests.worldforge_standin import discovered
-from worldforge_jepa_client import provider as providers
-from worldforge_jepa_client.provider import make_provider
+from worldforge_jepa_client.provider import factory, make_provider
 
 NAME, GROUP = "jepa-wms-grpc", "worldforge.providers"
 PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
@@ -128,7 +127,7 @@ def test_worldforge_says_why_it_could_not_make_one(found, tmp_path, monkeypatch)
     def failing(**_):
         raise ImportError("the provider needs WorldForge")
 
-    monkeypatch.setattr(providers, "make_provider", failing)
+    monkeypatch.setattr(factory, "make_provider", failing)
     forge = WorldForge(state_dir=tmp_path)
     (skipped,) = forge.entry_point_discovery().skipped
     assert skipped.name == NAME
