@@ -91,7 +91,7 @@ class Engine:
 
     def __init__(self, capacity: int) -> None:
         self.pending = 0
-        self.on_batch: Callable[[int, int], None] = lambda _requests, _candidates: None
+        self.on_batch: Callable[[tuple[int, int]], None] = lambda _: None
         self.capacity = capacity
         self.admitted = 0
         self._cost_seconds = 0.0
@@ -191,7 +191,7 @@ class Engine:
         self._scheduler.charge(slices[0].task.queue, seconds)
         cost = sum((each.stop - each.start) * each.task.cost_per_candidate for each in slices)
         if cost > 1:  # it had candidates
-            self.on_batch(len(slices), sum(each.stop - each.start for each in slices))
+            self.on_batch((len(slices), sum(each.stop - each.start for each in slices)))
             self._cost_seconds += _SMOOTHING * (seconds / cost - self._cost_seconds)
         for each, outcome in zip(slices, outcomes, strict=True):
             job = each.task

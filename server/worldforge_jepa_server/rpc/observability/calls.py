@@ -108,7 +108,7 @@ class Call(CallRecord):
     def scored(self, model: str, samples: int, horizon: int, timing: Timing) -> None:
         """See `CallRecord.scored`."""
         super().scored(model, samples, horizon, timing)
-        self._calls.tally.models[model].scored(samples, horizon, timing)
+        self._calls.tally.models[model].scores.add((samples, horizon, timing))
         for each in self._calls.observers:
             each.scored(self, timing)
 

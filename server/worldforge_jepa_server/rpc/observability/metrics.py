@@ -56,6 +56,7 @@ class Metrics:
 
     def collect(self) -> Iterator[Metric]:
         """Yield each metric as it is now."""
+        self._tally.fold()
         yield from self._calls()
         yield from self._models()
         yield from self._runtime_figures()

@@ -26,7 +26,7 @@ def observing(calls: Calls, config: ServerConfig, runtime: Runtime, engine: Engi
     """
     traces = tracing()
     calls.observers = [RequestLog(config.slow_ms), *([traces] if traces else [])]
-    engine.on_batch = calls.tally.batched
+    engine.on_batch = calls.tally.batches.add
     if config.metrics_address:
         _log.info("metrics at %s", serve_metrics(config.metrics_address, runtime, calls.tally))
     try:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from bisect import bisect_left
-from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
+from typing import Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from worldforge_jepa_client.contract.types import Timing
 
@@ -15,6 +21,12 @@ REQUESTS = tuple(2**n for n in range(8))
 CANDIDATES = tuple(4**n for n in range(10))
 STAGES = ("queue", "decode", "encode", "unroll", "distance", "total")
 """The fields of `Timing`, in their order."""
+
+
+_microseconds = attrgetter(*(f"{stage}_us" for stage in STAGES))
+_FOLD_AT = 4096
+
+_R = TypeVar("_R")
 
 
 class Histogram:
@@ -27,6 +39,34 @@ class Histogram:
         """Count a value."""
         self.counts[bisect_left(self.bounds, value)] += 1
         self.sum += value
+
+    def add_all(self, values: NDArray[np.float64]) -> None:
+        """Count many values."""
+        counted = np.bincount(np.searchsorted(self.bounds, values), minlength=len(self.counts))
+        self.counts = (counted + self.counts).tolist()
+        self.sum += float(values.sum())
+
+
+class Later(Generic[_R]):
+    """Keeps what is to be counted, because counting costs more than a small message may: done when it is read.
+
+    Written by the event loop, and read by any thread.
+    """
+
+    def __init__(self, count: Callable[[list[_R]], None]) -> None:
+        self._count, self._kept, self._lock = count, deque[_R](), threading.Lock()
+
+    def add(self, each: _R) -> None:
+        """Keep one more."""
+        self._kept.append(each)
+        if len(self._kept) >= _FOLD_AT:
+            self.fold()
+
+    def fold(self) -> None:
+        """Count what is kept."""
+        with self._lock:
+            if kept := [self._kept.popleft() for _ in range(len(self._kept))]:
+                self._count(kept)
 
 
 @dataclass
@@ -49,26 +89,19 @@ class MethodTally:
 
 
 class ModelTally:
-    """The scores of one model."""
+    """The scores of one model: S candidates of H steps each, and their timing."""
 
     def __init__(self) -> None:
         self.candidates = self.candidate_steps = 0
         self.stages = [Histogram(SECONDS) for _ in STAGES]
+        self.scores: Later[tuple[int, int, Timing]] = Later(self._scored)
 
-    def scored(self, samples: int, horizon: int, timing: Timing) -> None:
-        """Count S candidates of H steps."""
-        self.candidates += samples
-        self.candidate_steps += samples * horizon
-        spent = (
-            timing.queue_us,
-            timing.decode_us,
-            timing.encode_us,
-            timing.unroll_us,
-            timing.distance_us,
-            timing.total_us,
-        )
-        for histogram, microseconds in zip(self.stages, spent, strict=True):
-            histogram.add(microseconds * 1e-6)
+    def _scored(self, scores: list[tuple[int, int, Timing]]) -> None:
+        self.candidates += sum(samples for samples, _, _ in scores)
+        self.candidate_steps += sum(samples * horizon for samples, horizon, _ in scores)
+        seconds = np.array([_microseconds(timing) for _, _, timing in scores]) * 1e-6
+        for histogram, stage in zip(self.stages, seconds.T, strict=True):
+            histogram.add_all(stage)
 
 
 class Tally:
@@ -79,6 +112,7 @@ class Tally:
         self.models: defaultdict[str, ModelTally] = defaultdict(ModelTally)
         self.errors: Counter[str] = Counter()
         self.batch_requests, self.batch_candidates = Histogram(REQUESTS), Histogram(CANDIDATES)
+        self.batches: Later[tuple[int, int]] = Later(self._batched)
         self.ready = False
 
     def method(self, path: str, kind: str) -> MethodTally:
@@ -86,7 +120,13 @@ class Tally:
         _, service, method = path.split("/")
         return self.methods.setdefault(path, MethodTally(service, method, kind))
 
-    def batched(self, requests: int, candidates: int) -> None:
-        """Count a batch of the device."""
-        self.batch_requests.add(requests)
-        self.batch_candidates.add(candidates)
+    def fold(self) -> None:
+        """Count what was kept for later."""
+        self.batches.fold()
+        for model in list(self.models.values()):
+            model.scores.fold()
+
+    def _batched(self, batches: list[tuple[int, int]]) -> None:
+        requests, candidates = np.array(batches, np.float64).T
+        self.batch_requests.add_all(requests)
+        self.batch_candidates.add_all(candidates)
