@@ -24,5 +24,9 @@ def test_importing_the_client_loads_no_torch():
     assert "torch" not in loaded_after(statement)
 
 
+def test_the_server_sets_what_libraries_read_before_it_loads_them():
+    assert not {"grpc", "numpy"} & loaded_after("import worldforge_jepa_server.__main__")
+
+
 def test_parsing_flags_loads_no_torch():
     assert "torch" not in loaded_after("from worldforge_jepa_server.cli import parse_config; parse_config([], {})")

@@ -28,12 +28,6 @@ _CLIENT_VARIABLES = frozenset(_PREFIX + name for name in ("TARGET", "TOKEN", "CA
 _SERVICE_LINK = re.compile(r"SERVICE_(HOST|PORT(_\w+)?)|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?")
 """The end of a variable that Kubernetes sets for a Service which is named like this project."""
 
-# Read by libraries when they are loaded; the user's own values win.
-_ENVIRONMENT = {
-    "OPENBLAS_NUM_THREADS": "1",  # torch has its own threads; idle ones of numpy's BLAS spin
-    "GRPC_VERBOSITY": "NONE",  # gRPC's own lines go to stderr past the log, and any client can cause them
-}
-
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
@@ -80,7 +74,7 @@ def main() -> int:
     """Run a server; return 0 after a drain, 1 where it could not start."""
     config = parse_config(sys.argv[1:], os.environ)
     logs.configure(config.log_level, config.log_format)
-    for name, value in (_ENVIRONMENT | openmp_environment()).items():
+    for name, value in openmp_environment().items():
         os.environ.setdefault(name, value)
     log = logging.getLogger("worldforge_jepa_server")
     try:
