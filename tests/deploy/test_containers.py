@@ -62,6 +62,38 @@ def test_kubernetes_gives_the_server_time_to_drain(tmp_path):
     assert pod["terminationGracePeriodSeconds"] > before + config.drain_seconds
 
 
+def test_prometheus_accepts_its_configuration_and_alerts():
+    done = run(tool("promtool"), "check", "config", DOCKER / "prometheus.yml")
+    assert done.returncode == 0, done.stderr
+
+
+def test_prometheus_parses_every_expression_of_the_dashboard(tmp_path):
+    dashboard = json.loads((DEPLOY / "grafana" / "worldforge-jepa.json").read_text())
+    texts = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    rules = [
+        {"record": f"panel:{index}", "expr": text.replace("$__rate_interval", "1m")} for index, text in enumerate(texts)
+    ]
+    (tmp_path / "rules.yml").write_text(yaml.safe_dump({"groups": [{"name": "dashboard", "rules": rules}]}))
+    done = run(tool("promtool"), "check", "rules", tmp_path / "rules.yml")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_compose_starts_the_server_with_flags_that_it_has():
+    services = yaml.safe_load((DOCKER / "compose.yaml").read_text())["services"]
+    config = parse_config(services["server"]["command"], {})
+    (scrape,) = yaml.safe_load((DOCKER / "prometheus.yml").read_text())["scrape_configs"]
+    (target,) = scrape["static_configs"][0]["targets"]
+    assert target == f"server:{config.metrics_address.rpartition(':')[2]}"
+
+
+def test_compose_mounts_files_that_are_there():
+    services = yaml.safe_load((DOCKER / "compose.yaml").read_text())["services"]
+    mounts = (mount.split(":")[0] for service in services.values() for mount in service.get("volumes", ()))
+    paths = [DOCKER / mount for mount in mounts if mount.startswith(".")]
+    assert paths
+    assert [path for path in paths if not path.exists()] == []
+
+
 @pytest.mark.parametrize("kind", ["PodDisruptionBudget", "HorizontalPodAutoscaler", "Service"])
 def test_every_object_selects_the_deployment(kind):
     deployment, spec = objects()["Deployment"], objects()[kind]["spec"]

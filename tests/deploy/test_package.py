@@ -49,6 +49,7 @@ def test_the_sdist_has_what_the_wheel_is_built_from(built):
     [
         ("CITATION.cff", f"version: {VERSION}"),
         ("CHANGELOG.md", VERSION),
+        ("deploy/docker/compose.yaml", f"image: worldforge-jepa:{VERSION}"),
         ("deploy/kubernetes/deployment.yaml", f"image: worldforge-jepa:{VERSION}"),
     ],
 )

@@ -32,12 +32,13 @@ def figures(interval: Interval) -> dict[str, Any]:
 
 
 def _methods(interval: Interval) -> Iterator[tuple[str, dict[str, float | None]]]:
-    for method in interval.now.values(_HANDLED, "grpc_method"):
+    for method in interval.now.values("grpc_server_started_total", "grpc_method"):
         every = interval.rate(_HANDLED, grpc_method=method)
         yield (
             method,
             {
                 "calls": every,
+                "messages": interval.rate("grpc_server_msg_received_total", grpc_method=method),
                 "failed": every - interval.rate(_HANDLED, grpc_method=method, grpc_code="OK"),
                 "p50": _milliseconds(interval.quantile(0.5, _HANDLING, grpc_method=method)),
                 "p99": _milliseconds(interval.quantile(0.99, _HANDLING, grpc_method=method)),

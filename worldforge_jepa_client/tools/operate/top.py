@@ -73,7 +73,7 @@ def screen(reading: dict[str, Any]) -> RenderableType:
 
 
 def _methods(reading: dict[str, Any]) -> Table:
-    table = _table("method", "calls/s", "failed/s", "p50 ms", "p99 ms")
+    table = _table("method", "calls/s", "messages/s", "failed/s", "p50 ms", "p99 ms")
     for name, method in reading["methods"].items():
         table.add_row(name, *map(_number, method.values()))
     return table
