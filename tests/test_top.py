@@ -9,8 +9,11 @@ import pytest
 from worldforge_jepa_client.tools.cli import main
 from worldforge_jepa_client.tools.operate.metrics import Interval, Snapshot
 
+CALLS = 'grpc_server_started_total{{grpc_method="{}"}} {}'
 REASON = 'worldforge_jepa_errors_total{reason="QUEUE_FULL"}'
 FIRST = f"""
+{CALLS.format("Score", 5)}
+{CALLS.format("Plan", 0)}
 worldforge_jepa_ready 1.0
 worldforge_jepa_build_info{{version="0.1.0"}} 1.0
 worldforge_jepa_model_info{{model="tiny"}} 1.0
@@ -94,6 +97,7 @@ def test_json_is_a_line_for_each_reading(published, capsys):
     first, second = map(json.loads, capsys.readouterr().out.splitlines())
     assert first["errors"]["QUEUE_FULL"]["total"] == second["errors"]["QUEUE_FULL"]["total"] == 4
     assert first["errors"]["QUEUE_FULL"]["rate"] > second["errors"]["QUEUE_FULL"]["rate"] == 0
+    assert list(first["methods"]) == ["Score"]
     assert (first["ready"], first["version"], first["cache"]["contexts"]) == (True, "0.1.0", 2)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from worldforge_jepa_client.tools.operate.metrics import Interval
 
 _PROJECT = "worldforge_jepa_"
+_STARTED = "grpc_server_started_total"
 _HANDLED, _HANDLING = "grpc_server_handled_total", "grpc_server_handling_seconds"
 
 
@@ -32,7 +33,10 @@ def figures(interval: Interval) -> dict[str, Any]:
 
 
 def _methods(interval: Interval) -> Iterator[tuple[str, dict[str, float | None]]]:
-    for method in interval.now.values("grpc_server_started_total", "grpc_method"):
+    """Yield the methods that have been called."""
+    for method in interval.now.values(_STARTED, "grpc_method"):
+        if not interval.now.total(_STARTED, grpc_method=method):
+            continue
         every = interval.rate(_HANDLED, grpc_method=method)
         yield (
             method,

@@ -109,8 +109,8 @@ def _errors(reading: dict[str, Any]) -> Table:
 
 
 def _table(first: str, *others: str) -> Table:
-    table = Table(box=None, title_justify="left", padding=(0, 2))
-    table.add_column(first, min_width=28)
+    table = Table(box=None, padding=(0, 1))
+    table.add_column(first, min_width=26)
     for name in others:
         table.add_column(name, justify="right")
     return table
