@@ -156,7 +156,7 @@ def _explained(error: BaseException, repo: str, is_local: bool) -> str:
 
 
 def _drop_heads(loaded: Any) -> None:
-    model = loaded[0] if isinstance(loaded, tuple) else loaded
+    model = loaded[0] if isinstance(loaded, tuple) and loaded else loaded
     for owner in (model, getattr(model, "model", None)):
         heads = getattr(owner, "heads", None)
         if isinstance(heads, dict):
