@@ -52,7 +52,8 @@ def test_the_command_line_starts_a_server_that_tells_systemd_its_state(tmp_path)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(str(tmp_path / "notify"))
         systemd.settimeout(DEADLINE)
-        environment = os.environ | {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WORLDFORGE_JEPA_LISTEN": "127.0.0.1:0"}
+        free = {f"WORLDFORGE_JEPA_{name}": "127.0.0.1:0" for name in ("LISTEN", "METRICS_ADDRESS")}
+        environment = os.environ | {"NOTIFY_SOCKET": str(tmp_path / "notify")} | free
         process = subprocess.Popen(as_here(command), env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         try:
             ready, status = systemd.recv(4096).decode().splitlines()
