@@ -10,22 +10,26 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 from worldforge_jepa_server.scheduling.scheduler import Scheduler, Task
 
 CHUNK = 8
-QUEUES, FLOWS, BATCHES = ("a", "b"), ("p", "q", "r"), (None, 2, 3)
+QUEUES, CLIENTS, FLOWS, BATCHES = ("a", "b"), ("c", "d"), ("p", "q", "r"), (None, 2, 3)
 
 
-def task(size=1, *, queue="a", flow="p", cost=1, deadline=0.0, batch=None):
-    return Task(queue=queue, flow=flow, size=size, cost_per_candidate=cost, deadline=deadline, batch=batch, chunk=CHUNK)
+def task(size=1, *, cost=1, queue="a", client="c", flow="p", **fields):
+    return Task(size=size, cost_per_candidate=cost, queue=queue, client=client, flow=flow, chunk=CHUNK, **fields)
+
+
+def line_of(each):
+    return each.queue, each.client, each.flow
 
 
 def take_all(scheduler):
     return list(iter(scheduler.take, []))
 
 
-def served(scheduler, takes):
-    """Return each flow's share of the next batches, in cost."""
+def served(scheduler, takes, by="flow"):
+    """Return the share of each flow, or client, of the next batches, in cost."""
     costs = defaultdict(int)
     for part in (part for _ in range(takes) for part in scheduler.take()):
-        costs[part.task.flow] += part.task.cost_per_candidate * (part.stop - part.start)
+        costs[getattr(part.task, by)] += part.task.cost_per_candidate * (part.stop - part.start)
     return costs
 
 
@@ -41,6 +45,7 @@ class AnyUse(RuleBasedStateMachine):
     @rule(
         size=st.integers(1, 3 * CHUNK),
         queue=st.sampled_from(QUEUES),
+        client=st.sampled_from(CLIENTS),
         flow=st.sampled_from(FLOWS),
         cost=st.integers(1, 4),
         deadline=st.sampled_from([1.0, 2.0, float("inf")]),
@@ -72,7 +77,7 @@ class AnyUse(RuleBasedStateMachine):
             self.scheduler.charge(batch[0].task.queue, seconds)
 
     def check_slice(self, part):
-        line = [each for each in self.waiting if (each.queue, each.flow) == (part.task.queue, part.task.flow)]
+        line = [each for each in self.waiting if line_of(each) == line_of(part.task)]
         assert min(line, key=lambda each: each.deadline) is part.task  # the first that came, of equal deadlines
         assert part.start == self.given[part.task]  # nothing twice, nothing left out
         assert part.start < part.stop <= part.task.size
@@ -101,6 +106,30 @@ def test_flows_that_always_have_work_get_equal_shares_by_cost(kinds, flows):
     largest = max(size * cost for size, cost in kinds)
     costs = served(scheduler, takes=len(kinds))
     assert max(costs.values()) - min(costs[flow] for flow in range(flows)) <= 2 * largest
+
+
+@given(st.integers(1, 12), st.integers(1, 12), st.sampled_from(BATCHES))
+def test_clients_get_equal_shares_whatever_the_number_of_their_flows(some, others, batch):
+    scheduler = Scheduler()
+    for client, flows in (("c", some), ("d", others)):
+        for flow in range(flows):
+            for _ in range(40 // flows + 1):
+                scheduler.add(task(CHUNK, client=client, flow=flow, batch=batch))
+    costs = served(scheduler, takes=40, by="client")
+    assert abs(costs["c"] - costs["d"]) <= CHUNK
+
+
+@given(st.integers(1, 50), st.integers(0, 60), st.sampled_from(BATCHES))
+def test_a_new_client_waits_for_one_batch_of_a_client_with_many_flows(flows, before, batch):
+    scheduler = Scheduler()
+    for flow in range(flows):
+        for _ in range(3):
+            scheduler.add(task(CHUNK, flow=flow, batch=batch))
+    for _ in range(before):
+        scheduler.take()
+    newcomer = task(1, client="d", batch=3)
+    scheduler.add(newcomer)
+    assert newcomer in [part.task for _ in range(2) for part in scheduler.take()]
 
 
 @given(st.data())

@@ -25,12 +25,13 @@ LEAST_COST = 1000
 class Caller:
     """The client of a call, its arrival and its deadline, in `time.perf_counter` seconds.
 
-    `client` shares the device with others as one: a stream, or a connection with all its unary calls.
+    Clients share the device, and the streams of a client its part; unary calls are one more stream, None.
     """
 
     client: Hashable = None
     arrived: float = 0.0
     deadline: float = float("inf")
+    stream: Hashable = None
 
 
 SERVER = Caller()
@@ -132,7 +133,7 @@ class Engine:
         Cancelling the awaiting task removes the job from the queue, or sets its cancel token.
         """
         began = time.perf_counter()
-        job.queue, job.flow, job.deadline = queue, caller.client, caller.deadline
+        job.queue, job.client, job.flow, job.deadline = queue, caller.client, caller.stream, caller.deadline
         job.done = asyncio.get_running_loop().create_future()
         self.pending += 1
         self._scheduler.add(job)

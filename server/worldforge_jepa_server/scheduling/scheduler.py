@@ -1,7 +1,8 @@
 """Order in which waiting tasks run on the device, and in which batches. Pure policy: no torch, no clock, no threads.
 
-Queues, one per model, share the device by the time they use. Within a queue, flows, one per client, share by cost.
-Within a flow the earliest deadline goes first; equal deadlines go in order of arrival. A batch is the next task plus
+Queues, one per model, share the device by the time they use. Within a queue, clients share by cost, and the flows of a
+client, such as its streams, share its part. Within a flow the earliest deadline goes first; equal deadlines go in order
+of arrival. A batch is the next task plus
 whatever else waits for the same kind of work and fits beside it, in the order of turns. A task larger than a batch is
 cut into slices, and other tasks run between them.
 """
@@ -23,7 +24,8 @@ class Task:
 
     Attributes:
         queue: the model it runs on.
-        flow: the client that asked for it.
+        client: asked for it.
+        flow: the stream of the client, or its unary calls.
         size: candidates.
         cost_per_candidate: its share of a flow's cost, e.g. the horizon.
         deadline: orders the tasks of a flow, in seconds of any clock.
@@ -33,6 +35,7 @@ class Task:
     """
 
     queue: Hashable = None
+    client: Hashable = None
     flow: Hashable = None
     size: int = 1
     cost_per_candidate: int = 1
@@ -89,14 +92,14 @@ class Scheduler(Generic[_T]):
     def add(self, task: _T) -> None:
         """Queue a task."""
         queue = self._queues[task.queue]
-        insort(queue.flows.setdefault(task.flow, []), (task.deadline, next(queue.arrivals), task))
+        insort(queue.flows.setdefault(_flow(task), []), (task.deadline, next(queue.arrivals), task))
 
     def discard(self, task: _T) -> None:
         """Remove a task if it waits; candidates that are not in a batch yet never will be."""
         flows = self._queues[task.queue].flows
-        rest = [entry for entry in flows.pop(task.flow, ()) if entry[-1] is not task]
+        rest = [entry for entry in flows.pop(_flow(task), ()) if entry[-1] is not task]
         if rest:
-            flows[task.flow] = rest
+            flows[_flow(task)] = rest
 
     def take(self) -> list[Slice[_T]]:
         """Return the next batch; empty if nothing waits."""
@@ -112,23 +115,35 @@ class Scheduler(Generic[_T]):
         self._seconds.charge(queue, seconds)
 
 
+_Flow = tuple[Hashable, Hashable]
+"""A client and a flow of it."""
+
+
+def _flow(task: Task) -> _Flow:
+    return task.client, task.flow
+
+
 class _Queue(Generic[_T]):
     """The tasks of one model: by flow, each flow in the order of deadlines."""
 
     def __init__(self) -> None:
-        self.flows: dict[Hashable, list[tuple[float, int, _T]]] = {}
+        self.flows: dict[_Flow, list[tuple[float, int, _T]]] = {}
         self.arrivals = count()
-        self._costs = FairShares()
+        self._clients = FairShares()
+        self._streams: defaultdict[Hashable, FairShares] = defaultdict(FairShares)
 
     def take(self) -> list[Slice[_T]]:
-        turns = [(self._costs.used(flow), number, flow) for number, flow in enumerate(self.flows)]
+        turns = [(self._turn(flow), number, flow) for number, flow in enumerate(self.flows)]
         heapq.heapify(turns)
         lead = self.flows[turns[0][-1]][0][-1]
-        self._costs.begin(lead.flow)
+        self._begin(lead)
         slices: list[Slice[_T]] = []
         room = lead.chunk
         while turns and room > 0:
-            _, number, flow = heapq.heappop(turns)
+            turn, number, flow = heapq.heappop(turns)
+            if turn < self._turn(flow):  # its client has used more meanwhile
+                heapq.heappush(turns, (self._turn(flow), number, flow))
+                continue
             task = self.flows[flow][0][-1]
             size = min(task.chunk, task.size - task.taken)
             if slices and (task.batch != lead.batch or size > room):
@@ -138,17 +153,31 @@ class _Queue(Generic[_T]):
             if lead.batch is None:
                 break
             if slices[-1].last and flow in self.flows:  # at most one slice of each task
-                heapq.heappush(turns, (self._costs.used(flow), number, flow))
+                heapq.heappush(turns, (self._turn(flow), number, flow))
         return slices
+
+    def _turn(self, flow: _Flow) -> tuple[float, float]:
+        """Return what the client has used, and what the flow has used of that; the least goes next."""
+        client, stream = flow
+        return self._clients.used(client), self._streams[client].used(stream)
+
+    def _begin(self, lead: _T) -> None:
+        """Give the lead's client and flow their turn; a client that does not wait loses the shares of its flows."""
+        self._clients.begin(lead.client)
+        self._streams[lead.client].begin(lead.flow)
+        waiting = {client for client, _ in self.flows}
+        for client in self._streams.keys() - waiting:
+            del self._streams[client]
 
     def _cut(self, task: _T, size: int) -> Slice[_T]:
         """Take `size` candidates off a task, the first of its flow."""
-        start = task.taken
+        start, flow = task.taken, _flow(task)
         task.taken += size
-        self._costs.charge(task.flow, size * task.cost_per_candidate)
+        for shares, name in ((self._clients, task.client), (self._streams[task.client], task.flow)):
+            shares.charge(name, size * task.cost_per_candidate)
         done = task.taken == task.size
         if done:
-            flow = self.flows.pop(task.flow)
-            if len(flow) > 1:
-                self.flows[task.flow] = flow[1:]  # last in line among flows that have used as much
+            rest = self.flows.pop(flow)[1:]
+            if rest:
+                self.flows[flow] = rest  # last in line among flows that have used as much
         return Slice(task, start, task.taken, done)
