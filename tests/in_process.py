@@ -6,12 +6,14 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import grpc
 
 from worldforge_jepa_server.config import ModelSource, ServerConfig
 from worldforge_jepa_server.models.native import tiny
+from worldforge_jepa_server.rpc.connections import connection_options
+from worldforge_jepa_server.rpc.intake import Intake
 from worldforge_jepa_server.rpc.security import tls
 from worldforge_jepa_server.rpc.security.guard import guarded
 from worldforge_jepa_server.rpc.servicer import WorldModelServicer, generic_handler
@@ -45,6 +47,17 @@ class CountingModel:
 
     def normalize_actions(self, actions):
         return self._model.normalize_actions(actions)
+
+
+class StandingStill(CountingModel):
+    """Predicts at no cost that nothing changes."""
+
+    def unroll(self, latents, actions, action_history):
+        last = latents.last()
+        visual, proprio = (each.expand(actions.shape[1], *each.shape[1:]) for each in (last.visual, last.proprio))
+        for _ in actions:
+            self.steps += 1
+            yield replace(last, visual=visual, proprio=proprio)
 
 
 class Stop:
@@ -89,8 +102,9 @@ async def running(names=("tiny",), models=None, **settings) -> AsyncIterator[Run
     config = ServerConfig(model=tuple(ModelSource(name, name) for name in models), **settings)
     engine = Engine(config.queue_size)
     runtime = Runtime(engine, config)
-    servicer = WorldModelServicer(runtime)
-    server = grpc.aio.server()
+    intake = Intake(config.message_budget)
+    servicer = WorldModelServicer(runtime, intake, config.plan_seconds)
+    server = grpc.aio.server(options=connection_options(config))
     server.add_generic_rpc_handlers(guarded([generic_handler(servicer)], config))
     credentials, address = tls.server_credentials(config), "127.0.0.1:0"
     port = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)

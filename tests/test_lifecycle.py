@@ -15,11 +15,16 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from tests.scenes import scene
 from tests.test_server import health, start_fails
-from worldforge_jepa_client import Client
+from worldforge_jepa_client import Client, wire
+from worldforge_jepa_client.contract.types import PlanCall
 from worldforge_jepa_client.errors import JepaError
+from worldforge_jepa_client.inputs.build import build_scene
+from worldforge_jepa_client.planning import PlannerOptions
 from worldforge_jepa_client.rpc.channel import channel_options
-from worldforge_jepa_server.app.logs import LogQueue
+from worldforge_jepa_client.v1 import jepa_pb2_grpc
+from worldforge_jepa_server.app.logs import LogQueue, without_call_noise
 
 DEADLINE = 60
 FRAME = np.zeros((3, 4, 4), np.uint8)
@@ -144,9 +149,13 @@ def test_a_watcher_of_health_does_not_hold_up_the_drain(start_server):
 
 
 def test_a_model_that_does_not_return_is_reported_and_then_ends_the_process(start_server, tmp_path):
-    server = start_server(*never(tmp_path), "--hang-seconds", "1")
-    with Client(server.target, timeout=DEADLINE) as client, pytest.raises(JepaError):
-        client.score(**REQUEST)
+    server = start_server(*never(tmp_path), "--hang-seconds", "2")
+    with Client(server.target, timeout=DEADLINE) as client, ThreadPoolExecutor(1) as pool:
+        doomed = pool.submit(client.score, **REQUEST)
+        while health(server.target) == health_pb2.HealthCheckResponse.SERVING:
+            time.sleep(0.05)
+        with pytest.raises(JepaError):
+            doomed.result(DEADLINE)
     assert server.process.wait(DEADLINE) == 3
     assert "model stuck: has not returned" in server.log
     assert "exit with code 3: model stuck has not returned" in server.log
@@ -207,3 +216,28 @@ def test_a_proxy_of_the_environment_does_not_capture_loopback(server, dead_targe
     monkeypatch.setenv("http_proxy", f"http://{dead_target}")
     with Client(server.target, timeout=DEADLINE) as client:
         assert client.model().name == "tiny"
+
+
+def test_what_grpc_logs_of_a_call_is_one_line():
+    try:
+        raise grpc.RpcError("the client went away")
+    except grpc.RpcError as error:
+        record = logging.LogRecord(
+            "grpc._cython.cygrpc", 40, "", 0, "Unexpected [%s]", ("x",), (type(error), error, None)
+        )
+    assert without_call_noise(record)
+    assert logging.Formatter().format(record) == "a call ended: the client went away"
+
+
+def test_clients_that_go_away_leave_no_traceback_in_the_log(start_server):
+    server = start_server("--threads", "1")
+    for _ in range(5):
+        with grpc.insecure_channel(server.target) as channel:
+            stub = jepa_pb2_grpc.WorldModelServiceStub(channel)
+            where = build_scene(**scene(), action_history=None)
+            request = wire.plan_request(PlanCall(where, planner=PlannerOptions(horizon=2, samples=8)))
+            plans = [stub.Plan(request, timeout=DEADLINE) for _ in range(4)]
+            next(plans[0])
+    assert health(server.target) == health_pb2.HealthCheckResponse.SERVING
+    assert server.terminate() == (0, "")
+    assert "Traceback" not in server.log

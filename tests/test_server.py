@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
-from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
+from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, ServerReflectionResponse
 from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 
 from worldforge_jepa_client import Client
@@ -54,6 +54,20 @@ def test_reflection_shows_the_service_to_grpcurl_and_ghz(server):
     with grpc.insecure_channel(server.target) as channel:
         database = ProtoReflectionDescriptorDatabase(channel)
         assert SERVICE in database.get_services()
+
+
+def test_reflection_v1_is_served_beside_v1alpha(server):
+    v1 = "grpc.reflection.v1.ServerReflection"
+    asked = [ServerReflectionRequest(list_services=""), ServerReflectionRequest(file_containing_symbol=v1)]
+    with grpc.insecure_channel(server.target) as channel:
+        call = channel.stream_stream(
+            f"/{v1}/ServerReflectionInfo",
+            ServerReflectionRequest.SerializeToString,
+            ServerReflectionResponse.FromString,
+        )
+        listed, found = call(iter(asked), timeout=DEADLINE)
+    assert {SERVICE, v1} <= {service.name for service in listed.list_services_response.service}
+    assert found.HasField("file_descriptor_response")
 
 
 @pytest.mark.parametrize(

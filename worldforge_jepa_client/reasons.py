@@ -117,6 +117,11 @@ class Reason(str, Enum):
         "Client and server could not agree on TLS: one does not accept the other's certificate.",
         "Check `cacert`, `cert` and `key` of the client, the name in the target, and the certificates' dates.",
     )
+    METADATA_TOO_LARGE = (
+        "METADATA_TOO_LARGE",
+        "The metadata of a call takes more than the server accepts, 16 KiB.",
+        "Send less of it.",
+    )
     # Models and contexts
     MODEL_NOT_FOUND = "MODEL_NOT_FOUND", "No model of that name is served.", "Use a name that `ListModels` returns."
     MODEL_LOADING = "MODEL_LOADING", "The model is still loading.", "Retry after the delay that the error carries."
@@ -193,6 +198,16 @@ class Reason(str, Enum):
         "QUEUE_FULL",
         "The server has accepted as much work as it queues.",
         "Retry after the delay that the error carries.",
+    )
+    MESSAGES_FULL = (
+        "MESSAGES_FULL",
+        "The messages that the server holds leave no room for this one.",
+        "Retry after the delay that the error carries, or start the server with a larger `--message-budget`.",
+    )
+    STREAM_EVICTED = (
+        "STREAM_EVICTED",
+        "The server ended an idle stream, whose scene took room that other messages need.",
+        "Open the stream again and send the scene; sessions of the Python client do so by themselves.",
     )
     OUT_OF_MEMORY = (
         "OUT_OF_MEMORY",

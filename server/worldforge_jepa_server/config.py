@@ -89,7 +89,27 @@ class ServerConfig:
     max_message_mib: int = _setting(
         64, "largest request and response, in MiB; gRPC takes no more than 2047", least=1, most=2047
     )
+    message_budget: int = _setting(
+        ByteSize("1GiB"),
+        "bytes of the messages of running calls and of idle streams' scenes; more are refused, idle streams ended",
+        least=1,
+        most=2**53,
+    )
     shared_memory: bool = _setting(False, "read tensors that clients on this host share in /dev/shm; Linux only")
+    keepalive_seconds: float = _setting(
+        10.0, "how long a connection is silent before the server asks whether it lives", least=0.1, most=86400
+    )
+    keepalive_timeout_seconds: float = _setting(
+        5.0, "how long it may take to answer before the server ends it", least=0.1, most=86400
+    )
+    max_connection_age_seconds: float = _setting(
+        0.0,
+        "a connection older than this takes no new calls; those that run get --drain-seconds; 0 is no limit",
+        most=1e8,
+    )
+    plan_seconds: float = _setting(
+        3600.0, "longest time a Plan may take, its client's reading included", least=0.01, most=1e8
+    )
     drain_seconds: float = _setting(30.0, "how long accepted calls may take to finish after SIGTERM", most=86400)
     hang_seconds: float = _setting(
         300.0,

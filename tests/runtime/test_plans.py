@@ -9,7 +9,8 @@ import pytest
 
 from tests.in_process import DEADLINE, Stop, running, waiting
 from tests.raw_stub import RawStub, a_scene
-from worldforge_jepa_client import wire
+from tests.scenes import scene
+from worldforge_jepa_client import AsyncClient, wire
 from worldforge_jepa_client.contract.types import PlanCall
 from worldforge_jepa_client.planning import PlannerOptions
 from worldforge_jepa_client.v1 import jepa_pb2_grpc
@@ -128,3 +129,10 @@ async def settled(server):
     while quiet < 20:
         quiet = 0 if server.engine.pending else quiet + 1
         await asyncio.sleep(0.02)
+
+
+async def test_a_plan_ends_at_the_servers_bound_with_the_best_so_far():
+    async with running(plan_seconds=1.0) as server, AsyncClient(server.target, timeout=DEADLINE) as client:
+        plan = client.plan(**scene(), horizon=2, samples=16, iterations=10_000, elites=4)
+        iterations = (await plan.result()).iterations
+    assert 0 < iterations < 10_000

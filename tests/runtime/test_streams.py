@@ -74,7 +74,7 @@ async def test_a_goal_or_observation_is_replaced_in_mid_stream(server, raw_stub)
 async def test_a_draining_server_ends_idle_streams_with_a_status(server, raw_stub):
     stream = Stream(raw_stub)
     await stream.ask(a_scene(), seed=0)
-    server.servicer.drain()
+    server.servicer.intake.drain()
     assert await stream._call.code() is grpc.StatusCode.UNAVAILABLE
 
 

@@ -36,6 +36,13 @@ class Scene:
     goal: Observation | None = None
     action_history: NDArray[Any] | None = None
 
+    @property
+    def nbytes(self) -> int:
+        """The size of its arrays."""
+        frames = [each for each in (self.observation, self.goal) if each is not None]
+        arrays = [array for each in frames for array in (each.visual, each.proprio)]
+        return sum(array.nbytes for array in [*arrays, self.action_history] if array is not None)
+
     def updated(self, changes: Scene) -> Scene:
         """Return this scene with the parts that `changes` has; a new observation brings its own history, or none."""
         if changes.observation is None:

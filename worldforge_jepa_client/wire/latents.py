@@ -77,9 +77,9 @@ def unroll_call(request: jepa_pb2.UnrollRequest) -> UnrollCall:
         OutOfRangeError: it chooses more steps or samples than the candidates have.
     """
     candidates = decode_tensor(request, "action_candidates")
-    if candidates.ndim == 4:
-        check_length(request.samples, candidates.shape[1], "samples")
-        check_length(request.steps, candidates.shape[2], "steps")
+    samples, horizon = candidates.shape[1:3] if candidates.ndim == 4 else (candidates.size, candidates.size)
+    check_length(request.samples, samples, "samples")
+    check_length(request.steps, horizon, "steps")
     return UnrollCall(
         scene=decode_scene_field(request),
         action_candidates=candidates,

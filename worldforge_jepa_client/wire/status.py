@@ -90,8 +90,8 @@ def from_rpc_error(error: grpc.RpcError, target: str) -> JepaError:
 def _by_grpc(code: grpc.StatusCode, message: str) -> tuple[grpc.StatusCode, str, str]:
     """Return the status, reason and message of an error that gRPC itself raised; the reason is mostly the status.
 
-    RESOURCE_EXHAUSTED is MESSAGE_TOO_LARGE, the only limit that gRPC enforces by itself. CANCELLED becomes UNAVAILABLE:
-    a caller that cancels reads no error, so the server cancelled the call because it is going away.
+    RESOURCE_EXHAUSTED is METADATA_TOO_LARGE or MESSAGE_TOO_LARGE, the limits that gRPC enforces by itself. CANCELLED
+    becomes UNAVAILABLE: a caller that cancels reads no error, so the server did, which is going away.
     """
     if answered := _HTTP_STATUS.search(message):
         code, advice = _OF_PROXIES.get(answered[1], (code, "a proxy before the server answered"))
@@ -103,7 +103,9 @@ def _by_grpc(code: grpc.StatusCode, message: str) -> tuple[grpc.StatusCode, str,
         return code, Reason.TLS_FAILED, f"TLS failed: {_TLS_WORDS.get(words, words)}"
     if code is grpc.StatusCode.UNAVAILABLE and _CLOSED_AT_ONCE.search(message):
         message += "; the server may speak TLS (set cacert), or want a certificate of the client (set cert and key)"
-    return code, Reason.MESSAGE_TOO_LARGE if code is grpc.StatusCode.RESOURCE_EXHAUSTED else code.name, message
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
+        return code, Reason.METADATA_TOO_LARGE if "metadata" in message else Reason.MESSAGE_TOO_LARGE, message
+    return code, code.name, message
 
 
 def to_message(error: JepaError) -> jepa_pb2.Error:

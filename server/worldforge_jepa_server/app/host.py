@@ -23,6 +23,7 @@ from worldforge_jepa_server.device.warmup import warm_up
 from worldforge_jepa_server.models.contract import ModelLoadError, ServedModel
 from worldforge_jepa_server.models.registry import load_model
 from worldforge_jepa_server.rpc import shared_memory
+from worldforge_jepa_server.rpc.intake import Intake
 from worldforge_jepa_server.rpc.observability.calls import Calls
 from worldforge_jepa_server.rpc.observability.observers import observing
 from worldforge_jepa_server.rpc.open_inference import messages as open_inference
@@ -51,7 +52,8 @@ class Host:
         self._config = config
         self.engine = Engine(config.queue_size)
         self._runtime = Runtime(self.engine, config)
-        self.servicer = WorldModelServicer(self._runtime, shared_memory.parser(config))
+        self._intake = Intake(config.message_budget, shared_memory.parser(config))
+        self.servicer = WorldModelServicer(self._runtime, self._intake, config.plan_seconds)
         self.health = health.aio.HealthServicer()
         self._calls = Calls()
 
@@ -68,11 +70,12 @@ class Host:
         calls, services, pools = self._calls, [SERVICE_NAME, health.SERVICE_NAME], []
         handlers = [generic_handler(self.servicer, calls=calls)]
         if self._config.open_inference:
-            handlers.append(generic_handler(OpenInferenceServicer(self._runtime), open_inference.SERVICE, calls))
+            inference = OpenInferenceServicer(self._runtime, self._intake)
+            handlers.append(generic_handler(inference, open_inference.SERVICE, calls))
             services.append(open_inference.SERVICE.full_name)
             pools.append(open_inference.POOL)
         if self._config.reflection:
-            handlers.append(reflection.handler(services, *pools))
+            handlers += reflection.handlers(services, *pools)
         return guarded(handlers, self._config, calls)
 
     async def set_ready(self, ready: bool) -> None:
@@ -115,7 +118,7 @@ class Host:
         """Take no more calls: health says so, and idle streams end; accepted calls may finish."""
         await self.set_ready(False)
         await self.health.enter_graceful_shutdown()
-        self.servicer.drain()
+        self._intake.drain()
 
     async def _expire(self) -> None:
         while True:

@@ -15,6 +15,7 @@ from worldforge_jepa_server.app.host import Host
 from worldforge_jepa_server.app.listen import bound
 from worldforge_jepa_server.app.process import Signals, exit_now
 from worldforge_jepa_server.config import ServerConfig
+from worldforge_jepa_server.rpc.connections import connection_options
 from worldforge_jepa_server.rpc.security import tls
 from worldforge_jepa_server.scheduling.engine import Engine
 
@@ -22,19 +23,6 @@ _log = logging.getLogger(__name__)
 
 _CHECK_SECONDS, _IDLE_CHECKS = 0.1, 10
 _CLOSE_SECONDS = 0.2
-
-# A connection that a network forgot is closed within seconds, and a client may ask as often.
-_KEEPALIVE = (
-    ("grpc.keepalive_time_ms", 10_000),
-    ("grpc.keepalive_timeout_ms", 5_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.max_pings_without_data", 0),
-    ("grpc.http2.ping_timeout_ms", 5_000),
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 1_000),
-    ("grpc.max_concurrent_streams", 256),  # of one connection
-    ("grpc.max_metadata_size", 16384),  # of one call, in bytes
-    ("grpc.absolute_max_metadata_size", 16384),
-)
 
 
 class ServerEndedError(Exception):
@@ -126,7 +114,7 @@ def _build(config: ServerConfig, host: Host) -> grpc.aio.Server:
             ("grpc.max_send_message_length", config.max_message_bytes),
             # With port reuse, which is gRPC's default, two servers would share an address without a word.
             ("grpc.so_reuseport", 0),
-            *_KEEPALIVE,
+            *connection_options(config),
         )
     )
     server.add_generic_rpc_handlers(host.handlers())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 from worldforge_jepa_client import wire
@@ -14,7 +15,8 @@ from worldforge_jepa_client.v1 import jepa_pb2
 from worldforge_jepa_client.wire import tensors
 from worldforge_jepa_client.wire.json_struct import struct_dict
 from worldforge_jepa_client.wire.status import to_message
-from worldforge_jepa_server.rpc.status import Parse, as_jepa_error
+from worldforge_jepa_server.rpc.intake import Intake, Received
+from worldforge_jepa_server.rpc.status import as_jepa_error, without_frames
 from worldforge_jepa_server.runtime.operations import Runtime
 from worldforge_jepa_server.runtime.scenes import HeldScene
 from worldforge_jepa_server.scheduling.engine import Caller
@@ -31,32 +33,38 @@ class _Held:
 class ScoreStream:
     """Answers the messages of one stream, in order."""
 
-    def __init__(self, runtime: Runtime, parse: Parse) -> None:
-        self._runtime, self._parse = runtime, parse
-        self._client = object()
+    def __init__(self, runtime: Runtime, intake: Intake, client: Hashable) -> None:
+        self._runtime, self._intake, self._client = runtime, intake, client
         self._model: str | None = None
         self._held: _Held | None = None
 
-    async def answer(self, data: bytes) -> jepa_pb2.ScoreStreamResponse:
+    @property
+    def kept(self) -> int:
+        """The bytes of the stream's scene."""
+        return self._held.sent.nbytes if self._held else 0
+
+    async def answer(self, message: Received) -> jepa_pb2.ScoreStreamResponse:
         """Answer one message; a refused message changes nothing."""
-        caller = Caller(
-            self._client, time.perf_counter()
-        )  # one call at a time: there is no order for a deadline to make
+        # One call at a time: there is no order for a deadline to make.
+        caller = Caller(self._client, time.perf_counter(), stream=self)
         try:
-            request: jepa_pb2.ScoreStreamRequest = self._parse(data, jepa_pb2.ScoreStreamRequest)
-            model = request.model if self._model is None else self._model
-            held = self._hold(request, model)
-            response = await self._score(request, held, caller)
+            async with self._intake.request(message, jepa_pb2.ScoreStreamRequest, self.kept) as request:
+                model = request.model if self._model is None else self._model
+                held = await self._hold(request, model)
+                response = await self._score(request, held, caller)
         except asyncio.CancelledError:
             raise
         except Exception as error:
-            return jepa_pb2.ScoreStreamResponse(error=to_message(as_jepa_error(error)))
+            refused = to_message(as_jepa_error(error))
+            without_frames(error)
+            return jepa_pb2.ScoreStreamResponse(error=refused)
         self._model, self._held = model, held
         return response
 
-    def _hold(self, request: jepa_pb2.ScoreStreamRequest, model: str) -> _Held:
+    async def _hold(self, request: jepa_pb2.ScoreStreamRequest, model: str) -> _Held:
         if request.HasField("context"):
-            scene = (self._held.sent if self._held else Scene()).updated(wire.decode_scene(request.context))
+            changes = await self._intake.decode(wire.decode_scene, request.context)
+            scene = (self._held.sent if self._held else Scene()).updated(changes)
             return _Held(scene, self._runtime.hold(scene, model))
         if self._held is None:
             raise FailedPreconditionError(
@@ -70,11 +78,15 @@ class ScoreStream:
         if not request.HasField("action_candidates"):
             await self._runtime.encode_now(held.held, caller)
             return jepa_pb2.ScoreStreamResponse()
-        call = ScoreCall(
-            scene=held.sent,
-            action_candidates=tensors.decode(request.action_candidates, field="action_candidates"),
-            options=wire.decode_options(request.options),
-            extra_info=struct_dict(request.extra_info, "extra_info"),
-        )
+        call = await self._intake.decode(_score_call, request, held.sent)
         result = await self._runtime.score(call, caller, held.held)
         return jepa_pb2.ScoreStreamResponse(score=wire.score_response(result))
+
+
+def _score_call(request: jepa_pb2.ScoreStreamRequest, scene: Scene) -> ScoreCall:
+    return ScoreCall(
+        scene=scene,
+        action_candidates=tensors.decode(request.action_candidates, field="action_candidates"),
+        options=wire.decode_options(request.options),
+        extra_info=struct_dict(request.extra_info, "extra_info"),
+    )

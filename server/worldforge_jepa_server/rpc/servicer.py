@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -12,14 +11,14 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message_factory import GetMessageClass
 
 from worldforge_jepa_client import wire
-from worldforge_jepa_client.errors import UnavailableError
-from worldforge_jepa_client.reasons import Reason
 from worldforge_jepa_client.v1 import jepa_pb2
+from worldforge_jepa_server.rpc.callers import caller_of, client_of
+from worldforge_jepa_server.rpc.duration import time_limit
+from worldforge_jepa_server.rpc.intake import Intake, Received
 from worldforge_jepa_server.rpc.observability.calls import Calls
 from worldforge_jepa_server.rpc.score_stream import ScoreStream
-from worldforge_jepa_server.rpc.status import Parse, answering, parse, streaming
+from worldforge_jepa_server.rpc.status import answering, streaming
 from worldforge_jepa_server.runtime.operations import Runtime
-from worldforge_jepa_server.scheduling.engine import Caller
 
 if TYPE_CHECKING:
     import grpc.aio
@@ -28,22 +27,13 @@ if TYPE_CHECKING:
 
 _SERVICE = jepa_pb2.DESCRIPTOR.services_by_name["WorldModelService"]
 SERVICE_NAME = _SERVICE.full_name
-_ASSUMED_DEADLINE = 60.0  # seconds: deadline assumed for scheduling when the client sets none
 
 
 class WorldModelServicer:
-    """The service of the proto, on a runtime; `parse` turns bytes into requests."""
+    """The service of the proto, on a runtime; `intake` turns messages into requests, a Plan takes `plan_seconds`."""
 
-    def __init__(self, runtime: Runtime, parse: Parse = parse) -> None:
-        self._runtime, self.parse = runtime, parse
-        self._idle_streams: set[asyncio.Task[Any]] = set()
-        self._draining = False
-
-    def drain(self) -> None:
-        """End each ScoreStream once it has answered what it was asked; other calls may finish."""
-        self._draining = True
-        for task in self._idle_streams:
-            task.cancel()
+    def __init__(self, runtime: Runtime, intake: Intake, plan_seconds: float) -> None:
+        self._runtime, self.intake, self._plan_seconds = runtime, intake, plan_seconds
 
     async def ListModels(self, request: jepa_pb2.ListModelsRequest, _: _Context) -> jepa_pb2.ListModelsResponse:
         """See the proto."""
@@ -56,22 +46,23 @@ class WorldModelServicer:
     async def Score(self, request: jepa_pb2.ScoreRequest, context: _Context) -> jepa_pb2.ScoreResponse:
         """See the proto."""
         caller = caller_of(context)
-        return wire.score_response(await self._runtime.score(wire.score_call(request), caller))
+        call = await self.intake.decode(wire.score_call, request)
+        return wire.score_response(await self._runtime.score(call, caller))
 
     async def ScoreStream(
-        self, requests: AsyncIterator[bytes], _: _Context
+        self, messages: AsyncIterator[Received], context: _Context
     ) -> AsyncGenerator[jepa_pb2.ScoreStreamResponse, None]:
         """See the proto. Reading only after answering is what slows a client that sends too fast."""
-        stream = ScoreStream(self._runtime, self.parse)
-        while (data := await self._next_message(requests)) is not None:
-            yield await stream.answer(data)
+        stream = ScoreStream(self._runtime, self.intake, client_of(context))
+        while (message := await self.intake.next_message(messages, stream.kept)) is not None:
+            yield await stream.answer(message)
 
     async def CreateContext(
         self, request: jepa_pb2.CreateContextRequest, context: _Context
     ) -> jepa_pb2.CreateContextResponse:
         """See the proto."""
         caller = caller_of(context)
-        scene = wire.decode_scene(request.context)
+        scene = await self.intake.decode(wire.decode_scene, request.context)
         return wire.context_response(await self._runtime.create_context(scene, request.model, caller))
 
     async def DeleteContext(
@@ -84,7 +75,7 @@ class WorldModelServicer:
     async def Encode(self, request: jepa_pb2.EncodeRequest, context: _Context) -> jepa_pb2.EncodeResponse:
         """See the proto."""
         dtype = wire.latent_dtype(request.dtype)
-        observation = wire.decode_observation(request.observation, "observation")
+        observation = await self.intake.decode(wire.decode_observation, request.observation, "observation")
         latents = await self._runtime.encode(observation, request.model, dtype, caller_of(context))
         return jepa_pb2.EncodeResponse(latents=wire.latents_message(latents, dtype))
 
@@ -92,7 +83,7 @@ class WorldModelServicer:
         self, request: jepa_pb2.UnrollRequest, context: _Context
     ) -> AsyncGenerator[jepa_pb2.UnrollResponse, None]:
         """See the proto."""
-        call = wire.unroll_call(request)
+        call = await self.intake.decode(wire.unroll_call, request)
         async for step, latents in self._runtime.unroll(call, caller_of(context, stream=True)):
             # Latents can be many megabytes, whose copy would hold up the event loop.
             message = await asyncio.to_thread(wire.latents_message, latents, call.dtype)
@@ -103,41 +94,16 @@ class WorldModelServicer:
     ) -> AsyncGenerator[jepa_pb2.PlanResponse, None]:
         """See the proto."""
         caller = caller_of(context, stream=True)
-        async for progress in self._runtime.plan(wire.plan_call(request), caller):
-            yield wire.plan_response(progress)
-
-    async def _next_message(self, requests: AsyncIterator[bytes]) -> bytes | None:
-        """Return a stream's next message, or None at its end.
-
-        Raises:
-            UnavailableError: the server is draining.
-        """
-        task = asyncio.current_task()
-        assert task is not None
-        self._idle_streams.add(task)
-        try:
-            if self._draining:
-                raise UnavailableError("the server is draining", reason=Reason.DRAINING)
-            return await anext(requests, None)
-        except asyncio.CancelledError:
-            if self._draining:
-                raise UnavailableError("the server is draining", reason=Reason.DRAINING) from None
-            raise
-        finally:
-            self._idle_streams.discard(task)
-
-
-def caller_of(context: _Context, stream: bool = False) -> Caller:
-    """Return the caller: a stream is a client of its own, all unary calls of a connection are one client."""
-    now = time.perf_counter()
-    left = context.time_remaining()
-    return Caller(object() if stream else context.peer(), now, now + (_ASSUMED_DEADLINE if left is None else left))
+        call = await self.intake.decode(wire.plan_call, request)
+        with time_limit(self._plan_seconds, "--plan-seconds"):
+            async for progress in self._runtime.plan(call, caller):
+                yield wire.plan_response(progress)
 
 
 class Servicer(Protocol):
-    """A method for each of a service's, and the parser of their requests."""
+    """A method for each of a service's, and the intake of their requests."""
 
-    parse: Parse
+    intake: Intake
 
 
 def generic_handler(
@@ -150,19 +116,19 @@ def generic_handler(
 
 
 def _handler(servicer: Servicer, method: MethodDescriptor, calls: Calls) -> grpc.RpcMethodHandler[Any, Any]:
-    behaviour, parse = getattr(servicer, method.name), servicer.parse
-    serialize = GetMessageClass(method.output_type).SerializeToString
+    behaviour, intake = getattr(servicer, method.name), servicer.intake
     observed = calls.method(f"/{method.containing_service.full_name}/{method.name}", _kind(method))
+    codec: dict[str, Any] = {
+        "request_deserializer": Received,
+        "response_serializer": GetMessageClass(method.output_type).SerializeToString,
+    }
     if method.client_streaming:
-        answered = streaming(behaviour, None, parse, observed)
-        return grpc.stream_stream_rpc_method_handler(answered, response_serializer=serialize)
+        return grpc.stream_stream_rpc_method_handler(streaming(behaviour, observed), **codec)
     request_class = GetMessageClass(method.input_type)
     if method.server_streaming:
-        answered = streaming(behaviour, request_class, parse, observed)
-        return grpc.unary_stream_rpc_method_handler(answered, response_serializer=serialize)
-    return grpc.unary_unary_rpc_method_handler(
-        answering(behaviour, request_class, parse, observed), response_serializer=serialize
-    )
+        answered = streaming(behaviour, observed, request_class, intake)
+        return grpc.unary_stream_rpc_method_handler(answered, **codec)
+    return grpc.unary_unary_rpc_method_handler(answering(behaviour, observed, request_class, intake), **codec)
 
 
 def _kind(method: MethodDescriptor) -> str:

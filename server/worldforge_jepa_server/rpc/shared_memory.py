@@ -17,7 +17,7 @@ from worldforge_jepa_client.shm.segments import FOLDER, PREFIX, TOKEN_BYTES
 from worldforge_jepa_client.v1 import jepa_pb2
 from worldforge_jepa_client.wire import tensors
 from worldforge_jepa_server.config import ServerConfig
-from worldforge_jepa_server.rpc.status import Parse, parse
+from worldforge_jepa_server.rpc.intake import Parse, parse
 
 _NAME = re.compile(f"{PREFIX}[0-9a-f]{{{2 * TOKEN_BYTES}}}")
 

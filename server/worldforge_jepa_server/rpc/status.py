@@ -6,15 +6,17 @@ import asyncio
 import contextlib
 import logging
 import uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from typing import TYPE_CHECKING, Any
 
-from google.protobuf.message import DecodeError, Message
+import grpc
+from google.protobuf.message import Message
 from grpc_status import rpc_status
 
-from worldforge_jepa_client.errors import InternalError, InvalidArgumentError, JepaError, ResourceExhaustedError
+from worldforge_jepa_client.errors import InternalError, JepaError, ResourceExhaustedError
 from worldforge_jepa_client.reasons import Reason
 from worldforge_jepa_client.wire.status import to_status
+from worldforge_jepa_server.rpc.intake import Intake, Received
 from worldforge_jepa_server.rpc.observability.calls import Call, Method
 from worldforge_jepa_server.runtime import record
 
@@ -24,71 +26,67 @@ if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[Any, Any]
 
 _log = logging.getLogger(__name__)
-_M = TypeVar("_M", bound=Message)
 
 UnaryMethod = Callable[[Any, "Context"], Awaitable[Message]]
 StreamMethod = Callable[[Any, "Context"], AsyncGenerator[Message, None]]
-Parse = Callable[[bytes, type[Any]], Any]
-"""Turns a request's bytes into its message; raises a JepaError where they are none."""
 
 
-def answering(method: UnaryMethod, request_class: type[Message], parse: Parse, calls: Method) -> UnaryMethod:
-    """Wrap a unary method into one of raw bytes; every exception becomes a status with details."""
+def answering(method: UnaryMethod, calls: Method, request_class: type[Message], intake: Intake) -> UnaryMethod:
+    """Wrap a unary method into one of raw messages; every exception becomes a status with details."""
 
-    async def answered(data: bytes, context: Context) -> Message:
+    async def answered(received: Received, context: Context) -> Message:
         with calls.open(context) as call:
             try:
                 call.receive()
-                response = await method(parse(data, request_class), context)
+                async with intake.request(received, request_class) as request:
+                    response = await method(request, context)
+                call.send()
+                return response
             except asyncio.CancelledError:
                 raise
             except Exception as error:
-                await _abort(context, error, call)
-            call.send()
-            return response
+                status = _status(error, call)
+            await context.abort(*status)
+            raise AssertionError("abort always raises")
 
     return answered
 
 
-def streaming(method: StreamMethod, request_class: type[Message] | None, parse: Parse, calls: Method) -> StreamMethod:
-    """`answering` for a stream of responses; without a request class the method takes the raw requests."""
+def streaming(
+    method: StreamMethod, calls: Method, request_class: type[Message] | None = None, intake: Intake | None = None
+) -> StreamMethod:
+    """`answering` for a stream of responses; without a request class the method takes the raw messages."""
 
-    async def answered(data: Any, context: Context) -> AsyncGenerator[Message, None]:
+    async def answered(received: Any, context: Context) -> AsyncGenerator[Message, None]:
         with calls.open(context) as call:
             try:
-                request = _request(data, request_class, parse, call)
-                await context.send_initial_metadata(())  # a host may wait for the headers before it sends
-                async with contextlib.aclosing(method(request, context)) as responses:
+                async with contextlib.AsyncExitStack() as stack:
+                    request = await stack.enter_async_context(_request(received, call, request_class, intake))
+                    await context.send_initial_metadata(())  # a host may wait for the headers before it sends
+                    responses = await stack.enter_async_context(contextlib.aclosing(method(request, context)))
                     async for response in responses:
                         call.send()
                         yield response
+                return
             except asyncio.CancelledError:
                 raise
             except Exception as error:
-                await _abort(context, error, call)
+                status = _status(error, call)
+            await context.abort(*status)
 
     return answered
 
 
-def _request(data: Any, request_class: type[Message] | None, parse: Parse, call: Call) -> Any:
-    if request_class is None:
-        return call.receiving(data)
+@contextlib.asynccontextmanager
+async def _request(
+    received: Any, call: Call, request_class: type[Message] | None, intake: Intake | None
+) -> AsyncIterator[Any]:
+    if request_class is None or intake is None:
+        yield call.receiving(received)
+        return
     call.receive()
-    return parse(data, request_class)
-
-
-def parse(data: bytes, message_class: type[_M]) -> _M:
-    """Parse a request's bytes; gRPC's own parsing would answer UNKNOWN, with the text of a Python exception.
-
-    Raises:
-        InvalidArgumentError: they are no such message.
-    """
-    try:
-        return message_class.FromString(data)
-    except DecodeError as error:
-        raise InvalidArgumentError(
-            f"{len(data)} bytes are not a {message_class.DESCRIPTOR.name}", reason=Reason.MALFORMED_MESSAGE
-        ) from error
+    async with intake.request(received, request_class) as request:
+        yield request
 
 
 def as_jepa_error(error: Exception) -> JepaError:
@@ -111,7 +109,18 @@ def _as_jepa_error(error: Exception) -> JepaError:
     return InternalError(f"{type(error).__name__} in the server; its log has incident {incident}")
 
 
-async def _abort(context: Context, error: Exception, call: Call) -> NoReturn:
+def without_frames(error: BaseException) -> None:
+    """Drop the frames of an exception and of what caused it: they hold the request, in cycles."""
+    seen: list[BaseException | None] = [error]
+    while seen:
+        each = seen.pop()
+        if each is not None and each.__traceback__ is not None:
+            each.__traceback__ = None
+            seen += each.__cause__, each.__context__
+
+
+def _status(error: Exception, call: Call) -> tuple[grpc.StatusCode, str, Any]:
+    """Return code, details and trailers of an error that has reached its end."""
     status = rpc_status.to_status(to_status(as_jepa_error(error)))
-    await context.abort(status.code, status.details, (*status.trailing_metadata, *call.trailers))
-    raise AssertionError("abort always raises")
+    without_frames(error)
+    return status.code, status.details, (*status.trailing_metadata, *call.trailers)

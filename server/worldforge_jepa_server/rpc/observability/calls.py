@@ -99,7 +99,7 @@ class Call(CallRecord):
         self.sent += 1
         self._tally.sent += 1
 
-    async def receiving(self, messages: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    async def receiving(self, messages: AsyncIterator[Any]) -> AsyncIterator[Any]:
         """Pass the messages of a stream on, each noted."""
         async for message in messages:
             self.receive()

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from worldforge_jepa_client.contract.spec import ModelSpec
 from worldforge_jepa_client.errors import JepaError, NotFoundError, nearest
 from worldforge_jepa_client.reasons import Reason
+from worldforge_jepa_server.rpc.callers import caller_of
+from worldforge_jepa_server.rpc.intake import Intake
 from worldforge_jepa_server.rpc.open_inference import messages, tensors
 from worldforge_jepa_server.rpc.open_inference.requests import renamed, requested, score_call
-from worldforge_jepa_server.rpc.servicer import caller_of
-from worldforge_jepa_server.rpc.status import Parse, parse
 from worldforge_jepa_server.runtime.operations import Runtime
 
 if TYPE_CHECKING:
@@ -31,9 +31,8 @@ _VERSION = "1"
 class OpenInferenceServicer:
     """The service of open_inference.proto, on a runtime."""
 
-    def __init__(self, runtime: Runtime) -> None:
-        self._runtime = runtime
-        self.parse: Parse = parse
+    def __init__(self, runtime: Runtime, intake: Intake) -> None:
+        self._runtime, self.intake = runtime, intake
 
     async def ServerLive(self, _request: Any, _: _Context) -> Any:
         """See the proto."""
@@ -73,7 +72,8 @@ class OpenInferenceServicer:
         try:
             spec = self._spec(request.model_name, request.model_version)
             wanted = requested(request, ("scores", "best_index"))
-            result = await self._runtime.score(score_call(request, spec), caller)
+            call = await self.intake.decode(score_call, request, spec)
+            result = await self._runtime.score(call, caller)
         except JepaError as error:
             raise renamed(error) from error
         response = messages.ModelInferResponse(model_name=spec.name, model_version=_VERSION, id=request.id)

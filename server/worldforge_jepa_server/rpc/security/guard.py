@@ -11,7 +11,7 @@ from worldforge_jepa_client.errors import JepaError
 from worldforge_jepa_server.config import ServerConfig
 from worldforge_jepa_server.rpc.observability.calls import Calls, Method
 from worldforge_jepa_server.rpc.security.tokens import Tokens
-from worldforge_jepa_server.rpc.status import parse, streaming
+from worldforge_jepa_server.rpc.status import streaming
 from worldforge_jepa_server.runtime import access
 
 if TYPE_CHECKING:
@@ -57,4 +57,4 @@ def _refusing(error: JepaError, calls: Method) -> Any:
         raise error
         yield  # makes this a generator
 
-    return grpc.stream_stream_rpc_method_handler(streaming(refuse, None, parse, calls))
+    return grpc.stream_stream_rpc_method_handler(streaming(refuse, calls))
