@@ -30,12 +30,13 @@ CHANNEL_OPTIONS = (
     ("grpc.max_reconnect_backoff_ms", 500),
     # Channels with equal options would share one connection, and its back-off.
     ("grpc.use_local_subchannel_pool", 1),
-    # A connection that a network forgot is noticed within seconds; this project's server allows so many pings.
-    ("grpc.keepalive_time_ms", 10_000),
-    ("grpc.keepalive_timeout_ms", 5_000),
-    ("grpc.keepalive_permit_without_calls", 1),
+    # As often as any server of gRPC allows; more pings have it end the connection with too_many_pings.
+    ("grpc.keepalive_time_ms", 300_000),
     ("grpc.http2.max_pings_without_data", 0),
+    # How long what was sent may stay unacknowledged, by ping or by TCP, before the connection is given up.
+    ("grpc.keepalive_timeout_ms", 5_000),
 )
+_LEAST_KEEPALIVE, _MOST_KEEPALIVE, _PING_TIMEOUT = 1.0, 2e6, 5.0  # seconds
 _LOOPBACK = re.compile(r"(ipv4:|dns:/*)?(localhost|127\.[\d.]+):|(ipv6:)?\[::1\]:|unix(-abstract)?:")
 
 _NEVER_SECONDS = 1e9  # about 30 years: beyond it clocks overflow
@@ -47,11 +48,35 @@ ChannelOptions = Sequence[tuple[str, Any]]
 
 
 def channel_options(target: str, options: ChannelOptions = ()) -> tuple[tuple[str, Any], ...]:
-    """Return the options of a channel, the caller's last, since gRPC takes the last of a name.
+    """Return the options of a channel, the caller's first, since gRPC takes the first of a name.
 
     No proxy of the environment stands before a target on this host.
     """
-    return (*CHANNEL_OPTIONS, *([("grpc.enable_http_proxy", 0)] if _LOOPBACK.match(target) else []), *options)
+    return (*options, *CHANNEL_OPTIONS, *([("grpc.enable_http_proxy", 0)] if is_local(target) else []))
+
+
+def is_local(target: str) -> bool:
+    """Return whether a target is on this host."""
+    return _LOOPBACK.match(target) is not None
+
+
+def keepalive_options(seconds: float | None) -> ChannelOptions:
+    """Return the options of a channel that asks each `seconds` whether the server lives; None leaves gRPC's rules.
+
+    Raises:
+        InvalidArgumentError: no number of seconds, or more often than this project's server allows.
+    """
+    if seconds is None:
+        return ()
+    every = as_seconds(seconds, "keepalive")
+    if every < _LEAST_KEEPALIVE:
+        raise invalid("keepalive", f"is {every}; expected seconds, at least {_LEAST_KEEPALIVE}", Reason.INVALID_VALUE)
+    return (
+        ("grpc.keepalive_time_ms", round(min(every, _MOST_KEEPALIVE) * 1000)),
+        ("grpc.keepalive_timeout_ms", round(min(every, _PING_TIMEOUT) * 1000)),
+        ("grpc.http2.ping_timeout_ms", round(min(every, _PING_TIMEOUT) * 1000)),
+        ("grpc.keepalive_permit_without_calls", 1),
+    )
 
 
 def make_channel(

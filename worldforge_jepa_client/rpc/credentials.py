@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ import grpc
 from worldforge_jepa_client.errors import invalid
 from worldforge_jepa_client.reasons import Reason
 from worldforge_jepa_client.rpc.channel import environment
+from worldforge_jepa_client.wire.metadata import SESSION_METADATA
 
 SYSTEM_ROOTS = "system"
 """The `cacert` that stands for the certificate authorities that gRPC trusts by itself."""
@@ -23,6 +25,8 @@ FilePath = str | os.PathLike[str]
 
 _KEY = re.compile(r"[0-9a-z_.-]+")
 _TEXT = re.compile(r"[ -~]*")
+_VISIBLE = re.compile(r"[!-~]+")
+_SESSION_BYTES = 8
 _RESERVED = ("grpc-", ":")
 
 
@@ -36,6 +40,7 @@ class Credentials:
         cert: file of the client's own certificate, PEM.
         key: file of its private key, PEM.
         metadata: pairs of key and value; bytes where the key ends in "-bin".
+        affinity: names the client to the server and to proxies; None is a random name.
     """
 
     token: str | None = None
@@ -43,6 +48,7 @@ class Credentials:
     cert: FilePath | None = None
     key: FilePath | None = None
     metadata: Iterable[tuple[str, str | bytes]] = ()
+    affinity: str | None = None
 
     def keywords(self) -> dict[str, Any]:
         """Return the token and the files as keywords of `Client`."""
@@ -52,14 +58,20 @@ class Credentials:
         """Return the metadata of a call.
 
         Raises:
-            InvalidArgumentError: an entry or the token cannot travel as metadata.
+            InvalidArgumentError: an entry, the token or the affinity cannot travel as metadata.
         """
-        pairs = tuple(_checked_pair(pair) for pair in self.metadata)
+        pairs = (*(_checked_pair(pair) for pair in self.metadata), (SESSION_METADATA, self._session()))
         if not self.token:
             return pairs
-        if not isinstance(self.token, str) or not re.fullmatch("[!-~]+", self.token):
+        if not isinstance(self.token, str) or not _VISIBLE.fullmatch(self.token):
             raise invalid("token", "has characters that no header carries, or is no text", Reason.INVALID_VALUE)
         return (*pairs, ("authorization", f"Bearer {self.token}"))
+
+    def _session(self) -> str:
+        session = secrets.token_hex(_SESSION_BYTES) if self.affinity is None else self.affinity
+        if not isinstance(session, str) or not _VISIBLE.fullmatch(session):
+            raise invalid("affinity", "has characters that no header carries, or is no text", Reason.INVALID_VALUE)
+        return session
 
     def channel_credentials(self) -> grpc.ChannelCredentials | None:
         """Return the credentials of a channel; None where it is not to speak TLS.

@@ -2,14 +2,37 @@
 
 from __future__ import annotations
 
+import grpc
+
 from worldforge_jepa_client.errors import (
     CallCancelledError,
     DeadlineExceededError,
     FailedPreconditionError,
     InternalError,
+    JepaError,
     UnavailableError,
 )
 from worldforge_jepa_client.reasons import Reason
+from worldforge_jepa_client.rpc.channel import environment, is_local
+from worldforge_jepa_client.wire.status import from_rpc_error
+
+_PROXIES = ("grpc_proxy", "https_proxy", "http_proxy")  # in gRPC's order
+
+
+def failed_call(error: grpc.RpcError, target: str) -> JepaError:
+    """Return the error of a failed call; one that reached no server names the proxy that stands before it."""
+    failure = from_rpc_error(error, target)
+    if isinstance(failure, UnavailableError) and failure.reason == failure.code.name and (proxy := proxy_of(target)):
+        return UnavailableError(f"{failure} (through the proxy that {proxy} names)")
+    return failure
+
+
+def proxy_of(target: str) -> str:
+    """Return the environment's variable whose proxy gRPC uses for a target; empty where it uses none."""
+    host = target.rpartition(":")[0].rpartition("/")[2]
+    excepted = environment("no_grpc_proxy") or environment("no_proxy")
+    direct = is_local(target) or any(host.endswith(end.strip()) for end in excepted.split(",") if end.strip())
+    return "" if direct else next((name for name in _PROXIES if environment(name)), "")
 
 
 def client_closed() -> CallCancelledError:

@@ -19,6 +19,7 @@ from worldforge_jepa_client.rpc.channel import (
     READY_POLL_SECONDS,
     ChannelOptions,
     deadline_after,
+    keepalive_options,
     remaining,
 )
 from worldforge_jepa_client.rpc.credentials import Credentials, FilePath
@@ -44,6 +45,8 @@ class AsyncBaseClient:
         cert: FilePath | None = None,
         key: FilePath | None = None,
         metadata: Iterable[tuple[str, str | bytes]] = (),
+        affinity: str | None = None,
+        keepalive: float | None = None,
         options: ChannelOptions = (),
         channel: Any = None,
     ) -> None:
@@ -52,8 +55,8 @@ class AsyncBaseClient:
         self._connection = Connection(
             target,
             shared_memory=shared_memory,
-            credentials=Credentials(token, cacert, cert, key, metadata),
-            options=options,
+            credentials=Credentials(token, cacert, cert, key, metadata, affinity),
+            options=(*keepalive_options(keepalive), *options),
             channel=channel,
         )
 

@@ -20,12 +20,11 @@ from worldforge_jepa_client.errors import CallCancelledError, FailedPrecondition
 from worldforge_jepa_client.reasons import Reason
 from worldforge_jepa_client.rpc.channel import ChannelOptions, checked_target, make_channel, remaining
 from worldforge_jepa_client.rpc.credentials import Credentials
-from worldforge_jepa_client.rpc.failures import client_closed, client_forked, stream_ended, unparsable
+from worldforge_jepa_client.rpc.failures import client_closed, client_forked, failed_call, stream_ended, unparsable
 from worldforge_jepa_client.rpc.stream_state import OpenStream, RequestPipeline
 from worldforge_jepa_client.shm.channel import SharedAioChannel
 from worldforge_jepa_client.shm.segments import Segments
 from worldforge_jepa_client.v1 import jepa_pb2_grpc
-from worldforge_jepa_client.wire.status import from_rpc_error
 
 Lock = nullcontext
 sleep = asyncio.sleep
@@ -106,7 +105,7 @@ class Connection:
 
     def failure(self, error: grpc.RpcError) -> JepaError:
         """Return the JepaError of a failed call."""
-        return self.outcome(from_rpc_error(error, self.target))
+        return self.outcome(failed_call(error, self.target))
 
     def outcome(self, error: JepaError) -> JepaError:
         """Return an error, or that of a closed client, which explains it."""

@@ -52,6 +52,11 @@ class Client(BaseClient):
         cert: file of the client's own certificate, PEM, for a server that asks for one.
         key: file of its private key, PEM.
         metadata: further pairs (key, value) of each call.
+        affinity: names this client, which shares the server with others as one, and which a proxy that looks at
+            `session_id` keeps at one server; clients with the same name count as one. None is a random name.
+        keepalive: seconds after which a silent connection is asked whether the server lives, at least 1; within as
+            long again, at most 5 more, a lost one is noticed. For servers that allow it, as this project's does; None
+            asks every 5 minutes, and only while a call runs, which every server allows.
         options: of gRPC's channel, e.g. ("grpc.ssl_target_name_override", "name"); they go before this client's own.
         channel: a `grpc.Channel`, or for `Client` a `grpc.aio.Channel`, to use instead of a new one; the client
             closes it. Certificates and options are then the channel's.
