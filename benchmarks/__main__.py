@@ -25,6 +25,7 @@ TABLES = (
     "startup",
     "precision",
     "proxies",
+    "threads",
 )
 
 

@@ -18,6 +18,9 @@ from worldforge_jepa_client import Client
 from worldforge_jepa_client.errors import UnavailableError
 from worldforge_jepa_client.provider.runtime import GrpcRuntime
 from worldforge_jepa_client.tools import local_server
+from worldforge_jepa_server.app.cores import set_openmp_environment
+
+set_openmp_environment()  # before a test imports torch
 
 # The machine is shared: torch's threads, which spin while they wait, would slow one another down, and a law that
 # holds slowly holds.

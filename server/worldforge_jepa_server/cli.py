@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 from worldforge_jepa_client.errors import nearest
 from worldforge_jepa_client.version import __version__
 from worldforge_jepa_server.app import logs
-from worldforge_jepa_server.app.cores import openmp_environment
+from worldforge_jepa_server.app.cores import openmp_environment, set_openmp_environment
 from worldforge_jepa_server.config import ConfigError, ModelSource, ServerConfig, StartError, parse_bool
 from worldforge_jepa_server.config_file import read_config, write_config
 
@@ -74,8 +74,7 @@ def main() -> int:
     """Run a server; return 0 after a drain, 1 where it could not start."""
     config = parse_config(sys.argv[1:], os.environ)
     logs.configure(config.log_level, config.log_format)
-    for name, value in openmp_environment().items():
-        os.environ.setdefault(name, value)
+    set_openmp_environment()
     log = logging.getLogger("worldforge_jepa_server")
     try:
         from worldforge_jepa_server.app.process import standard_output

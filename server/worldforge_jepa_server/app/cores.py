@@ -20,6 +20,12 @@ def openmp_environment(root: Path = _ROOT) -> dict[str, str]:
     return {"GOMP_SPINCOUNT": _SPINS, "OMP_NUM_THREADS": str(usable_cores(root))}
 
 
+def set_openmp_environment() -> None:
+    """Set these variables for this process, before torch is imported, and for those it starts; the user's own win."""
+    for name, value in openmp_environment().items():
+        os.environ.setdefault(name, value)
+
+
 def usable_cores(root: Path = _ROOT) -> int:
     """The cores that this process may use: its affinity, and the CPU quota of its cgroup."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
