@@ -4,6 +4,8 @@ PYTHON313 ?= $(shell for python in python3.13 $$(pyenv root 2>/dev/null)/version
   "$$python" -c '' 2>/dev/null && echo "$$python" && break; done)
 BIN := .venv/bin
 DURATION ?= 30s
+INPUTS ?= 100000
+SECONDS ?= 600
 PROTO := protos/worldforge/jepa/v1
 STUBS := worldforge_jepa_client/v1
 # Mapping the proto's folder onto the package's gives the stubs imports that work, with nothing to rewrite.
@@ -13,7 +15,7 @@ INFERENCE := server/worldforge_jepa_server/rpc/open_inference/open_inference.bin
 DESCRIBE = $(BIN)/python -m grpc_tools.protoc -Iprotos protos/inference/open_inference.proto --descriptor_set_out
 
 .PHONY: help setup lock generate baseline lint test worldforge evidence matrix proxies diagnose-faults demo serve bench \
-  load train evaluate clean
+  load fuzz soak train evaluate clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 17
@@ -93,6 +95,12 @@ bench: .venv/ready ## measure speed, memory and responsiveness; writes benchmark
 
 load: .venv/ready ## load a server, with ghz if it is installed; DURATION=600s soaks, TARGET=host:port names the server
 	$(BIN)/python -m benchmarks.load --duration $(DURATION) $(if $(TARGET),--target $(TARGET))
+
+fuzz: .venv/ready ## send hostile inputs to a server of its own, and watch its health and memory; INPUTS=100000
+	$(BIN)/python -m tests.fuzz --inputs $(INPUTS)
+
+soak: .venv/ready ## planners beside hostile clients; writes the figures to docs/reliability.md; SECONDS=600
+	$(BIN)/python -m benchmarks.soak --seconds $(SECONDS)
 
 train: .venv/ready ## retrain the embedded model from nothing and write its weights and card
 	$(BIN)/python -m examples.two_room.train

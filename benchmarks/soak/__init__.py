@@ -1,0 +1,1 @@
+"""A soak: planners that have to be right and quick beside clients of every hostile kind."""

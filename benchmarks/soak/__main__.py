@@ -1,0 +1,93 @@
+"""`python -m benchmarks.soak`: planners alone, then beside hostile clients; the figures go to docs/reliability.md."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import shlex
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.harness import median
+from benchmarks.report import ENOUGH, Target, cell
+from benchmarks.servers import MIB, Server, serving
+from benchmarks.soak.planners import Outcome, plan
+
+PAGE = Path("docs/reliability.md")
+BEGIN, END = "<!-- soak -->\n", "<!-- end of soak -->\n"
+FLAGS = ("--model", "tiny", "--model", "moody=python:benchmarks.soak.models:Moody", "--log-level", "error")
+_QUIET_SHARE, _RECOVERY_SECONDS = 0.15, 15.0
+_TIMES_QUIET, _TIMES_BASE = 5.0, 1.25
+
+
+def main() -> int:
+    """Soak; return 1 where a target was missed."""
+    parser = argparse.ArgumentParser("benchmarks.soak", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--seconds", type=float, default=600.0, help="of the whole run (default: 600)")
+    parser.add_argument("--page", type=Path, default=PAGE, help=f"where the figures go (default: {PAGE})")
+    arguments = parser.parse_args()
+    with serving(*FLAGS) as server:
+        asyncio.run(plan(server.target, 2.0))
+        quiet = asyncio.run(plan(server.target, arguments.seconds * _QUIET_SHARE))
+        base = server.resident
+        server.forget_peak()
+        with subprocess.Popen([sys.executable, "-m", "benchmarks.soak.hostile", server.target]) as hostile:
+            beside = asyncio.run(plan(server.target, arguments.seconds * (1 - _QUIET_SHARE)))
+            hostile.kill()
+        time.sleep(_RECOVERY_SECONDS)
+        asyncio.run(plan(server.target, 2.0))
+        text, met = _report(quiet, beside, base, server)
+    page = arguments.page.read_text(encoding="utf-8")
+    before, _, rest = page.partition(BEGIN)
+    arguments.page.write_text(f"{before}{BEGIN}{text}{END}{rest.partition(END)[2]}", encoding="utf-8")
+    print(text)
+    return int(not met)
+
+
+def _report(quiet: Outcome, beside: Outcome, base: int, server: Server) -> tuple[str, bool]:
+    """Return the figures as Markdown, and whether all targets were met."""
+    medians, lates = ([1e3 * figure(each.seconds) for each in (quiet, beside)] for figure in (median, _late))
+    targets = [
+        Target("scores that were wrong", beside.wrong, 0),
+        Target("scores that failed", len(beside.errors), 0),
+        Target("p99 in times of quiet", lates[1] / lates[0], _TIMES_QUIET),
+        Target("memory afterwards, in times of before", server.resident / base, _TIMES_BASE),
+    ]
+    rows = [
+        ("scores", cell(float(len(quiet.seconds))), cell(float(len(beside.seconds)))),
+        ("median, ms", cell(medians[0]), cell(medians[1])),
+        (f"p99 (of fewer than {ENOUGH} the slowest), ms", cell(lates[0]), cell(lates[1])),
+        (
+            "memory of the server, MiB",
+            cell(base / MIB),
+            f"{cell(server.resident / MIB)} (peak {cell(server.peak / MIB)})",
+        ),
+    ]
+    lines = [
+        f"By `{shlex.join(['python', '-m', 'benchmarks.soak', *sys.argv[1:]])}` on {time.strftime('%Y-%m-%d')}:",
+        "",
+        "| | planners alone | beside hostile clients |",
+        "| --- | --- | --- |",
+        *(f"| {' | '.join(row)} |" for row in rows),
+        "",
+        *(
+            f"- {'met' if each.met else '**missed**'}: {each.claim}: {cell(each.measured)}, at most {cell(each.bound)}"
+            for each in targets
+        ),
+        *(f"- {count} times: {error[:200]}" for error, count in Counter(beside.errors).most_common(3)),
+        "",
+    ]
+    return "\n".join(lines), all(each.met for each in targets)
+
+
+def _late(seconds: list[float]) -> float:
+    return float(np.percentile(seconds, 99) if len(seconds) >= ENOUGH else max(seconds))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
