@@ -56,7 +56,9 @@ async def _send(channel: grpc.aio.Channel, made: Input, outcome: Outcome) -> Non
     status, details = grpc.StatusCode.OK, ""
     try:
         if made.server_streaming:
-            await _read_some(call(_each(made) if made.client_streaming else made.messages[0], timeout=CALL_SECONDS))
+            request = _each(made) if made.client_streaming else made.messages[0]
+            most = 1 if made.path.endswith("/Watch") else _READ  # a watch says no more until something changes
+            await _read_some(call(request, timeout=CALL_SECONDS), most)
         else:
             await call(made.messages[0], timeout=CALL_SECONDS)
     except grpc.aio.AioRpcError as error:
@@ -71,11 +73,11 @@ async def _each(made: Input):
         yield message
 
 
-async def _read_some(call: grpc.aio.Call) -> None:
+async def _read_some(call: grpc.aio.Call, most: int) -> None:
     read = 0
     async for _ in call:
         read += 1
-        if read == _READ:
+        if read == most:
             call.cancel()
             return
 
