@@ -65,8 +65,9 @@ lint: .venv/ready ## ruff, mypy, import rules, buf, and generated files that are
 	$(BIN)/python scripts/errors_page.py --check
 	$(BIN)/python scripts/async_to_sync.py --check
 
+# Two processes, since most of a test's time is the wait for a server; a module's tests stay together.
 test: lint .venv-worldforge/ready ## everything CI runs
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 worldforge: .venv/ready .venv-worldforge/ready ## the tests that meet WorldForge; WORLDFORGE_REPO=PATH uses a checkout's code
 	$(BIN)/pytest -q tests/test_worldforge.py tests/test_own_shapes.py tests/test_mpc.py tests/test_evidence.py
