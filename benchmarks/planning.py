@@ -21,7 +21,7 @@ from benchmarks.servers import serving
 from worldforge_jepa_client import Client
 from worldforge_jepa_client.contract.types import Timing
 from worldforge_jepa_client.planning import CEM, plan
-from worldforge_jepa_server.app.malloc import tune_malloc
+from worldforge_jepa_server.app.system import tune_malloc
 from worldforge_jepa_server.config import ServerConfig
 from worldforge_jepa_server.local import LocalClient
 

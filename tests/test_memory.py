@@ -113,7 +113,7 @@ def test_a_large_call_takes_no_more_than_the_budget(start_server):
 
 TRIMMED = """
 import numpy as np
-from worldforge_jepa_server.app.malloc import trim_malloc, tune_malloc
+from worldforge_jepa_server.app.system import trim_malloc, tune_malloc
 def resident():
     return int(open("/proc/self/statm").read().split()[1]) * 4096
 tune_malloc()

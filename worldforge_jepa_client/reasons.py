@@ -123,6 +123,11 @@ class Reason(str, Enum):
         "Send less of it.",
     )
     # Models and contexts
+    DTYPE_UNSUPPORTED = (
+        "DTYPE_UNSUPPORTED",
+        "The model's device does not compute in a dtype that the call needs.",
+        "Do what the message says, or use a server on another device.",
+    )
     MODEL_NOT_FOUND = "MODEL_NOT_FOUND", "No model of that name is served.", "Use a name that `ListModels` returns."
     MODEL_LOADING = "MODEL_LOADING", "The model is still loading.", "Retry after the delay that the error carries."
     MODEL_NOT_LOADED = (

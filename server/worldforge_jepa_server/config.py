@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import sys
 from collections import Counter
 from dataclasses import Field, dataclass, field, fields
 from typing import Any
@@ -63,9 +64,9 @@ class ServerConfig:
     lazy: bool = _setting(False, "serve while models load; one that cannot be loaded is an error to its callers alone")
     device: str = _setting(
         "cpu",
-        "torch device of the models: cpu, cuda, cuda:1",
+        "torch device of the models: cpu, cuda, cuda:1, mps, or auto, the best one here",
         pattern="[a-z]+(:[0-9]{1,3})?",
-        expected="a device like cpu or cuda:1",
+        expected="auto, or a device like cpu or cuda:1",
     )
     threads: int = _setting(
         0, "torch threads; 0 is one per core, too many where other processes want the cores", most=1024
@@ -147,6 +148,8 @@ class ServerConfig:
     def __post_init__(self) -> None:
         for item in fields(self):
             _check(item, getattr(self, item.name))
+        if self.shared_memory and sys.platform != "linux":
+            raise ConfigError("shared_memory", "needs Linux, whose /dev/shm it reads")
         _check_security(self)
 
     @property

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import subprocess
 import sys
 import threading
@@ -61,7 +60,13 @@ def ready_address(process: subprocess.Popen[str], start_seconds: float) -> str:
         UnavailableError: it ended before, or was not ready within `start_seconds` and has been killed.
     """
     assert process.stdout is not None
-    too_late = threading.Timer(start_seconds, process.kill)
+    killed = threading.Event()
+
+    def kill() -> None:
+        killed.set()
+        process.kill()
+
+    too_late = threading.Timer(start_seconds, kill)
     too_late.daemon = True
     too_late.start()
     try:
@@ -70,8 +75,7 @@ def ready_address(process: subprocess.Popen[str], start_seconds: float) -> str:
         too_late.cancel()
     if not ready:
         code = process.wait()
-        killed = code == -signal.SIGKILL
-        what = f"was not ready within {start_seconds:g} s" if killed else f"ended with exit code {code}"
+        what = f"was not ready within {start_seconds:g} s" if killed.is_set() else f"ended with exit code {code}"
         raise UnavailableError(f"the server {what}; its log says why", reason=Reason.SERVER_DID_NOT_START)
     return ready.removeprefix("serving on ").strip()
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from functools import partial
 from threading import Event
 
@@ -15,12 +16,13 @@ from grpc_health.v1.health_pb2 import HealthCheckResponse
 
 from worldforge_jepa_client.contract.spec import MemoryUse
 from worldforge_jepa_server.app import reflection
-from worldforge_jepa_server.app.malloc import trim_malloc, tune_malloc
+from worldforge_jepa_server.app.system import trim_malloc, tune_malloc
 from worldforge_jepa_server.app.watchdog import watch
 from worldforge_jepa_server.config import ModelSource, ServerConfig
 from worldforge_jepa_server.device.clock import use_threads
 from worldforge_jepa_server.device.warmup import warm_up
 from worldforge_jepa_server.models.contract import ModelLoadError, ServedModel
+from worldforge_jepa_server.models.devices import chosen
 from worldforge_jepa_server.models.registry import load_model
 from worldforge_jepa_server.rpc import shared_memory
 from worldforge_jepa_server.rpc.intake import Intake
@@ -49,7 +51,7 @@ class Host:
 
     def __init__(self, config: ServerConfig) -> None:
         _log.info("malloc: %s", tune_malloc())
-        self._config = config
+        self._config = config = _with_device(config)
         self.engine = Engine(config.queue_size)
         self._runtime = Runtime(self.engine, config)
         self._intake = Intake(config.message_budget, shared_memory.parser(config))
@@ -124,6 +126,14 @@ class Host:
         while True:
             await asyncio.sleep(self._config.context_ttl / _SWEEPS_PER_TTL)
             self._runtime.expire()
+
+
+def _with_device(config: ServerConfig) -> ServerConfig:
+    """Return a config whose device is one of torch's; the log has what `auto` was."""
+    device = chosen(config.device)
+    if device != config.device:
+        _log.info("device: %s is %s here", config.device, device)
+    return replace(config, device=device)
 
 
 def _load(source: ModelSource, config: ServerConfig, _: Event) -> tuple[ServedModel, MemoryUse | None]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import socket
 import stat
@@ -15,6 +14,7 @@ from pathlib import Path
 import grpc
 import grpc.aio
 
+from worldforge_jepa_server.app.system import UNIX_SOCKETS, lock
 from worldforge_jepa_server.config import StartError
 
 _MAX_PATH = 107  # bytes: Linux's sun_path without its end
@@ -43,6 +43,8 @@ def parse(text: str) -> Address:
     """
     scheme, _, rest = text.partition(":")
     if scheme in ("unix", "unix-abstract"):
+        if not UNIX_SOCKETS:
+            raise BindError(f"--listen {text!r}: Python has no Unix sockets on this system; expected host:port")
         if not rest.strip("/"):
             raise BindError(f"--listen {text!r} names no socket; expected unix:/path or unix-abstract:name")
         if scheme == "unix":
@@ -169,7 +171,7 @@ def _locked(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise BindError(f"cannot listen in {folder}: {error.strerror}") from error
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        lock(descriptor)
         yield
     finally:
         os.close(descriptor)

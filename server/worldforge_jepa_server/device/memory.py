@@ -23,7 +23,8 @@ _HELD_BY_CUDA = 1.25  # assumed: not measured on any GPU
 def peak_bytes(device: str, work: Callable[[], object]) -> int:
     """The most bytes of the device's memory that `work` takes at a time, beside what is there before.
 
-    On the CPU, which counts nothing, of the tensors that torch's functions return: what they use inside is missed.
+    On a CPU, which counts nothing, and on mps, which counts no peak, of the tensors that torch's functions return: what
+    they use inside is missed.
     """
     where = torch.device(device)
     if where.type != "cuda":
@@ -79,13 +80,21 @@ def as_exhausted(error: Exception) -> Exception:
 
 def release(device: str) -> None:
     """Give back what torch has freed and kept for later."""
-    if torch.device(device).type == "cuda":
+    kind = torch.device(device).type
+    if kind == "cuda":
         torch.cuda.empty_cache()
+    elif kind == "mps":
+        torch.mps.empty_cache()
 
 
 def memory_in_use(device: str) -> dict[str, int]:
-    """Return the bytes of a CUDA device that tensors have, and that torch keeps; nothing for another device."""
+    """Return the bytes of a cuda or mps device that tensors have, and that torch keeps; nothing for a CPU."""
     where = torch.device(device)
+    if where.type == "mps":
+        return {
+            "allocated": torch.mps.current_allocated_memory(),
+            "reserved": torch.mps.driver_allocated_memory(),
+        }
     if where.type != "cuda" or not torch.cuda.is_initialized():
         return {}
     return {"allocated": torch.cuda.memory_allocated(where), "reserved": torch.cuda.memory_reserved(where)}

@@ -7,6 +7,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from worldforge_jepa_client.errors import FailedPreconditionError
+from worldforge_jepa_client.reasons import Reason
+from worldforge_jepa_server.models.devices import has_float64
+
 Values = NDArray[np.floating] | Tensor
 
 
@@ -15,10 +19,19 @@ class DeviceArrays:
 
     Then `ask()` returns, and `tell()` takes, tensors on the device; of all arrays only the S scores are copied to the
     host. Equal seeds give equal draws on one kind of device, others than numpy's.
+
+    Raises:
+        FailedPreconditionError: the device has no float64.
     """
 
     def __init__(self, device: torch.device | str, rng: int | np.random.Generator) -> None:
         self._device = torch.device(device)
+        if not has_float64(self._device):
+            raise FailedPreconditionError(
+                f"refits in float64, which {self._device.type} does not have; leave it out, and the host refits",
+                reason=Reason.DTYPE_UNSUPPORTED,
+                field="on_device",
+            )
         seed = int(np.random.default_rng(rng).integers(2**63))
         self._generator = torch.Generator(self._device).manual_seed(seed)
 

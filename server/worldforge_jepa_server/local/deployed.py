@@ -31,6 +31,6 @@ async def deployed(engine: Engine, source: ServedModel | ModelSource, config: Se
 
     (model, memory), _ = await engine.run(FunctionJob(load))
     name = model.spec.name
-    runtime = Runtime(engine, replace(config, model=(ModelSource(name, name),)))
+    runtime = Runtime(engine, replace(config, model=(ModelSource(name, name),), device=model.spec.device))
     runtime.models.put(model, memory)
     return runtime

@@ -6,7 +6,8 @@ import torch
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether the host or the device had no memory left; torch's CPU allocator says so in words only."""
+    """Return whether the host or the device had no memory left; torch says so of CPU and mps in words only."""
     return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or (
-        isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+        isinstance(error, RuntimeError)
+        and any(words in str(error) for words in ("DefaultCPUAllocator", "MPS backend out of memory"))
     )

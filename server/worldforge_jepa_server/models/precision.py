@@ -79,7 +79,7 @@ def _check_kernels(precision: str, device: str) -> None:
         x = torch.ones(1, 1, 8, 8, dtype=_PRECISIONS[precision], device=device)
         x = F.gelu(F.layer_norm(F.linear(x, x[0, 0]), (8,)))
         F.scaled_dot_product_attention(x, x, x)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:  # mps raises the latter for a dtype that it does not have
         raise ModelLoadError(
             f"precision={precision}: torch {torch.__version__} cannot do it on {device}: {error}"
         ) from error

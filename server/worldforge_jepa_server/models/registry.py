@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from worldforge_jepa_server.config import ModelSource
+from worldforge_jepa_server.models import devices
 from worldforge_jepa_server.models.contract import ModelLoadError, ServedModel
 from worldforge_jepa_server.models.external import factory, hub
 from worldforge_jepa_server.models.native import tiny
@@ -51,6 +52,7 @@ def load_model(source: ModelSource, device: str, error_detail: bool = False) -> 
         ModelLoadError: an unknown source or option, a device that is not there, or weights that do not fit.
     """
     try:
+        device = devices.chosen(device)
         chosen, target = _choose(source)
         _check_device(device)
         options: dict[str, Any] = {key: value for key, value in source.options.items() if key not in EXECUTION_OPTIONS}
@@ -67,7 +69,7 @@ def load_model(source: ModelSource, device: str, error_detail: bool = False) -> 
 def _check_device(device: str) -> None:
     try:
         torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:  # a build without CUDA asserts, one without a driver raises
+    except (RuntimeError, AssertionError, TypeError) as error:  # each build of torch in its own way
         raise ModelLoadError(f"device {device} cannot be used: {error}") from error
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from worldforge_jepa_server.models.devices import has_float64
+
 _LOCKED = 1e-7  # cosine of the second angle below which the first and third are one
 
 
@@ -12,10 +14,11 @@ def move_pose(pose: Tensor, action: Tensor) -> Tensor:
     """Move `pose` by `action`, a difference of poses; both [..., 7] and broadcast.
 
     Positions add, the action's rotation follows the pose's, the gripper stays within 0..1. Rotations are computed in
-    float64, as upstream does.
+    float64, as upstream does, and in float32 where the device has no other.
     """
     position = pose[..., :3] + action[..., :3]
-    turned = rotation_matrix(action[..., 3:6].double()) @ rotation_matrix(pose[..., 3:6].double())
+    wide = torch.float64 if has_float64(pose.device) else torch.float32
+    turned = rotation_matrix(action[..., 3:6].to(wide)) @ rotation_matrix(pose[..., 3:6].to(wide))
     gripper = (pose[..., 6:] + action[..., 6:]).clamp(0, 1)
     return torch.cat([position, euler_angles(turned).to(position.dtype), gripper], dim=-1)
 

@@ -1,0 +1,30 @@
+"""torch's devices: which one `auto` is, how to wait for it, and what it cannot do."""
+
+from __future__ import annotations
+
+import torch
+
+AUTO = "auto"
+
+
+def chosen(device: str) -> str:
+    """Return a device's name as torch has it: `auto` is cuda where torch finds one, else mps, else cpu."""
+    if device != AUTO:
+        return device
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def synchronize(device: str) -> None:
+    """Wait for the kernels that are queued on a device; a CPU queues none."""
+    kind = torch.device(device).type
+    if kind == "cuda":
+        torch.cuda.synchronize(device)
+    elif kind == "mps":
+        torch.mps.synchronize()
+
+
+def has_float64(device: torch.device | str) -> bool:
+    """Return True if a device computes in float64; mps does not."""
+    return torch.device(device).type != "mps"
