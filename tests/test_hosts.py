@@ -1,6 +1,7 @@
 """Hosts in other languages: examples/hosts get the scores that Python's client gets, and errors that name the field."""
 
 import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.certificates import TOKENS, WRONG_TOKEN
 from worldforge_jepa_client import Client
 
 ROOT = Path(__file__).parent.parent
@@ -16,6 +18,8 @@ SECONDS = 240
 UNREACHABLE = ("ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ECONNRESET", "ETIMEDOUT", "ENETUNREACH", "E403", "E404")
 UNREACHABLE += ("dial tcp", "failed to download", "Could not transfer artifact", "Could not resolve host")
 HOSTS = ("cpp", "go", "java", "node", "rust")
+SHOWING = ("go", "node")
+"""Those that read WORLDFORGE_JEPA_CACERT and WORLDFORGE_JEPA_TOKEN."""
 MADE = shutil.ignore_patterns("node_modules", "build", "stubs", "target")
 
 
@@ -109,6 +113,18 @@ def test_a_host_gets_the_scores_that_python_gets(language, server, request):
         np.testing.assert_array_equal(np.array(answer["score"]["scores"], np.float32), expected.scores)
         assert int(answer["score"]["best_index"]) == expected.best_index
     assert (wrong["error"]["reason"], wrong["error"]["field"]) == ("INVALID_SHAPE", "action_candidates")
+
+
+@pytest.mark.parametrize("language", SHOWING)
+def test_a_host_shows_a_token_and_checks_the_certificate(language, secured_server, credentials, request):
+    command = [*request.getfixturevalue(language), secured_server.target]
+    shown = {"WORLDFORGE_JEPA_CACERT": credentials.cacert, "WORLDFORGE_JEPA_TOKEN": TOKENS["arm"]}
+    for environment, code in ((shown, 0), (shown | {"WORLDFORGE_JEPA_TOKEN": WRONG_TOKEN}, 1), ({}, 1)):
+        done = subprocess.run(
+            command, env=os.environ | environment, capture_output=True, text=True, timeout=SECONDS, check=False
+        )
+        assert done.returncode == code, done.stderr
+        assert bool(done.stdout) == (code == 0)
 
 
 @pytest.mark.parametrize("language", HOSTS)

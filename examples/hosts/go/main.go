@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/protobuf/encoding/protojson"
 
@@ -53,8 +54,37 @@ func candidates(actionDim int64) *jepa.Tensor {
 	return floats(plans, 1, samples, horizon, actionDim)
 }
 
+// A token that each call carries, without TLS too.
+type bearer string
+
+func (token bearer) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
+	return map[string]string{"authorization": "Bearer " + string(token)}, nil
+}
+
+func (bearer) RequireTransportSecurity() bool { return false }
+
+// The environment has the CA of a server with TLS, and a token, where the server asks for them.
+func shown() ([]grpc.DialOption, error) {
+	transport := insecure.NewCredentials()
+	if cacert := os.Getenv("WORLDFORGE_JEPA_CACERT"); cacert != "" {
+		var err error
+		if transport, err = credentials.NewClientTLSFromFile(cacert, ""); err != nil {
+			return nil, err
+		}
+	}
+	options := []grpc.DialOption{grpc.WithTransportCredentials(transport)}
+	if token := os.Getenv("WORLDFORGE_JEPA_TOKEN"); token != "" {
+		options = append(options, grpc.WithPerRPCCredentials(bearer(token)))
+	}
+	return options, nil
+}
+
 func score(ctx context.Context, target string) error {
-	connection, err := grpc.NewClient(target, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	options, err := shown()
+	if err != nil {
+		return err
+	}
+	connection, err := grpc.NewClient(target, options...)
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@
 
 import grpc from "@grpc/grpc-js";
 import protoLoader from "@grpc/proto-loader";
+import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
 const PROTO = fileURLToPath(new URL("../../../protos/worldforge/jepa/v1/jepa.proto", import.meta.url));
@@ -32,14 +33,20 @@ const candidates = (actionDim) =>
   tensor("FLOAT32", [1, SAMPLES, HORIZON, actionDim],
     Float32Array.from({ length: SAMPLES * HORIZON * actionDim }, (_, i) => ((i * 37) % 64 - 32) / 16));
 
-const client = new WorldModelService(process.argv[2] ?? "127.0.0.1:50051", grpc.credentials.createInsecure());
+// The environment has the CA of a server with TLS, and a token, where the server asks for them.
+const { WORLDFORGE_JEPA_CACERT: cacert, WORLDFORGE_JEPA_TOKEN: token } = process.env;
+const transport = () => (cacert ? grpc.credentials.createSsl(readFileSync(cacert)) : grpc.credentials.createInsecure());
+const metadata = new grpc.Metadata();
+if (token) metadata.set("authorization", `Bearer ${token}`);
+
+const client = new WorldModelService(process.argv[2] ?? "127.0.0.1:50051", transport());
 
 const getModel = () => new Promise((resolve, reject) =>
-  client.GetModel({}, inTenSeconds(), (error, answer) => (error ? reject(error) : resolve(answer.model))));
+  client.GetModel({}, metadata, inTenSeconds(), (error, answer) => (error ? reject(error) : resolve(answer.model))));
 
 try {
   const model = await getModel();
-  const stream = client.ScoreStream(inTenSeconds());
+  const stream = client.ScoreStream(metadata, inTenSeconds());
   const answers = stream[Symbol.asyncIterator]();
   const ask = async (request) => {
     stream.write(request);
