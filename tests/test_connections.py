@@ -15,7 +15,9 @@ from tests.scenes import candidates, raw_candidates, scene
 from worldforge_jepa_client import Client
 from worldforge_jepa_client.errors import InvalidArgumentError, ResourceExhaustedError, UnavailableError
 from worldforge_jepa_client.rpc.channel import channel_options
+from worldforge_jepa_client.rpc.credentials import Credentials
 from worldforge_jepa_client.rpc.failures import proxy_of
+from worldforge_jepa_client.wire.metadata import SESSION_METADATA
 
 DEADLINE = 60
 SOON = 15  # seconds, on a busy machine: pings go out after one and may take another
@@ -113,6 +115,14 @@ def test_by_default_a_client_pings_no_more_than_every_server_allows():
 def test_a_keepalive_that_no_server_allows_is_refused_by_name(keepalive):
     with pytest.raises(InvalidArgumentError, match="keepalive"):
         Client("127.0.0.1:1", keepalive=keepalive)
+
+
+def test_each_client_has_a_name_of_its_own_or_the_one_it_is_given():
+    names = [dict(Credentials(affinity=given).call_metadata())[SESSION_METADATA] for given in (None, None, "robot")]
+    assert len(set(names)) == 3
+    assert names[2] == "robot"
+    with pytest.raises(InvalidArgumentError, match="affinity"):
+        Client("127.0.0.1:1", affinity="two words")
 
 
 def test_an_old_connection_is_replaced_without_an_error(start_server):
