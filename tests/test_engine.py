@@ -142,17 +142,20 @@ async def test_a_waiting_job_that_is_cancelled_never_runs(engine):
 
 
 async def test_a_running_job_that_is_cancelled_sees_its_token_set(engine):
-    began, told = threading.Event(), threading.Event()
+    gate, tokens = Gate(), []
 
     def work(cancelled):
-        began.set()
-        assert cancelled.wait(DEADLINE)
-        told.set()
+        tokens.append(cancelled)
+        gate(cancelled)
 
     task = asyncio.create_task(engine.run(FunctionJob(work)))
-    assert await asyncio.to_thread(began.wait, DEADLINE)
+    await gate.wait_began()
+    assert not tokens[0].is_set()
     task.cancel()
-    assert await asyncio.to_thread(told.wait, DEADLINE)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert tokens[0].is_set()
+    gate.open.set()
 
 
 async def test_closing_cancels_waiting_jobs():

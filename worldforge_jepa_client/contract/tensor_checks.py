@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from worldforge_jepa_client.contract.dtypes import dtype_name
-from worldforge_jepa_client.contract.spec import DYNAMIC, ModelSpec, TensorSpec
+from worldforge_jepa_client.contract.spec import DYNAMIC, ModelSpec, Normalization, TensorSpec
 from worldforge_jepa_client.errors import invalid
 from worldforge_jepa_client.reasons import Reason
 
@@ -132,6 +133,30 @@ def check_deviations(
             "no model computes with them",
             Reason.INVALID_VALUE,
         )
+
+
+def plainly_fit(candidates: NDArray[Any], spec: ModelSpec, statistics: Normalization | None) -> bool:
+    """Return True for candidates that pass every check, as nearly all do, at a third of the checks' cost."""
+    limits, shape = spec.limits, candidates.shape
+    if candidates.dtype != np.float32 or len(shape) != 4 or shape[0] != 1 or shape[3] != spec.action_dim:
+        return False
+    samples, horizon = shape[1:3]
+    steps = limits.max_candidate_steps or math.inf
+    if not (0 < samples <= limits.max_samples and 0 < horizon <= limits.max_horizon and samples * horizon <= steps):
+        return False
+    least, most = _action_range(statistics)
+    return bool(least <= candidates.min() and candidates.max() <= most)
+
+
+@lru_cache(maxsize=64)
+def _action_range(statistics: Normalization | None) -> tuple[float, float]:
+    """Return the range that no dimension of an action may leave; None is of normalized ones."""
+    mean, std = (statistics.action_mean, statistics.action_std) if statistics else ((0.0,), (1.0,))
+    bounds = [
+        (centre - MAX_DEVIATIONS * scale, centre + MAX_DEVIATIONS * scale)
+        for centre, scale in zip(mean, std, strict=True)
+    ]
+    return max(low for low, _ in bounds), min(high for _, high in bounds)
 
 
 def named(at_fault: NDArray[np.bool_], items: str) -> str:

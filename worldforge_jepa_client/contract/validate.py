@@ -16,6 +16,7 @@ from worldforge_jepa_client.contract.tensor_checks import (
     check_frames,
     check_history_length,
     check_tensor,
+    plainly_fit,
     shape_text,
     with_rank,
 )
@@ -145,6 +146,8 @@ def check_normalizable(actions_are_normalized: bool, spec: ModelSpec) -> None:
 
 def check_candidates(candidates: NDArray[Any], spec: ModelSpec, *, normalized: bool = True) -> None:
     """Check candidates (1, S, H, A), in normalized or raw units, and the limits on S and H."""
+    if plainly_fit(candidates, spec, None if normalized else spec.normalization):
+        return
     check_tensor(candidates, spec.action_candidates, "action_candidates")
     _, samples, horizon, _ = candidates.shape
     _check_limit("action_candidates", "samples", samples, spec.limits.max_samples)

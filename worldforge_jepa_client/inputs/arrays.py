@@ -13,6 +13,7 @@ from worldforge_jepa_client.errors import invalid
 from worldforge_jepa_client.reasons import Reason
 
 _VISUAL_RANK, _PROPRIO_RANK = 5, 3
+_AS_THEY_ARE = (np.dtype(np.float32), np.dtype(np.uint8))
 
 
 def as_array(value: object, field: str, *, rank: int, least_rank: int = 0) -> NDArray[Any]:
@@ -88,11 +89,15 @@ def as_observation(value: object, field: str) -> Observation:
 
 
 def _single(array: NDArray[Any]) -> NDArray[np.float32]:
+    if array.dtype == np.float32:
+        return array
     with np.errstate(over="ignore"):  # a float64 beyond float32 becomes inf, which the spec's check refuses
         return array.astype(np.float32, copy=False)
 
 
 def _to_numpy(value: object, field: str) -> NDArray[Any]:
+    if type(value) is np.ndarray and value.dtype in _AS_THEY_ARE:
+        return value
     if value is None:
         raise invalid(field, "is missing", Reason.MISSING_FIELD)
     try:

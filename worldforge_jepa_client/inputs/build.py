@@ -145,6 +145,8 @@ def build_options(
     default: ScoreOptions = _DEFAULT_OPTIONS,
 ) -> ScoreOptions:
     """Return the options of a score; those that are None are as in `default`."""
+    if objective is None and proprio_weight is None and actions_are_normalized is None:
+        return default
     given: dict[str, Any] = {
         "objective": None if objective is None else _as_objective(objective),
         "proprio_weight": None if proprio_weight is None else as_float(proprio_weight, "options.proprio_weight"),

@@ -81,14 +81,16 @@ class OpenStream:
             ResourceExhaustedError: it is larger than the server takes, which would end the whole stream.
         """
         call = request.call
+        changes = _changes(self._sent, request.scene)
         message = wire.stream_request(
-            _changes(self._sent, request.scene),
+            changes,
             call.action_candidates,
             model=call.model,
             options=call.options,
             extra_info=call.extra_info,
         )
-        _check_size(message.ByteSize(), request.max_bytes)
+        if changes or call.extra_info or call.action_candidates.nbytes > request.max_bytes // 2:
+            _check_size(message.ByteSize(), request.max_bytes)  # which costs a copy
         request.base, self._sent = self._sent, request.scene
         self.in_flight.append(request)
         self._send(message)

@@ -47,6 +47,8 @@ def struct_dict(struct: Struct, field: str) -> dict[str, Any]:
         OutOfRangeError: it is larger than 1 MiB; decoding takes a second for each.
     """
     data = struct.SerializeToString()
+    if not data:
+        return {}
     if len(data) > _MAX_BYTES:
         problem = f"has {len(data)} bytes; expected at most {_MAX_BYTES}"
         raise OutOfRangeError(problem, reason=Reason.LIMIT_EXCEEDED, field=field)

@@ -6,7 +6,6 @@ Tensors go through `tensors`; nothing here touches bytes.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -31,7 +30,6 @@ from worldforge_jepa_client.wire.status import from_message
 
 OBJECTIVE_CODES: dict[Objective, Any] = {item: jepa_pb2.Objective.Value(f"OBJECTIVE_{item.name}") for item in Objective}
 OBJECTIVES = {code: item for item, code in OBJECTIVE_CODES.items()}
-_TIMES = tuple(item.name for item in fields(Timing))
 
 
 def score_request(call: ScoreCall) -> jepa_pb2.ScoreRequest:
@@ -179,7 +177,14 @@ def timing_message(timing: Timing) -> jepa_pb2.Timing:
 
 def timing(message: jepa_pb2.Timing) -> Timing:
     """Decode a timing."""
-    return Timing(*(getattr(message, name) for name in _TIMES))
+    return Timing(
+        message.queue_us,
+        message.decode_us,
+        message.encode_us,
+        message.unroll_us,
+        message.distance_us,
+        message.total_us,
+    )
 
 
 def stream_request(

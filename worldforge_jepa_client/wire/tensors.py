@@ -101,8 +101,8 @@ def checked_layout(message: jepa_pb2.Tensor, length: int, *, field: str) -> tupl
     Raises:
         InvalidArgumentError: they are not, or do not.
     """
-    name = _checked_dtype(message, field)
-    shape, expected = _checked_shape(message, field), byte_length(message)
+    name, shape = _checked_dtype(message, field), _checked_shape(message, field)
+    expected = math.prod(shape) * _WIRE_DTYPES[name].itemsize
     if length != expected:
         raise invalid(
             field, f"data has {length} bytes; shape {shape} of {name} needs {expected}", Reason.DATA_LENGTH_MISMATCH
@@ -133,11 +133,10 @@ def tensors_in(message: Any, prefix: str = "") -> Iterator[tuple[str, jepa_pb2.T
 
 
 def _checked_shape(message: jepa_pb2.Tensor, field: str) -> tuple[int, ...]:
-    rank = len(message.shape)
-    shape = tuple(message.shape[:_MAX_RANK])
+    rank, shape = len(message.shape), tuple(message.shape[:_MAX_RANK])
     if rank > _MAX_RANK:
         problem = f"has {rank} dimensions; expected at most {_MAX_RANK}"
-    elif not all(0 <= size <= _MAX_DIM for size in shape):
+    elif shape and not 0 <= min(shape) <= max(shape) <= _MAX_DIM:
         problem = f"is {list(shape)}; every dimension must be from 0 to {_MAX_DIM}"
     else:
         return shape

@@ -95,11 +95,6 @@ class ScoreJob(Job[Any]):
         self.scores = np.empty(samples, np.float32)
         self.costs: list[Tensor] = []
 
-    @property
-    def seconds(self) -> tuple[float, float, float]:
-        """How long the batches encoded, unrolled and measured distances that this job was part of."""
-        return self.encode_seconds, self.unroll_seconds, self.distance_seconds
-
     def begin(self, model: ServedModel) -> Exception | None:
         """Encode the scene and get the actions, with the first slice; return the error, or that of a caller gone."""
         if self.cancelled.is_set():

@@ -96,9 +96,10 @@ class LatentScores:
             clock, costs = Clock(self.spec.device), []
             unroll_seconds = distance_seconds = 0.0
             for batch in [slices] if fits else cut(slices, self.chunk):
-                job, last = batch[0].task, None
-                alone = (job.encoded.start, job.actions[batch[0].start : batch[0].stop].transpose(0, 1), job.history)
-                for step in self.model.unroll(*(alone if len(batch) == 1 else gather(batch))):
+                first, last = batch[0].task, None
+                whole = len(batch) == 1 and batch[0].stop - batch[0].start == first.size
+                alone = (first.encoded.start, first.actions.transpose(0, 1), first.history)
+                for step in self.model.unroll(*(alone if whole else gather(batch))):
                     if all(each.task.cancelled.is_set() for each in slices):
                         raise caller_gone()
                     last = step

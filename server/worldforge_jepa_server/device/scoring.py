@@ -70,26 +70,23 @@ def distance(predicted: Latents, goal: Latents, objective: Objective, proprio_we
     Raises:
         InternalError: the two cannot be compared, or have no proprio although `proprio_weight` is not 0.
     """
-    score = _feature_distance(predicted.visual[:, -1], goal.visual[:, -1], objective)
-    if proprio_weight == 0:
-        return score
-    if predicted.proprio is None or goal.proprio is None:
-        raise InternalError(
-            f"proprio_weight is {proprio_weight}, but the model gave latents without proprio",
-            reason=Reason.INVALID_LATENTS,
-        )
-    return score + proprio_weight * _feature_distance(predicted.proprio[:, -1], goal.proprio[:, -1], objective)
-
-
-def _feature_distance(predicted: Tensor, goal: Tensor, objective: Objective) -> Tensor:
-    predicted, goal = predicted.flatten(1).float(), goal.flatten(1).float()
-    if predicted.shape[1] != goal.shape[1]:  # torch would repeat a single one
-        raise InternalError(
-            f"the model predicted {predicted.shape[1]} features for a goal of {goal.shape[1]}",
-            reason=Reason.INVALID_LATENTS,
-        )
-    if objective is Objective.L2:
-        return (predicted - goal).square().mean(1)
-    if objective is Objective.L1:
-        return (predicted - goal).abs().mean(1)
-    return -F.cosine_similarity(predicted, goal, dim=1)
+    features = [(predicted.visual, goal.visual), (predicted.proprio, goal.proprio)]
+    total: Tensor | None = None
+    for mine, its in features if proprio_weight != 0 else features[:1]:
+        if mine is None or its is None:
+            raise InternalError(
+                f"proprio_weight is {proprio_weight}, but the model gave latents without proprio",
+                reason=Reason.INVALID_LATENTS,
+            )
+        mine, its = mine.select(1, -1).flatten(1).float(), its.select(1, -1).flatten(1).float()
+        if mine.shape[1] != its.shape[1]:  # torch would repeat a single one
+            problem = f"the model predicted {mine.shape[1]} features for a goal of {its.shape[1]}"
+            raise InternalError(problem, reason=Reason.INVALID_LATENTS)
+        if objective is Objective.COSINE:
+            part = -F.cosine_similarity(mine, its, dim=1)
+        else:
+            difference = mine - its
+            part = (difference.square() if objective is Objective.L2 else difference.abs()).mean(1)
+        total = part if total is None else total + proprio_weight * part
+    assert total is not None
+    return total

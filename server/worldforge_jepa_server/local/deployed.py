@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from threading import Event
 
 from worldforge_jepa_client.contract.spec import MemoryUse
 from worldforge_jepa_server.config import ModelSource, ServerConfig
@@ -12,7 +11,7 @@ from worldforge_jepa_server.device.warmup import warm_up
 from worldforge_jepa_server.models.contract import ServedModel
 from worldforge_jepa_server.models.registry import load_model
 from worldforge_jepa_server.runtime.operations import Runtime
-from worldforge_jepa_server.scheduling.engine import Engine, FunctionJob
+from worldforge_jepa_server.scheduling.engine import CancelToken, Engine, FunctionJob
 
 
 async def deployed(engine: Engine, source: ServedModel | ModelSource, config: ServerConfig) -> Runtime:
@@ -22,7 +21,7 @@ async def deployed(engine: Engine, source: ServedModel | ModelSource, config: Se
         ModelLoadError: the source cannot be loaded.
     """
 
-    def load(_: Event) -> tuple[ServedModel, MemoryUse | None]:
+    def load(_: CancelToken) -> tuple[ServedModel, MemoryUse | None]:
         if not isinstance(source, ModelSource):
             return source, source.spec.memory
         use_threads(config.threads)

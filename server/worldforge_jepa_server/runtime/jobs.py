@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass
-from threading import Event
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from worldforge_jepa_server.device.memory import device_memory
 from worldforge_jepa_server.device.scoring import unroll
 from worldforge_jepa_server.models.contract import Latents, WorldModel
 from worldforge_jepa_server.runtime.model_table import Deployment
+from worldforge_jepa_server.scheduling.engine import CancelToken
 from worldforge_jepa_server.scheduling.scheduler import Slice
 
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -69,7 +69,9 @@ class PlanJob(ScoreJob):
         )
 
 
-def encode_frames(model: WorldModel, encoder: Encoder, observation: Observation, dtype: str, _: Event) -> LatentFrames:
+def encode_frames(
+    model: WorldModel, encoder: Encoder, observation: Observation, dtype: str, _: CancelToken
+) -> LatentFrames:
     """Encode an observation; return its latents in `dtype`."""
     with device_memory():
         return _to_host(encoder.encode(model, observation), dtype)
@@ -84,7 +86,7 @@ def predictions(
         yield _to_host(latents, call.dtype) if not call.steps or step in call.steps else None
 
 
-def next_step(steps: Generator[LatentFrames | None, None, None], last: bool, _: Event) -> LatentFrames | None:
+def next_step(steps: Generator[LatentFrames | None, None, None], last: bool, _: CancelToken) -> LatentFrames | None:
     """Compute one more step; after the last one, drop what the model keeps for more."""
     with device_memory():
         latents = next(steps)

@@ -112,7 +112,8 @@ class Runtime:
             **deployed.metadata,
             "actions_are_normalized": options.actions_are_normalized,
         }
-        timing = _timing(caller.arrived, decoded, waited, *job.seconds)
+        on_device = (job.encode_seconds, job.unroll_seconds, job.distance_seconds)
+        timing = _timing(caller.arrived, decoded, waited, *on_device)
         record.current().scored(spec.name, samples, horizon, timing)
         return ScoreResult(job.scores, best, job.lower_is_better, metadata, timing)
 
@@ -202,7 +203,8 @@ class Runtime:
                 # Left before the yield, which lasts as long as the client does not read.
                 with self._engine.admit(cost, begun=iteration > 1):
                     step, waited = await self._engine.run(job, deployed.spec.name, caller)
-                timing = _timing(arrived, decoded, waited, *job.seconds)
+                on_device = (job.encode_seconds, job.unroll_seconds, job.distance_seconds)
+                timing = _timing(arrived, decoded, waited, *on_device)
                 record.current().scored(deployed.spec.name, planner.samples, planner.horizon, timing)
                 yield PlanProgress(
                     iteration=iteration,

@@ -38,6 +38,21 @@ SERVER = Caller()
 """The caller of work that the server does for itself."""
 
 
+class CancelToken:
+    """Set once its caller has gone; an Event would bring a lock and a condition, and nothing waits for it."""
+
+    def __init__(self) -> None:
+        self._set = False
+
+    def set(self) -> None:
+        """Mark the caller as gone."""
+        self._set = True
+
+    def is_set(self) -> bool:
+        """Return whether the caller has gone."""
+        return self._set
+
+
 class Runner(Protocol):
     """Runs batches on the device thread."""
 
@@ -58,14 +73,14 @@ class Job(Task, Generic[_R]):
 
     runner: Runner
     done: asyncio.Future[_R] = field(init=False)
-    cancelled: threading.Event = field(default_factory=threading.Event)
+    cancelled: CancelToken = field(default_factory=CancelToken)
     device_seconds: float = 0.0
 
 
 class FunctionJob(Job[_R]):
     """A job that is one call of a function, which takes the job's cancel token."""
 
-    def __init__(self, function: Callable[[threading.Event], _R], cost: int = 1) -> None:
+    def __init__(self, function: Callable[[CancelToken], _R], cost: int = 1) -> None:
         super().__init__(runner=_FUNCTIONS, cost_per_candidate=cost)
         self.function = function
 
