@@ -92,14 +92,14 @@ class Scheduler(Generic[_T]):
     def add(self, task: _T) -> None:
         """Queue a task."""
         queue = self._queues[task.queue]
-        insort(queue.flows.setdefault(_flow(task), []), (task.deadline, next(queue.arrivals), task))
+        insort(queue.flows.setdefault((task.client, task.flow), []), (task.deadline, next(queue.arrivals), task))
 
     def discard(self, task: _T) -> None:
         """Remove a task if it waits; candidates that are not in a batch yet never will be."""
-        flows = self._queues[task.queue].flows
-        rest = [entry for entry in flows.pop(_flow(task), ()) if entry[-1] is not task]
+        flows, flow = self._queues[task.queue].flows, (task.client, task.flow)
+        rest = [entry for entry in flows.pop(flow, ()) if entry[-1] is not task]
         if rest:
-            flows[_flow(task)] = rest
+            flows[flow] = rest
 
     def take(self) -> list[Slice[_T]]:
         """Return the next batch; empty if nothing waits."""
@@ -119,10 +119,6 @@ _Flow = tuple[Hashable, Hashable]
 """A client and a flow of it."""
 
 
-def _flow(task: Task) -> _Flow:
-    return task.client, task.flow
-
-
 class _Queue(Generic[_T]):
     """The tasks of one model: by flow, each flow in the order of deadlines."""
 
@@ -136,7 +132,7 @@ class _Queue(Generic[_T]):
         turns = [(self._turn(flow), number, flow) for number, flow in enumerate(self.flows)]
         heapq.heapify(turns)
         lead = self.flows[turns[0][-1]][0][-1]
-        self._begin(lead)
+        self._begin(turns[0][-1])
         slices: list[Slice[_T]] = []
         room = lead.chunk
         while turns and room > 0:
@@ -161,17 +157,18 @@ class _Queue(Generic[_T]):
         client, stream = flow
         return self._clients.used(client), self._streams[client].used(stream)
 
-    def _begin(self, lead: _T) -> None:
-        """Give the lead's client and flow their turn; a client that does not wait loses the shares of its flows."""
-        self._clients.begin(lead.client)
-        self._streams[lead.client].begin(lead.flow)
+    def _begin(self, flow: _Flow) -> None:
+        """Give a client and its flow their turn; a client that does not wait loses the shares of its flows."""
+        client, stream = flow
+        self._clients.begin(client)
+        self._streams[client].begin(stream)
         waiting = {client for client, _ in self.flows}
         for client in self._streams.keys() - waiting:
             del self._streams[client]
 
     def _cut(self, task: _T, size: int) -> Slice[_T]:
         """Take `size` candidates off a task, the first of its flow."""
-        start, flow = task.taken, _flow(task)
+        start, flow = task.taken, (task.client, task.flow)
         task.taken += size
         for shares, name in ((self._clients, task.client), (self._streams[task.client], task.flow)):
             shares.charge(name, size * task.cost_per_candidate)
