@@ -50,8 +50,9 @@ def control(
                 min_std=0.05,
             )
             warm_start = plan(planner, lambda held: session.score(np.tile(held, model.frameskip)).costs, iterations=5)
-            for action in mapping.actions(np.tile(warm_start[None, :1], model.frameskip))[0]:
-                observation, _, terminated, truncated, info = env.step(np.array([*action["parameters"].values()]))
+            steps: list[dict[str, Any]] = mapping.actions(np.tile(warm_start[None, :1], model.frameskip))[0]
+            for step in steps:
+                observation, _, terminated, truncated, info = env.step(np.array([*step["parameters"].values()]))
                 yield info
                 if terminated or truncated:
                     return
