@@ -28,9 +28,13 @@ from examples.two_room.env import FRAMESKIP, REACHED, SIZE, Episode, Observation
 from worldforge_jepa_client import Client, ModelSpec, Session
 from worldforge_jepa_client.planning import Score, shift_plan
 from worldforge_jepa_client.tools.local_server import running_server
+from worldforge_jepa_client.viz import PlanView
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
+
+Input = dict[str, npt.NDArray[np.generic]]
+"""An observation under the names that the client takes."""
 
 _SERVER_SAMPLES, _SERVER_ITERATIONS = 256, 12
 """The server's planner varies every raw action by itself, so it needs more than ours, which holds one move."""
@@ -78,11 +82,14 @@ def main() -> int:
         target = arguments.target or stack.enter_context(running_server())
         client = stack.enter_context(Client(target, timeout=30))
         client.wait_ready()
+        view = stack.enter_context(
+            PlanView(spawn=arguments.rerun, save=arguments.rerun_save, connect=arguments.rerun_connect)
+        )
         model = client.model()
         print(f"{model.name}: {model.parameter_count:,} parameters on {model.device}, at {target}")
         print(f"torch in this process: {'yes' if 'torch' in sys.modules else 'no'}")
         latencies = Latencies()
-        outcomes = list(run(client, model, arguments, latencies))
+        outcomes = list(run(client, model, arguments, latencies, view))
     reached = sum(outcome.distance < REACHED for outcome in outcomes)
     print(f"reached {reached} of {len(outcomes)} goals through the door, within {REACHED:g} px")
     print(latencies.summary())
@@ -91,7 +98,9 @@ def main() -> int:
     return 0 if 2 * reached > len(outcomes) else 1
 
 
-def run(client: Client, model: ModelSpec, arguments: argparse.Namespace, latencies: Latencies) -> Iterator[Outcome]:
+def run(
+    client: Client, model: ModelSpec, arguments: argparse.Namespace, latencies: Latencies, view: PlanView
+) -> Iterator[Outcome]:
     """Plan through the door in layouts that the model was not trained on."""
     planning, rng = Planning(), np.random.default_rng(arguments.seed)
     way = server_plans if arguments.planner == "server" else local_plans
@@ -99,7 +108,7 @@ def run(client: Client, model: ModelSpec, arguments: argparse.Namespace, latenci
         for _ in range(arguments.episodes):
             episode = sample_episode(rng, crossing=True)
             segments = []
-            for segment in way(client, model, episode, planning, rng, latencies):
+            for segment in way(client, model, episode, planning, rng, latencies, view):
                 segments.append(segment)
                 bar.update()
                 bar.set_postfix_str(f"{np.linalg.norm(segment.path[-1] - episode.goal):.1f} px to go")
@@ -113,21 +122,25 @@ def local_plans(
     planning: Planning,
     rng: np.random.Generator,
     latencies: Latencies,
+    view: PlanView,
 ) -> Iterator[Segment]:
     """Plan in this process; a session holds the scene on the server."""
     assert model.normalization is not None
     now, goal = (_as_input(observe(position, episode.layout)) for position in (episode.start, episode.goal))
     with client.session(observation=now, goal=goal) as session:
-        yield from drive(episode, planning, model.normalization, partial(_scores, session, latencies), rng)
+        yield from drive(episode, planning, model.normalization, partial(_scores, session, latencies, view, goal), rng)
 
 
-def _scores(session: Session, latencies: Latencies, now: Observation) -> Score:
+def _scores(session: Session, latencies: Latencies, view: PlanView, goal: Input, now: Observation) -> Score:
     """Score plans [1, S, H, 2] from what the agent sees now."""
     session.observe(_as_input(now))
+    view.scene(now["image"], goal["visual"])
 
     def score(plans: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         with latencies.call(plans.shape[1]):
-            return session.score(pack(plans)).costs
+            result = session.score(pack(plans))
+        view.iteration(plans, result)
+        return result.costs
 
     return score
 
@@ -139,6 +152,7 @@ def server_plans(
     planning: Planning,
     rng: np.random.Generator,
     latencies: Latencies,
+    view: PlanView,
 ) -> Iterator[Segment]:
     """Plan on the server, on the same schedule."""
     assert model.normalization is not None
@@ -159,6 +173,9 @@ def server_plans(
                     seed=int(rng.integers(2**31)),
                 )
             )
+        view.scene(observe(position, episode.layout)["image"], goal["visual"])
+        for step in progress:
+            view.progress(step)
         actions = progress[-1].best_actions
         moves = actions[:steps].reshape(steps, FRAMESKIP, 2)
         raw = to_raw(moves, model.normalization).reshape(1, steps, -1)
@@ -167,7 +184,7 @@ def server_plans(
         yield Segment(path, tuple(step.best_score for step in progress))
 
 
-def _as_input(observation: Observation) -> dict[str, npt.NDArray[np.generic]]:
+def _as_input(observation: Observation) -> Input:
     return {"visual": observation["image"], "proprio": observation["proprio"]}
 
 
@@ -216,6 +233,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--episodes", type=int, default=4)
     parser.add_argument("--seed", type=int, default=2, help="of episodes and planning (default: 2)")
     parser.add_argument("--picture", type=Path, default=Path("build/demo.png"))
+    parser.add_argument("--rerun", action="store_true", help="show the plans in a Rerun viewer, started here")
+    parser.add_argument("--rerun-save", type=Path, metavar="FILE.rrd", help="record the plans for a Rerun viewer")
+    parser.add_argument("--rerun-connect", metavar="URL", help="show the plans in a running Rerun viewer")
     return parser.parse_args()
 
 

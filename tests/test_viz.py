@@ -1,0 +1,70 @@
+"""Plans in Rerun: a recording holds the values sent, and a view that cannot show them never raises."""
+
+import sys
+
+import numpy as np
+import pytest
+
+from worldforge_jepa_client.contract.types import PlanProgress, ScoreResult, Timing
+from worldforge_jepa_client.viz import PlanView
+
+S, H, A = 16, 2, 2
+TIMING = Timing(queue_us=1000, total_us=5000)
+CANDIDATES = np.stack([np.full((H, A), value, np.float32) for value in (-0.25, 0.25) * (S // 2)])[None]
+SCORES = np.append(np.arange(S - 1, 0, -1, dtype=np.float32), np.inf)
+PLAN = np.zeros((H, A), np.float32)
+PROGRESS = PlanProgress(1, 1, PLAN, PLAN, best_score=-1.0, mean_score=2.0, spread=0.5, timing=TIMING)
+
+
+def show(view):
+    now, goal = (np.full((3, 4, 5), value, np.uint8) for value in (9, 7))
+    with view:
+        view.scene(now, goal)
+        view.iteration(CANDIDATES, ScoreResult(SCORES, S - 2, True, {}, TIMING), elites=5)
+        view.progress(PROGRESS)
+
+
+def columns(path):
+    """Return the rows of each path of a recording: {path: {column: values}}."""
+    reader = pytest.importorskip("rerun.chunk").RrdReader(path)
+    batches = {chunk.entity_path: chunk.to_record_batch() for chunk in reader.stream().to_chunks()}
+    wanted = {"iteration", "Scalars:scalars", "BarChart:values"}
+    return {
+        path: {name: batch[name].to_pylist() for name in wanted & set(batch.schema.names)}
+        for path, batch in batches.items()
+    }
+
+
+def test_recording_holds_what_was_sent(tmp_path):
+    show(PlanView(save=tmp_path / "plan.rrd"))
+    rows = columns(tmp_path / "plan.rrd")
+    assert {"/scene/now", "/scene/goal", "/histogram"} <= rows.keys()
+    assert rows["/cost/best"] == {"iteration": [0], "Scalars:scalars": [[1.0]]}
+    assert rows["/cost/elite"]["Scalars:scalars"] == [[3.0]]
+    assert rows["/cost/median"]["Scalars:scalars"] == [[8.0]]
+    assert rows["/planner/spread"] == {"iteration": [0, 1], "Scalars:scalars": [[0.25], [0.5]]}
+    assert rows["/score/best"] == {"iteration": [1], "Scalars:scalars": [[-1.0]]}
+    assert rows["/milliseconds/total"]["Scalars:scalars"] == [[5.0], [5.0]]
+
+
+def test_missing_viewer_is_one_warning(monkeypatch, tmp_path, caplog):
+    monkeypatch.setitem(sys.modules, "rerun", None)
+    show(PlanView(save=tmp_path / "plan.rrd"))
+    assert [record.message for record in caplog.records if "not shown" in record.message] == [
+        "the plan is not shown any more: ModuleNotFoundError: import of rerun halted; None in sys.modules"
+    ]
+
+
+def test_file_that_cannot_be_written_stops_nothing(tmp_path):
+    view = PlanView(save=tmp_path / "absent" / "plan.rrd")
+    show(view)
+    assert not view.on
+
+
+@pytest.mark.timeout(60)
+def test_dead_viewer_stops_nothing(dead_target):
+    show(PlanView(connect=f"rerun+http://{dead_target}/proxy"))
+
+
+def test_view_without_sink_is_off():
+    assert not PlanView().on
