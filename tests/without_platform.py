@@ -13,6 +13,7 @@ import pkgutil
 import signal
 import socket
 import sys
+import sysconfig
 from functools import partial
 from pathlib import Path
 
@@ -100,6 +101,9 @@ def main() -> int:
     package = f"worldforge_jepa_{role}"
     if role == "server":
         import torch.utils.data  # noqa: F401 - torch itself is loaded as the system that it is
+    else:
+        import tests.scenes  # noqa: F401 - as is gymnasium
+    sysconfig.get_config_vars()  # reads a file that is named after the system
     become(system)
     print(f"{import_all(package)} modules", file=sys.stderr)
     if role == "client":
