@@ -102,7 +102,7 @@ def test_an_observation_is_an_array_or_a_mapping():
     assert both.proprio is not None
     assert both.proprio.shape == (1, 1, 2)
     assert as_observation(both, "o").proprio is not None
-    with pytest.raises(InvalidArgumentError, match="unknown keys propio"):
+    with pytest.raises(InvalidArgumentError, match=r"unknown keys propio; .*did you mean proprio\?"):
         as_observation({"visual": frame, "propio": [1.0]}, "o")
     with pytest.raises(InvalidArgumentError, match="visual: is missing"):
         as_observation({"proprio": [1.0]}, "o")

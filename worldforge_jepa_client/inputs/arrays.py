@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worldforge_jepa_client.contract.types import Observation
-from worldforge_jepa_client.errors import invalid
+from worldforge_jepa_client.errors import invalid, nearest
 from worldforge_jepa_client.reasons import Reason
 
 _VISUAL_RANK, _PROPRIO_RANK = 5, 3
@@ -78,7 +78,10 @@ def as_observation(value: object, field: str) -> Observation:
     parts = value if isinstance(value, Mapping) else {"visual": value}
     unknown = sorted(str(key) for key in parts if key not in ("visual", "proprio"))
     if unknown:
-        raise invalid(field, f"has unknown keys {', '.join(unknown)}; expected visual, proprio", Reason.UNKNOWN_FIELD)
+        hint = nearest(unknown[0], ("visual", "proprio"))
+        raise invalid(
+            field, f"has unknown keys {', '.join(unknown)}; expected visual, proprio{hint}", Reason.UNKNOWN_FIELD
+        )
     if parts.get("visual") is None:
         raise invalid(f"{field}.visual", "is missing", Reason.MISSING_FIELD)
     visual = as_array(parts["visual"], f"{field}.visual", rank=_VISUAL_RANK)
