@@ -68,6 +68,10 @@ lint: .venv/ready ## ruff, mypy, import rules, buf, and generated files that are
 # Two processes, since most of a test's time is the wait for a server; a module's tests stay together.
 test: lint .venv-worldforge/ready ## everything CI runs
 	$(BIN)/pytest -n 2 --dist loadfile
+	$(MAKE) test-ray
+
+test-ray: .venv/ready ## the part of the tests that runs through Ray Serve, which takes a minute to start
+	$(BIN)/pytest -m ray tests/ray
 
 worldforge: .venv/ready .venv-worldforge/ready ## the tests that meet WorldForge; WORLDFORGE_REPO=PATH uses a checkout's code
 	$(BIN)/pytest -q tests/test_worldforge.py tests/test_own_shapes.py tests/test_mpc.py tests/test_evidence.py
@@ -86,6 +90,9 @@ matrix: .venv/ready ## lint and tests on each Python found, and with the lowest 
 
 serve: .venv/ready ## serve the embedded model on 127.0.0.1:50051
 	$(BIN)/worldforge-jepa-server
+
+serve-ray: .venv/ready ## serve on Ray Serve as deploy/ray/serve.yaml says: two replicas behind 127.0.0.1:50051
+	$(BIN)/python -m worldforge_jepa_server.scale.ray_serve deploy/ray/serve.yaml
 
 demo: .venv/ready ## a server and a planner in two processes; writes build/demo.png
 	$(BIN)/python -m examples.two_room.demo

@@ -219,6 +219,11 @@ class Reason(str, Enum):
         "The device or the host has no memory left for the call.",
         "Send fewer candidates at a time, or lower `--memory-budget`.",
     )
+    NO_REPLICA = (
+        "NO_REPLICA",
+        "The proxy in front of the servers has none to ask: they start, or all have ended.",
+        "Try again after the delay; look at the servers if it lasts.",
+    )
     DRAINING = (
         "DRAINING",
         "The server is shutting down.",

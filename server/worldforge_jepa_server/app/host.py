@@ -80,6 +80,11 @@ class Host:
             handlers += reflection.handlers(services, *pools)
         return guarded(handlers, self._config, calls)
 
+    @property
+    def ready(self) -> bool:
+        """Whether it takes calls."""
+        return self._calls.tally.ready
+
     async def set_ready(self, ready: bool) -> None:
         """Say whether the server takes calls."""
         self._calls.tally.ready = ready
