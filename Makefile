@@ -14,7 +14,7 @@ PROTOC = $(BIN)/python -m grpc_tools.protoc -I$(STUBS)=$(PROTO) $(PROTO)/jepa.pr
 INFERENCE := server/worldforge_jepa_server/rpc/open_inference/open_inference.binpb
 DESCRIBE = $(BIN)/python -m grpc_tools.protoc -Iprotos protos/inference/open_inference.proto --descriptor_set_out
 
-.PHONY: help setup lock generate baseline lint test worldforge evidence matrix proxies diagnose-faults demo serve bench \
+.PHONY: help setup lock generate baseline lint test test-ray worldforge evidence matrix proxies diagnose-faults demo serve serve-ray bench \
   load fuzz soak train evaluate clean
 
 help:
