@@ -1,4 +1,4 @@
-"""What a client shows a server is checked before anything is sent, and never printed."""
+"""A client's credentials are checked before anything is sent, and never printed."""
 
 import grpc
 import pytest

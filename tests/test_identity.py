@@ -1,4 +1,4 @@
-"""What a model publishes of its code and weights: a stand-in can be told from the real model."""
+"""The published identity of code and weights tells a stand-in from the real model."""
 
 from dataclasses import replace
 

@@ -50,7 +50,7 @@ def observed(start_server):
 
 @pytest.fixture(scope="module")
 def reading(observed):
-    """What the server publishes after two scores, a stream of three messages, a plan and a refusal."""
+    """The metrics after two scores, a stream of three messages, a plan and a refusal."""
     arrays = candidates(samples=S, horizon=H)
     with Client(observed.target, timeout=DEADLINE) as client:
         for _ in range(2):

@@ -114,7 +114,7 @@ def one_frame_more(message):
 
 
 def without(kind):
-    """What is left of an error's details without those of one type."""
+    """Return an error's details without those of one type."""
 
     def left(trailing):
         ((key, data),) = trailing

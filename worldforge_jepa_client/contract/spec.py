@@ -158,7 +158,7 @@ class ModelSpec:
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """What tells this model from any other of its name: JSON, without what is not known."""
+        """Facts that tell this model from any other of its name, as JSON; unknown ones are left out."""
         named = {
             "source": self.source,
             "task_family": self.environment,

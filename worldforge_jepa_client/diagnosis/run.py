@@ -145,7 +145,7 @@ class _Found:
         return measures.summarize(self._among(costs, drawn), self.windows.episode, self.told.seed)
 
     def evidence(self, own: tuple[str, float], wrong: Hypothesis | None) -> verdict.Evidence:
-        """What the verdict rests on."""
+        """Return the facts that the verdict rests on."""
         return verdict.Evidence(
             ranks=self.ranks(self.costs, False),
             control=self.ranks(self.control, False),

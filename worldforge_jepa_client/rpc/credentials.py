@@ -1,4 +1,4 @@
-"""What a client shows a server: a token, certificates, metadata; checked before anything is sent."""
+"""Credentials of a client: a token, certificates, metadata; checked before anything is sent."""
 
 from __future__ import annotations
 

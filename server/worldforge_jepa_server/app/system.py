@@ -1,4 +1,4 @@
-"""What only some systems have, each with its fallback: glibc's allocator, file locks, Unix sockets."""
+"""Platform features with their fallbacks: glibc's allocator, file locks, Unix sockets."""
 
 from __future__ import annotations
 

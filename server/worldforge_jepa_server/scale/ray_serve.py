@@ -44,7 +44,7 @@ ENVIRONMENT: Mapping[str, str] = {
     "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "30",
     "RAY_USAGE_STATS_ENABLED": "0",
 }
-"""What every Ray process needs in its environment, on every node; the user's own values win."""
+"""Variables of every Ray process, on every node; the user's own values win."""
 
 _ARGUMENTS = ("config",)
 _MANY = 10_000

@@ -1,4 +1,4 @@
-"""What watches a server's calls, as the config and the environment ask for."""
+"""Observers of a server's calls, as the config and the environment ask for."""
 
 from __future__ import annotations
 
