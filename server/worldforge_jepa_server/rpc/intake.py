@@ -11,6 +11,7 @@ from google.protobuf.message import DecodeError, Message
 
 from worldforge_jepa_client.errors import InvalidArgumentError, ResourceExhaustedError, UnavailableError
 from worldforge_jepa_client.reasons import Reason
+from worldforge_jepa_client.v1 import jepa_pb2
 
 _M = TypeVar("_M", bound=Message)
 _R = TypeVar("_R")
@@ -18,7 +19,8 @@ _R = TypeVar("_R")
 Parse = Callable[[bytes, type[Any]], Any]
 """Turns a request's bytes into its message; raises a JepaError where they are none."""
 
-_LARGE = 64 << 10  # bytes; a smaller message is decoded in less time than a thread needs to start on it
+# The bytes of tensors are copied at once; those of other fields are read value by value.
+_LARGE, _LARGE_FIELDS = 512 << 10, 16 << 10
 _RETRY_SECONDS = 1.0
 
 
@@ -84,7 +86,7 @@ class Intake:
 
     async def decode(self, decode: Callable[..., _R], request: Message, *arguments: object) -> _R:
         """Return what `decode` makes of a request, off the event loop where that is large."""
-        if request.ByteSize() < _LARGE:
+        if request.ByteSize() < _LARGE and _field_bytes(request) < _LARGE_FIELDS:
             return decode(request, *arguments)
         return await self._in_thread(lambda: decode(request, *arguments))
 
@@ -152,6 +154,14 @@ class Intake:
     async def _in_thread(self, function: Callable[[], _R]) -> _R:
         async with self._one_at_a_time:  # more threads would share one interpreter lock
             return await asyncio.to_thread(function)
+
+
+def _field_bytes(request: Any) -> int:
+    """Return about how many bytes of a request are no tensor's: JSON, and the selection of an Unroll."""
+    if isinstance(request, jepa_pb2.UnrollRequest):
+        return 8 * (len(request.steps) + len(request.samples))
+    extra_info = getattr(request, "extra_info", None)
+    return extra_info.ByteSize() if extra_info else 0
 
 
 def _draining() -> UnavailableError:
