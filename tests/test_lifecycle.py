@@ -235,7 +235,7 @@ def test_clients_that_go_away_leave_no_traceback_in_the_log(start_server):
         with grpc.insecure_channel(server.target) as channel:
             stub = jepa_pb2_grpc.WorldModelServiceStub(channel)
             where = build_scene(**scene(), action_history=None)
-            request = wire.plan_request(PlanCall(where, planner=PlannerOptions(horizon=2, samples=8)))
+            request = wire.plan_request(PlanCall(where, planner=PlannerOptions(horizon=2, samples=8, elites=2)))
             plans = [stub.Plan(request, timeout=DEADLINE) for _ in range(4)]
             next(plans[0])
     assert health(server.target) == health_pb2.HealthCheckResponse.SERVING

@@ -155,7 +155,7 @@ def test_checkpoint_path_comes_from_the_environment_and_may_be_a_folder(monkeypa
         ({"download": "maybe"}, "download=maybe: expected true or false"),
         (
             {"color": "blue"},
-            "native takes only the options checkpoint, encoder, download, force, statistics, digest, encoder_digest, revision, precision, compile, got color",
+            "native takes only the options checkpoint, encoder, download, force, statistics, digest, encoder_digest, revision, random, precision, compile, got color",
         ),
     ],
 )

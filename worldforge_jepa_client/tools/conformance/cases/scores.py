@@ -53,9 +53,7 @@ async def score_direction(server: ServerUnderTest) -> None:
     expect(response.lower_is_better, "lower_is_better is false; expected true of a latent distance")
 
 
-@PROMISES(
-    "What was computed: score_units, model, actions_are_normalized, device, model_class and torch, the version of it"
-)
+@PROMISES("What was computed: score_units, model, actions_are_normalized, device, and what is known of source")
 async def score_metadata(server: ServerUnderTest) -> None:
     """The metadata name the model and the units of the scores."""
     metadata = (await server.call("Score", server.score_request())).metadata
