@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+from contextlib import closing
 
 import pytest
 
@@ -95,18 +96,20 @@ def test_a_client_made_outside_a_loop_works_in_the_first_one_and_names_the_secon
         async with client:
             return await score()
 
-    with asyncio.Runner() as first, asyncio.Runner() as second:
-        good = first.run(score())
+    with closing(asyncio.new_event_loop()) as first, closing(asyncio.new_event_loop()) as second:
+        good = first.run_until_complete(score())
         with pytest.raises(FailedPreconditionError, match="another event loop") as caught:
-            second.run(score())
+            second.run_until_complete(score())
         assert caught.value.reason == "OTHER_EVENT_LOOP"
-        assert_same(first.run(score_and_close()), good)
+        assert_same(first.run_until_complete(score_and_close()), good)
 
 
 async def test_a_dropped_session_leaves_no_stream(server):
+    async def calls_end(client):
+        while client._connection._calls:  # noqa: ASYNC110 - the calls have no event to wait for
+            await asyncio.sleep(0.01)
+
     async with AsyncClient(server.target, timeout=DEADLINE) as client:
         await client.session(**scene(), **RAW).score(candidates())
         gc.collect()
-        async with asyncio.timeout(DEADLINE):
-            while client._connection._calls:  # noqa: ASYNC110 - the calls have no event to wait for
-                await asyncio.sleep(0.01)
+        await asyncio.wait_for(calls_end(client), DEADLINE)
