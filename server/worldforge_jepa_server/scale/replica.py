@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
-from ray.util.metrics import Gauge
-
 from worldforge_jepa_server.app import logs
 from worldforge_jepa_server.app.host import Host
 from worldforge_jepa_server.config import ServerConfig
@@ -24,6 +22,8 @@ class Replica:
         Raises:
             ModelLoadError: one cannot be loaded; Ray tries again, and `serve status` has the message.
         """
+        from ray.util.metrics import Gauge
+
         global host
         logs.configure(config.log_level, config.log_format)
         self._host, self._loop = Host(config), asyncio.get_running_loop()
