@@ -59,6 +59,7 @@ def _named_library(name, *_, **__):
 
 
 def _not_implemented(*_):
+    """Raise as asyncio does on Windows, where a loop takes no signal handlers."""
     raise NotImplementedError
 
 

@@ -121,7 +121,7 @@ async def plan_deadline(server: ServerUnderTest) -> None:
 
 @PROMISES("Whatever ends the call, the last response stands.")
 async def plan_last_response(server: ServerUnderTest) -> None:
-    """What a plan answered before a cancel is what the same plan answers without one."""
+    """A plan that is cancelled has answered as the same plan does without a cancel."""
     request = server.plan_request(iterations=2)
     whole = await server.call("Plan", request)
     call = server.begin("Plan", request)
