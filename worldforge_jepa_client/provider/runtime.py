@@ -57,6 +57,7 @@ class GrpcRuntime:
         cacert: by default WORLDFORGE_JEPA_CACERT.
         cert: by default WORLDFORGE_JEPA_CLIENT_CERT.
         key: by default WORLDFORGE_JEPA_CLIENT_KEY.
+        retry: as in `Client`.
     """
 
     def __init__(
@@ -69,10 +70,11 @@ class GrpcRuntime:
         cacert: FilePath | None = None,
         cert: FilePath | None = None,
         key: FilePath | None = None,
+        retry: bool = False,
     ) -> None:
         self.model = model or environment("JEPA_WMS_MODEL_NAME")
         self.credentials = environment_credentials(token, cacert, cert, key)
-        self.client = Client(target or default_target(), timeout=timeout, **self.credentials.keywords())
+        self.client = Client(target or default_target(), timeout=timeout, retry=retry, **self.credentials.keywords())
         self.contexts_created = 0
         """The number of scenes that the server was asked to keep."""
         self._scenes, self._kept = SceneMemory(_SCENES), KeptScenes(_SCENES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import time
@@ -12,7 +13,7 @@ from typing import Any
 import grpc
 
 from worldforge_jepa_client.errors import invalid
-from worldforge_jepa_client.inputs.scalars import as_seconds
+from worldforge_jepa_client.inputs.scalars import as_bool, as_seconds
 from worldforge_jepa_client.reasons import Reason
 
 DEFAULT_TARGET = "127.0.0.1:50051"
@@ -35,6 +36,26 @@ CHANNEL_OPTIONS = (
     ("grpc.http2.max_pings_without_data", 0),
     # How long what was sent may stay unacknowledged, by ping or by TCP, before the connection is given up.
     ("grpc.keepalive_timeout_ms", 5_000),
+)
+_IDEMPOTENT = ("ListModels", "GetModel", "Score", "CreateContext", "Encode")
+"""The unary methods that may run twice; DeleteContext would be NOT_FOUND the second time."""
+_SERVICE_CONFIG = {
+    "methodConfig": [
+        {
+            "name": [{"service": "worldforge.jepa.v1.WorldModelService", "method": name} for name in _IDEMPOTENT],
+            "retryPolicy": {
+                "maxAttempts": 5,  # the most that gRPC makes
+                "initialBackoff": "0.1s",
+                "maxBackoff": "1s",
+                "backoffMultiplier": 2,
+                "retryableStatusCodes": ["UNAVAILABLE"],
+            },
+        }
+    ]
+}
+_RETRY_OPTIONS = (
+    ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
+    ("grpc.per_rpc_retry_buffer_size", 64 << 20),  # of the request; a larger one than 256 KiB is else sent once
 )
 _LEAST_KEEPALIVE, _MOST_KEEPALIVE, _PING_TIMEOUT = 1.0, 2e6, 5.0  # seconds
 _LOOPBACK = re.compile(r"(ipv4:|dns:/*)?(localhost|127\.[\d.]+):|(ipv6:)?\[::1\]:|unix(-abstract)?:")
@@ -77,6 +98,15 @@ def keepalive_options(seconds: float | None) -> ChannelOptions:
         ("grpc.http2.ping_timeout_ms", round(min(every, _PING_TIMEOUT) * 1000)),
         ("grpc.keepalive_permit_without_calls", 1),
     )
+
+
+def retry_options(retry: object) -> ChannelOptions:
+    """Return the options of a channel on which gRPC repeats what is UNAVAILABLE, where that is safe; or none.
+
+    Raises:
+        InvalidArgumentError: not a bool.
+    """
+    return _RETRY_OPTIONS if as_bool(retry, "retry") else ()
 
 
 def make_channel(

@@ -21,6 +21,7 @@ from worldforge_jepa_client.rpc.channel import (
     deadline_after,
     keepalive_options,
     remaining,
+    retry_options,
 )
 from worldforge_jepa_client.rpc.credentials import Credentials, FilePath
 from worldforge_jepa_client.rpc.operations import Operation, Specs
@@ -47,6 +48,7 @@ class AsyncBaseClient:
         metadata: Iterable[tuple[str, str | bytes]] = (),
         affinity: str | None = None,
         keepalive: float | None = None,
+        retry: bool = False,
         options: ChannelOptions = (),
         channel: Any = None,
     ) -> None:
@@ -56,7 +58,7 @@ class AsyncBaseClient:
             target,
             shared_memory=shared_memory,
             credentials=Credentials(token, cacert, cert, key, metadata, affinity),
-            options=(*keepalive_options(keepalive), *options),
+            options=(*keepalive_options(keepalive), *retry_options(retry), *options),
             channel=channel,
         )
 

@@ -56,6 +56,8 @@ class AsyncClient(AsyncBaseClient):
         keepalive: seconds after which a silent connection is asked whether the server lives, at least 1; within as
             long again, at most 5 more, a lost one is noticed. For servers that allow it, as this project's does; None
             asks every 5 minutes, and only while a call runs, which every server allows.
+        retry: whether gRPC sends a unary call again that is UNAVAILABLE, to another server of the target where there is
+            one: up to 5 times, within some 2 seconds. All unary calls but `delete_context` are safe to repeat.
         options: of gRPC's channel, e.g. ("grpc.ssl_target_name_override", "name"); they go before this client's own.
         channel: a `grpc.Channel`, or for `AsyncClient` a `grpc.aio.Channel`, to use instead of a new one; the client
             closes it. Certificates and options are then the channel's.

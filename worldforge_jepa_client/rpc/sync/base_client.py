@@ -21,6 +21,7 @@ from worldforge_jepa_client.rpc.channel import (
     deadline_after,
     keepalive_options,
     remaining,
+    retry_options,
 )
 from worldforge_jepa_client.rpc.credentials import Credentials, FilePath
 from worldforge_jepa_client.rpc.operations import Operation, Specs
@@ -48,6 +49,7 @@ class BaseClient:
         metadata: Iterable[tuple[str, str | bytes]] = (),
         affinity: str | None = None,
         keepalive: float | None = None,
+        retry: bool = False,
         options: ChannelOptions = (),
         channel: Any = None,
     ) -> None:
@@ -57,7 +59,7 @@ class BaseClient:
             target,
             shared_memory=shared_memory,
             credentials=Credentials(token, cacert, cert, key, metadata, affinity),
-            options=(*keepalive_options(keepalive), *options),
+            options=(*keepalive_options(keepalive), *retry_options(retry), *options),
             channel=channel,
         )
 
