@@ -7,7 +7,7 @@ from tests import certificates
 from worldforge_jepa_client import AsyncClient, Client
 from worldforge_jepa_client.errors import InvalidArgumentError
 from worldforge_jepa_client.provider.runtime import GrpcRuntime
-from worldforge_jepa_client.rpc.credentials import environment_credentials
+from worldforge_jepa_client.rpc.credentials import VARIABLES, Credentials
 from worldforge_jepa_server.config import ConfigError, ServerConfig
 
 
@@ -72,24 +72,31 @@ async def test_an_asyncio_channel_of_the_caller_is_used(server, dead_target):
         assert (await client.model()).name == "tiny"
 
 
-def test_the_environment_fills_what_is_not_given(monkeypatch, files):
-    for name in ("TOKEN", "CACERT", "CLIENT_CERT", "CLIENT_KEY"):
-        monkeypatch.setenv(f"WORLDFORGE_JEPA_{name}", f" {name} ")
-    assert environment_credentials().keywords() == {
-        "token": "TOKEN",
-        "cacert": "CACERT",
-        "cert": "CLIENT_CERT",
-        "key": "CLIENT_KEY",
-    }
-    assert environment_credentials(token="other").token == "other"
-    assert environment_credentials(cacert="").cacert == ""
+def test_the_environment_fills_what_is_not_given(monkeypatch):
+    for name, variable in VARIABLES.items():
+        monkeypatch.setenv(variable, f" {name} ")
+    assert Credentials().or_environment("robot:1").keywords() == {name: name for name in VARIABLES}
+    given = Credentials(token="other", cacert="").or_environment("robot:1")
+    assert (given.token, given.cacert, given.key) == ("other", "", "key")
 
 
-def test_a_runtime_reads_the_environment(monkeypatch, secured_server, credentials):
+@pytest.mark.parametrize("kind", [Client, GrpcRuntime])
+def test_clients_and_providers_read_the_environment(monkeypatch, secured_server, credentials, kind):
     monkeypatch.setenv("WORLDFORGE_JEPA_TOKEN", certificates.TOKENS["arm"])
     monkeypatch.setenv("WORLDFORGE_JEPA_CACERT", credentials.cacert)
-    with GrpcRuntime(secured_server.target) as runtime:
-        assert runtime.client.model().name == "tiny"
+    with kind(secured_server.target) as made:
+        assert getattr(made, "client", made).model().name == "tiny"
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_a_token_of_the_environment_goes_to_no_other_host_in_the_clear(monkeypatch, kind):
+    monkeypatch.setenv("WORLDFORGE_JEPA_TOKEN", "secret")
+    with pytest.raises(InvalidArgumentError, match="WORLDFORGE_JEPA_TOKEN would be sent to robot:1 in the clear"):
+        kind("robot:1")
+    for local in ("127.0.0.1:1", "localhost:1", "unix:/x"):
+        kind(local)
+    for told in ({"cacert": "system"}, {"token": "secret"}, {"token": ""}):
+        kind("robot:1", **told)
 
 
 @pytest.mark.parametrize("listen", ["0.0.0.0:1", "[::]:1", "robot:1", "10.0.0.1:1", "unixbox:1", "localhosts:1"])

@@ -44,6 +44,12 @@ def test_what_is_wrong_is_one_line(flags, capsys, given, says):
     assert (captured.out, captured.err) == ("", f"worldforge-jepa info: {says}\n")
 
 
+def test_a_command_without_tls_gets_one_line(secured_server, capsys):
+    assert main(["info", "--target", secured_server.target]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith(": it may speak TLS (set cacert), or want a certificate of the client (set cert and key)")
+
+
 def test_health_needs_no_token(flags, capsys):
     assert main(["health", *flags]) == 0
     assert capsys.readouterr().out == "SERVING\n"

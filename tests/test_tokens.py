@@ -122,6 +122,22 @@ async def test_a_changed_file_counts_from_the_next_call_on(files, caplog):
             await arm.models()
 
 
+async def test_a_stream_ends_at_its_next_message_once_its_token_is_gone(files):
+    async with (
+        running(token_file=files.token_file) as server,
+        AsyncClient(server.target, token=TOKENS["arm"], timeout=DEADLINE) as arm,
+        arm.session(**scene()) as session,
+    ):
+        await session.score(candidates())
+        plan = arm.plan(**scene(), horizon=2, samples=4, elites=2, iterations=10_000)
+        await anext(plan)
+        files.write("tokens", f"arm {WRONG_TOKEN}\n")
+        for call in (session.score(candidates()), plan.result()):
+            with pytest.raises(UnauthenticatedError) as caught:
+                await call
+            assert caught.value.reason == "INVALID_TOKEN"
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

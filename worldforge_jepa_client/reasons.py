@@ -100,7 +100,7 @@ class Reason(str, Enum):
     NO_TOKEN = (
         "NO_TOKEN",
         "The server needs a token and the call has none.",
-        "Pass `token=` to the client, `--token` to a command, or set `WORLDFORGE_JEPA_TOKEN` for commands.",
+        "Pass `token=` to the client, `--token` to a command, or set `WORLDFORGE_JEPA_TOKEN`.",
     )
     INVALID_TOKEN = (
         "INVALID_TOKEN",
@@ -114,7 +114,7 @@ class Reason(str, Enum):
     )
     TLS_FAILED = (
         "TLS_FAILED",
-        "Client and server could not agree on TLS: one does not accept the other's certificate.",
+        "Client and server could not agree on TLS: one does not speak it, or does not accept the other's certificate.",
         "Check `cacert`, `cert` and `key` of the client, the name in the target, and the certificates' dates.",
     )
     METADATA_TOO_LARGE = (

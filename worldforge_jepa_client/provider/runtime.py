@@ -13,7 +13,7 @@ from worldforge_jepa_client.inputs.build import build_scene
 from worldforge_jepa_client.provider.scene_memory import UNSEEN, KeptScenes, SceneMemory, scene_digest
 from worldforge_jepa_client.reasons import Reason
 from worldforge_jepa_client.rpc.channel import default_target, environment
-from worldforge_jepa_client.rpc.credentials import FilePath, environment_credentials
+from worldforge_jepa_client.rpc.credentials import Credentials, FilePath
 from worldforge_jepa_client.rpc.sync.client import Client
 
 if TYPE_CHECKING:
@@ -53,11 +53,11 @@ class GrpcRuntime:
         model: a served model's name; by default the environment's JEPA_WMS_MODEL_NAME, then the server's default
             model. This alone chooses the model.
         timeout: seconds one call may take.
-        token: as in `Client`, like the three below; by default the environment's WORLDFORGE_JEPA_TOKEN.
-        cacert: by default WORLDFORGE_JEPA_CACERT.
-        cert: by default WORLDFORGE_JEPA_CLIENT_CERT.
-        key: by default WORLDFORGE_JEPA_CLIENT_KEY.
-        retry: as in `Client`.
+        token: as for `Client`, like the three below.
+        cacert: see there.
+        cert: see there.
+        key: see there.
+        retry: see there.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class GrpcRuntime:
         retry: bool = False,
     ) -> None:
         self.model = model or environment("JEPA_WMS_MODEL_NAME")
-        self.credentials = environment_credentials(token, cacert, cert, key)
+        self.credentials = Credentials(token, cacert, cert, key)
         self.client = Client(target or default_target(), timeout=timeout, retry=retry, **self.credentials.keywords())
         self.contexts_created = 0
         """The number of scenes that the server was asked to keep."""

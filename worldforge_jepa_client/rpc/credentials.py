@@ -6,7 +6,7 @@ import os
 import re
 import secrets
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,19 @@ import grpc
 
 from worldforge_jepa_client.errors import invalid
 from worldforge_jepa_client.reasons import Reason
-from worldforge_jepa_client.rpc.channel import environment
+from worldforge_jepa_client.rpc.channel import environment, is_local
 from worldforge_jepa_client.wire.metadata import SESSION_METADATA
 
 SYSTEM_ROOTS = "system"
 """The `cacert` that stands for the certificate authorities that gRPC trusts by itself."""
+
+VARIABLES = {
+    "token": "WORLDFORGE_JEPA_TOKEN",
+    "cacert": "WORLDFORGE_JEPA_CACERT",
+    "cert": "WORLDFORGE_JEPA_CLIENT_CERT",
+    "key": "WORLDFORGE_JEPA_CLIENT_KEY",
+}
+"""The environment's variable for each credential that is not given."""
 
 Metadata = tuple[tuple[str, str | bytes], ...]
 FilePath = str | os.PathLike[str]
@@ -54,6 +62,25 @@ class Credentials:
         """Return the token and the files as keywords of `Client`."""
         return {"token": self.token, "cacert": self.cacert, "cert": self.cert, "key": self.key}
 
+    def or_environment(self, target: str) -> Credentials:
+        """Return these, each that is None from its variable in `VARIABLES`.
+
+        Raises:
+            InvalidArgumentError: the environment's token would travel to another host without TLS.
+        """
+        absent = [name for name in VARIABLES if getattr(self, name) is None]
+        told: dict[str, Any] = {name: environment(VARIABLES[name]) for name in absent}
+        found = replace(self, **told)
+        if self.token is None and found.token and not (found.tls or is_local(target)):
+            problem = f"{VARIABLES['token']} would be sent to {target} in the clear"
+            raise invalid("token", f"{problem}; set cacert, or give the token, empty for none", Reason.INVALID_VALUE)
+        return found
+
+    @property
+    def tls(self) -> bool:
+        """True where the channel is to speak TLS."""
+        return bool(self.cacert or self.cert or self.key)
+
     def call_metadata(self) -> Metadata:
         """Return the metadata of a call.
 
@@ -80,7 +107,7 @@ class Credentials:
             InvalidArgumentError: a file cannot be read or holds something else, or one of certificate and key is
                 missing.
         """
-        if not (self.cacert or self.cert or self.key):
+        if not self.tls:
             return None
         if bool(self.cert) != bool(self.key):
             given, missing = ("cert", "key") if self.cert else ("key", "cert")
@@ -108,24 +135,6 @@ class Credentials:
         except ssl.SSLError:
             problem = f"{self.cert} and the key {self.key} are no certificate in PEM and its key without a password"
             raise invalid("cert", problem, Reason.INVALID_VALUE) from None
-
-
-def environment_credentials(
-    token: str | None = None,
-    cacert: FilePath | None = None,
-    cert: FilePath | None = None,
-    key: FilePath | None = None,
-) -> Credentials:
-    """Return credentials; each that is None comes from its variable of the environment, as commands and providers do.
-
-    The variables are WORLDFORGE_JEPA_TOKEN, _CACERT, _CLIENT_CERT and _CLIENT_KEY.
-    """
-    return Credentials(
-        environment("WORLDFORGE_JEPA_TOKEN") if token is None else token,
-        environment("WORLDFORGE_JEPA_CACERT") if cacert is None else cacert,
-        environment("WORLDFORGE_JEPA_CLIENT_CERT") if cert is None else cert,
-        environment("WORLDFORGE_JEPA_CLIENT_KEY") if key is None else key,
-    )
 
 
 def _read(field: str, path: Any) -> bytes:

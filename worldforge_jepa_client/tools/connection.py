@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 
 import grpc
 
 from worldforge_jepa_client.reasons import Reason
 from worldforge_jepa_client.rpc.channel import checked_target, default_target, make_channel
-from worldforge_jepa_client.rpc.credentials import Credentials, environment_credentials
+from worldforge_jepa_client.rpc.credentials import Credentials
 from worldforge_jepa_client.rpc.sync.client import Client
 
 
@@ -27,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser, *, timeout: float = 10.0) -> 
 
 def credentials(arguments: argparse.Namespace) -> Credentials:
     """Return what the flags say, and for those left out the environment."""
-    return environment_credentials(arguments.token, arguments.cacert, arguments.cert, arguments.key)
+    return _of_flags(arguments).or_environment(arguments.target or default_target())
 
 
 def connect(arguments: argparse.Namespace) -> Client:
@@ -37,10 +38,14 @@ def connect(arguments: argparse.Namespace) -> Client:
 
 def channel(arguments: argparse.Namespace) -> grpc.Channel:
     """Return a channel to it, for another service than the client's; calls on it carry no token."""
-    made: grpc.Channel = make_channel(
-        checked_target(arguments.target), credentials(arguments).channel_credentials(), options=()
-    )
+    target = checked_target(arguments.target)
+    shown = replace(_of_flags(arguments), token="").or_environment(target)
+    made: grpc.Channel = make_channel(target, shown.channel_credentials(), options=())
     return made
+
+
+def _of_flags(arguments: argparse.Namespace) -> Credentials:
+    return Credentials(arguments.token, arguments.cacert, arguments.cert, arguments.key)
 
 
 def advice(reason: str) -> str:

@@ -31,6 +31,10 @@ _TLS_WORDS = {
     "WRONG_VERSION_NUMBER": "the server does not speak TLS",
 }
 _CLOSED_AT_ONCE = re.compile("failed to connect to all addresses.*Socket closed")
+_CLOSED_AT_ONCE_WORDS = (
+    "the server closed the connection at once: it may speak TLS (set cacert), or want a certificate of the client "
+    "(set cert and key)"
+)
 
 _HTTP_STATUS = re.compile(r"http2 header with status: (\d+)")
 _OF_PROXIES = {
@@ -102,7 +106,7 @@ def _by_grpc(code: grpc.StatusCode, message: str) -> tuple[grpc.StatusCode, str,
         words = next(filter(None, problem.groups()))
         return code, Reason.TLS_FAILED, f"TLS failed: {_TLS_WORDS.get(words, words)}"
     if code is grpc.StatusCode.UNAVAILABLE and _CLOSED_AT_ONCE.search(message):
-        message += "; the server may speak TLS (set cacert), or want a certificate of the client (set cert and key)"
+        return code, Reason.TLS_FAILED, _CLOSED_AT_ONCE_WORDS
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
         return code, Reason.METADATA_TOO_LARGE if "metadata" in message else Reason.MESSAGE_TOO_LARGE, message
     return code, code.name, message

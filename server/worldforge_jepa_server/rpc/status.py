@@ -18,7 +18,7 @@ from worldforge_jepa_client.reasons import Reason
 from worldforge_jepa_client.wire.status import to_status
 from worldforge_jepa_server.rpc.intake import Intake, Received
 from worldforge_jepa_server.rpc.observability.calls import Call, Method
-from worldforge_jepa_server.runtime import record
+from worldforge_jepa_server.runtime import access, record
 
 if TYPE_CHECKING:
     import grpc.aio
@@ -65,6 +65,7 @@ def streaming(
                     await context.send_initial_metadata(())  # a host may wait for the headers before it sends
                     responses = await stack.enter_async_context(contextlib.aclosing(method(request, context)))
                     async for response in responses:
+                        access.renew()
                         call.send()
                         yield response
                 return
@@ -82,11 +83,17 @@ async def _request(
     received: Any, call: Call, request_class: type[Message] | None, intake: Intake | None
 ) -> AsyncIterator[Any]:
     if request_class is None or intake is None:
-        yield call.receiving(received)
+        yield _authenticated(call.receiving(received))
         return
     call.receive()
     async with intake.request(received, request_class) as request:
         yield request
+
+
+async def _authenticated(messages: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    async for message in messages:
+        access.renew()
+        yield message
 
 
 def as_jepa_error(error: Exception) -> JepaError:

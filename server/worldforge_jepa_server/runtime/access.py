@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 
@@ -23,11 +24,28 @@ EVERYONE = Principal("")
 """The caller of a server without tokens."""
 _NOBODY = Principal("", frozenset())
 _principal: ContextVar[Principal] = ContextVar("principal")
+_authenticate: ContextVar[Callable[[], Principal]] = ContextVar("authenticate")
 
 
-def grant(principal: Principal) -> None:
-    """Let the call that this task runs use what the principal may use."""
-    _principal.set(principal)
+def grant(authenticate: Callable[[], Principal]) -> None:
+    """Let the call that this task runs use what the principal may use that `authenticate` returns.
+
+    Raises:
+        UnauthenticatedError: `authenticate` raised it.
+    """
+    _authenticate.set(authenticate)
+    renew()
+
+
+def renew() -> None:
+    """Authenticate this task's call again, as each message of a stream does: its token may be gone by now.
+
+    Raises:
+        UnauthenticatedError: it is gone.
+    """
+    authenticate = _authenticate.get(None)
+    if authenticate is not None:
+        _principal.set(authenticate())
 
 
 def principal(*, guarded: bool) -> Principal:

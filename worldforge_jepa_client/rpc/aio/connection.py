@@ -18,7 +18,7 @@ import grpc.aio
 
 from worldforge_jepa_client.errors import CallCancelledError, FailedPreconditionError, InternalError, JepaError
 from worldforge_jepa_client.reasons import Reason
-from worldforge_jepa_client.rpc.channel import ChannelOptions, checked_target, make_channel, remaining
+from worldforge_jepa_client.rpc.channel import ChannelOptions, make_channel, remaining
 from worldforge_jepa_client.rpc.credentials import Credentials
 from worldforge_jepa_client.rpc.failures import client_closed, client_forked, failed_call, stream_ended, unparsable
 from worldforge_jepa_client.rpc.stream_state import OpenStream, RequestPipeline
@@ -42,7 +42,7 @@ class Connection:
         options: ChannelOptions,
         channel: Any,
     ) -> None:
-        self.target = checked_target(target)
+        self.target = target
         self._segments = Segments() if shared_memory else None
         self._pid, self._closed = os.getpid(), False
         self._loop: asyncio.AbstractEventLoop | None = None

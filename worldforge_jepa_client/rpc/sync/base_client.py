@@ -18,6 +18,7 @@ from worldforge_jepa_client.rpc.channel import (
     DEFAULT_TARGET,
     READY_POLL_SECONDS,
     ChannelOptions,
+    checked_target,
     deadline_after,
     keepalive_options,
     remaining,
@@ -53,12 +54,13 @@ class BaseClient:
         options: ChannelOptions = (),
         channel: Any = None,
     ) -> None:
-        self.target, self.timeout = target, as_seconds(timeout, "timeout")
+        self.target, self.timeout = checked_target(target), as_seconds(timeout, "timeout")
+        credentials = Credentials(token, cacert, cert, key, metadata, affinity)
         self._specs: Specs = {}
         self._connection = Connection(
             target,
             shared_memory=shared_memory,
-            credentials=Credentials(token, cacert, cert, key, metadata, affinity),
+            credentials=credentials if channel is not None else credentials.or_environment(target),
             options=(*keepalive_options(keepalive), *retry_options(retry), *options),
             channel=channel,
         )

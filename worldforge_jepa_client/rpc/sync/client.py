@@ -41,6 +41,10 @@ class Client(BaseClient):
     both when they are first used: when the session is entered or has its first request, and when the first progress,
     step or result is asked for. Their time runs from then on.
 
+    The environment's WORLDFORGE_JEPA_TOKEN, WORLDFORGE_JEPA_CACERT, WORLDFORGE_JEPA_CLIENT_CERT and
+    WORLDFORGE_JEPA_CLIENT_KEY stand for token, cacert, cert and key that are None; an empty text is none. The
+    environment's token goes to another host over TLS only.
+
     Args:
         target: "host:port" or "unix:/path".
         timeout: seconds a call may take, unless the call says otherwise; inf is no deadline.
@@ -61,11 +65,11 @@ class Client(BaseClient):
             one: up to 5 times, within some 2 seconds. All unary calls but `delete_context` are safe to repeat.
         options: of gRPC's channel, e.g. ("grpc.ssl_target_name_override", "name"); they go before this client's own.
         channel: a `grpc.Channel`, or for `Client` a `grpc.aio.Channel`, to use instead of a new one; the client
-            closes it. Certificates and options are then the channel's.
+            closes it. Certificates and options are then the channel's, and the environment is not read.
 
     Raises:
         InvalidArgumentError: the target has no port or is of another protocol, the timeout is no duration, a file
-            cannot be used, or token or metadata cannot be sent.
+            cannot be used, token or metadata cannot be sent, or the environment's token would travel in the clear.
     """
 
     def score(

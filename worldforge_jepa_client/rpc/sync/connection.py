@@ -17,7 +17,7 @@ from typing import Any
 import grpc
 
 from worldforge_jepa_client.errors import CallCancelledError, InternalError, JepaError
-from worldforge_jepa_client.rpc.channel import ChannelOptions, checked_target, make_channel, remaining
+from worldforge_jepa_client.rpc.channel import ChannelOptions, make_channel, remaining
 from worldforge_jepa_client.rpc.credentials import Credentials
 from worldforge_jepa_client.rpc.failures import client_closed, client_forked, failed_call, stream_ended, unparsable
 from worldforge_jepa_client.rpc.stream_state import OpenStream, RequestPipeline
@@ -43,7 +43,7 @@ class Connection:
         options: ChannelOptions,
         channel: Any,
     ) -> None:
-        self.target = checked_target(target)
+        self.target = target
         self._pid, self._closed = os.getpid(), False
         self._metadata = credentials.call_metadata()
         if channel is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -46,7 +47,7 @@ class GuardedHandler(grpc.GenericRpcHandler):
         if found is None:
             return None
         try:
-            access.grant(self._tokens.authenticate(details.invocation_metadata))
+            access.grant(partial(self._tokens.authenticate, details.invocation_metadata))
         except JepaError as error:
             return _refusing(error, self._calls.method(details.method, "bidi_stream"))
         return found
