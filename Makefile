@@ -74,16 +74,16 @@ test-ray: .venv/ready ## the part of the tests that runs through Ray Serve, whic
 	$(BIN)/pytest -m ray tests/ray
 
 worldforge: .venv/ready .venv-worldforge/ready ## the tests that meet WorldForge; WORLDFORGE_REPO=PATH uses a checkout's code
-	$(BIN)/pytest -q tests/test_worldforge.py tests/test_own_shapes.py tests/test_mpc.py tests/test_evidence.py
+	$(BIN)/pytest -q tests/provider
 
 evidence: .venv/ready .venv-worldforge/ready ## rewrite docs/evidence by smokes of the embedded model and of random weights
 	$(BIN)/python scripts/evidence.py
 
 diagnose-faults: .venv/ready ## inject each fault of the table into logs, and see that diagnose names it; SEED=7 draws others
-	DIAGNOSE_SEED=$(or $(SEED),0) $(BIN)/pytest -q tests/test_diagnosis.py -k fault
+	DIAGNOSE_SEED=$(or $(SEED),0) $(BIN)/pytest -q tests/diagnosis/test_diagnosis.py -k fault
 
 proxies: .venv/ready ## hold each installed proxy to every promise of the proto, the slow ones too
-	ALL_PROMISES=1 $(BIN)/pytest -q tests/test_proxies.py
+	ALL_PROMISES=1 $(BIN)/pytest -q tests/interop/test_proxies.py
 
 matrix: .venv/ready ## lint and tests on each Python found, and with the lowest and newest dependencies; RUNS="3.10 lowest"
 	$(BIN)/python scripts/matrix.py $(RUNS)

@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator
 import pytest
 from hypothesis import settings
 
-from tests import certificates, failures
-from tests.addresses import babbling_target, dead_target, silent_target  # noqa: F401
+from tests.security import certificates
+from tests.support import failures
+from tests.support.addresses import babbling_target, dead_target, silent_target  # noqa: F401
 from worldforge_jepa_client import Client
 from worldforge_jepa_client.errors import UnavailableError
 from worldforge_jepa_client.provider.runtime import GrpcRuntime

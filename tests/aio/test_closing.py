@@ -5,7 +5,7 @@ import time
 import pytest
 
 from tests.aio.support import running
-from tests.scenes import RAW, candidates, scene
+from tests.support.scenes import RAW, candidates, scene
 from worldforge_jepa_client import AsyncClient
 from worldforge_jepa_client.errors import CallCancelledError
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tests.aio.support import running
-from tests.in_process import DEADLINE
-from tests.scenes import raw_candidates, scene
+from tests.support.in_process import DEADLINE
+from tests.support.scenes import raw_candidates, scene
 from worldforge_jepa_client import PlanResult
 from worldforge_jepa_client.errors import (
     CallCancelledError,

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tests.aio.support import together
-from tests.results import assert_same
-from tests.scenes import RAW, candidates, raw_candidates, scene
+from tests.support.results import assert_same
+from tests.support.scenes import RAW, candidates, raw_candidates, scene
 from worldforge_jepa_client import AsyncClient
 from worldforge_jepa_client.errors import InvalidArgumentError
 

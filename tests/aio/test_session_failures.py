@@ -5,8 +5,8 @@ import time
 import pytest
 
 from tests.aio.support import blocking
-from tests.results import assert_same
-from tests.scenes import LONG, LONG_LOG, RAW, candidates, scene
+from tests.support.results import assert_same
+from tests.support.scenes import LONG, LONG_LOG, RAW, candidates, scene
 from worldforge_jepa_client import AsyncClient
 from worldforge_jepa_client.errors import CallCancelledError, DeadlineExceededError, UnavailableError
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from tests.fuzz.run import Outcome, fuzz
-from tests.scenes import raw_candidates, scene
+from tests.support.scenes import raw_candidates, scene
 from worldforge_jepa_client import Client
 from worldforge_jepa_client.tools.local_server import ready_address, start, stop
 

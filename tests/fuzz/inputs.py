@@ -12,7 +12,7 @@ from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
-from tests.scenes import candidates, scene
+from tests.support.scenes import candidates, scene
 from worldforge_jepa_client import wire
 from worldforge_jepa_client.contract.types import PlanCall, ScoreCall, UnrollCall
 from worldforge_jepa_client.inputs.build import build_scene

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.scenes import candidates, raw_candidates, scene
+from tests.support.scenes import candidates, raw_candidates, scene
 from worldforge_jepa_client import Client
 from worldforge_jepa_client.errors import JepaError
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.in_process import DEADLINE, running
-from tests.raw_stub import RawStub
+from tests.support.in_process import DEADLINE, running
+from tests.support.raw_stub import RawStub
 from worldforge_jepa_client import AsyncClient
 
 

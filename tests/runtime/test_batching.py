@@ -8,9 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.in_process import DEADLINE, CountingModel, Stop, running, waiting
-from tests.scenes import candidates, raw_candidates, scene
-from tests.score_jobs import measured, whole_slice
+from tests.scheduling.score_jobs import measured, whole_slice
+from tests.support.in_process import DEADLINE, CountingModel, Stop, running, waiting
+from tests.support.scenes import candidates, raw_candidates, scene
 from worldforge_jepa_client import AsyncClient
 from worldforge_jepa_client.contract.spec import Objective
 from worldforge_jepa_client.contract.types import ScoreOptions

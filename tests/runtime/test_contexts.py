@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from tests.in_process import DEADLINE, running
-from tests.raw_stub import RawStub, Stream, a_scene, score_request
-from tests.scenes import scene
+from tests.support.in_process import DEADLINE, running
+from tests.support.raw_stub import RawStub, Stream, a_scene, score_request
+from tests.support.scenes import scene
 from worldforge_jepa_client.inputs.build import build_scene
 from worldforge_jepa_client.v1 import jepa_pb2
 

@@ -6,9 +6,9 @@ import contextlib
 import grpc
 import pytest
 
-from tests.in_process import DEADLINE, StandingStill, Stop, running, waiting
-from tests.raw_stub import RAW, RawStub, Stream, a_scene
-from tests.scenes import candidates
+from tests.support.in_process import DEADLINE, StandingStill, Stop, running, waiting
+from tests.support.raw_stub import RAW, RawStub, Stream, a_scene
+from tests.support.scenes import candidates
 from worldforge_jepa_client import wire
 from worldforge_jepa_client.contract.types import PlanCall, ScoreCall
 from worldforge_jepa_client.planning import PlannerOptions

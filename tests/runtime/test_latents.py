@@ -6,9 +6,9 @@ import grpc
 import numpy as np
 import pytest
 
-from tests.in_process import DEADLINE, CountingModel, Stop, running, waiting
-from tests.raw_stub import RawStub, a_scene
-from tests.scenes import candidates
+from tests.support.in_process import DEADLINE, CountingModel, Stop, running, waiting
+from tests.support.raw_stub import RawStub, a_scene
+from tests.support.scenes import candidates
 from worldforge_jepa_client import wire
 from worldforge_jepa_client.contract.types import Scene, UnrollCall
 from worldforge_jepa_client.v1 import jepa_pb2, jepa_pb2_grpc

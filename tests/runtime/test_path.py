@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from benchmarks.trivial import Trivial
-from tests.in_process import DEADLINE, running
+from tests.support.in_process import DEADLINE, running
 from worldforge_jepa_client import wire
 from worldforge_jepa_client.contract.types import ScoreCall, ScoreResult
 from worldforge_jepa_client.inputs.build import build_scene, build_score_call

@@ -7,9 +7,9 @@ import grpc
 import numpy as np
 import pytest
 
-from tests.in_process import DEADLINE, Stop, running, waiting
-from tests.raw_stub import RawStub, a_scene
-from tests.scenes import scene
+from tests.support.in_process import DEADLINE, Stop, running, waiting
+from tests.support.raw_stub import RawStub, a_scene
+from tests.support.scenes import scene
 from worldforge_jepa_client import AsyncClient, wire
 from worldforge_jepa_client.contract.types import PlanCall
 from worldforge_jepa_client.planning import PlannerOptions

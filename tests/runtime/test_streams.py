@@ -6,9 +6,9 @@ import grpc
 import numpy as np
 import pytest
 
-from tests.in_process import DEADLINE, Stop
-from tests.raw_stub import RAW, Stream, a_scene
-from tests.scenes import candidates, scene
+from tests.support.in_process import DEADLINE, Stop
+from tests.support.raw_stub import RAW, Stream, a_scene
+from tests.support.scenes import candidates, scene
 from worldforge_jepa_client import wire
 from worldforge_jepa_client.contract.types import Scene
 from worldforge_jepa_client.inputs.build import build_scene

@@ -3,7 +3,7 @@
 import asyncio
 import time
 
-from tests.scenes import RAW, candidates, raw_candidates, scene
+from tests.support.scenes import RAW, candidates, raw_candidates, scene
 from worldforge_jepa_client.inputs.build import build_scene, build_score_call
 from worldforge_jepa_server.scheduling.engine import Caller
 

@@ -4,7 +4,7 @@
 import numpy as np
 import pytest
 
-from tests.scenes import candidates, scene
+from tests.support.scenes import candidates, scene
 from worldforge_jepa_client import Client
 from worldforge_jepa_client.errors import InvalidArgumentError, UnavailableError
 

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from tests.scenes import RAW, candidates, scene
+from tests.support.scenes import RAW, candidates, scene
 from tests.sync.support import running
 from worldforge_jepa_client import Client
 from worldforge_jepa_client.errors import CallCancelledError

@@ -6,8 +6,8 @@ import time
 import numpy as np
 import pytest
 
-from tests.results import assert_same
-from tests.scenes import RAW, candidates, raw_candidates, scene
+from tests.support.results import assert_same
+from tests.support.scenes import RAW, candidates, raw_candidates, scene
 from tests.sync.support import together
 from worldforge_jepa_client import Client
 from worldforge_jepa_client.errors import InvalidArgumentError

@@ -1,4 +1,4 @@
-"""Runs in an environment of its own, started by tests/test_worldforge.py: Python 3.13, WorldForge, no torch."""
+"""Runs in an environment of its own, started by tests/provider/test_worldforge.py: Python 3.13, WorldForge, no torch."""
 
 import os
 from pathlib import Path
@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.addresses import dead_target, silent_target  # noqa: F401
-from tests.provider_calls import PATIENCE, info_of
+from tests.provider.provider_calls import PATIENCE, info_of
+from tests.support.addresses import dead_target, silent_target  # noqa: F401
 from worldforge_jepa_client.provider import make_provider
 
 try:
@@ -41,13 +41,13 @@ def faulty_target():
 def address_in(variable):
     address = os.environ.get(variable)
     if not address:
-        pytest.skip(f"{variable} is not set: tests/test_worldforge.py starts a server and sets it")
+        pytest.skip(f"{variable} is not set: tests/provider/test_worldforge.py starts a server and sets it")
     return address
 
 
 @pytest.fixture(scope="session")
 def scene():
-    """The arrays that tests/test_worldforge.py renders: start and goal, images [3, 64, 64] and positions [2] in px."""
+    """The arrays that tests/provider/test_worldforge.py renders: start and goal, images [3, 64, 64] and positions [2] in px."""
     with np.load(SCENE) as arrays:
         return dict(arrays)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from worldforge import Action, WorldForge
 
-from tests.provider_calls import info_of
+from tests.provider.provider_calls import info_of
 from worldforge_jepa_client.actions import ActionMapping
 from worldforge_jepa_client.provider import make_provider
 

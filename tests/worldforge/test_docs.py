@@ -5,7 +5,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from tests import worldforge_standin
+from tests.provider import worldforge_standin
 
 PAGE = Path(__file__).parents[2] / "docs" / "worldforge.md"
 

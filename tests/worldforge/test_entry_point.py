@@ -11,8 +11,8 @@ from worldforge import WorldForge
 from worldforge.providers import ProviderError
 from worldforge.testing import assert_provider_contract
 
-from tests.provider_calls import info_of
-from tests.worldforge_standin import discovered
+from tests.provider.provider_calls import info_of
+from tests.provider.worldforge_standin import discovered
 from worldforge_jepa_client.provider import factory, make_provider
 
 NAME, GROUP = "jepa-wms-grpc", "worldforge.providers"

@@ -9,7 +9,7 @@ from worldforge import WorldForgeError
 from worldforge.providers.jepa_wms import JEPAWMSProvider
 from worldforge.testing import assert_provider_contract
 
-from tests.provider_calls import PATIENCE, RIGHT, candidates
+from tests.provider.provider_calls import PATIENCE, RIGHT, candidates
 from worldforge_jepa_client.errors import InvalidArgumentError
 from worldforge_jepa_client.provider import make_provider
 from worldforge_jepa_client.provider.jepa_wms import GrpcJEPAWMSProvider

@@ -8,8 +8,8 @@ import pytest
 from worldforge.providers import ProviderError
 from worldforge.providers.jepa_wms import JEPAWMSProvider
 
-from tests.failures import assert_says, read, sent
-from tests.provider_calls import PATIENCE, RIGHT, A, candidates
+from tests.provider.provider_calls import PATIENCE, RIGHT, A, candidates
+from tests.support.failures import assert_says, read, sent
 from worldforge_jepa_client.provider import make_provider
 from worldforge_jepa_client.provider.runtime import GrpcRuntime
 

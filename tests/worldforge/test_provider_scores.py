@@ -8,7 +8,7 @@ import pytest
 from worldforge import Action, WorldForge
 from worldforge.providers import ProviderError
 
-from tests.provider_calls import DOWN, LEFT, PATIENCE, RIGHT, UP, A, H, S, candidates
+from tests.provider.provider_calls import DOWN, LEFT, PATIENCE, RIGHT, UP, A, H, S, candidates
 from worldforge_jepa_client.provider import make_provider
 
 # Scores

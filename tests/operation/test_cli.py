@@ -1,0 +1,44 @@
+"""`worldforge-jepa`: a table of commands, each loaded only when it is chosen."""
+
+from functools import partial
+
+import pytest
+
+from tests.project.imports import loaded_after
+from worldforge_jepa_client import __version__
+from worldforge_jepa_client.tools.cli import COMMANDS, main
+from worldforge_jepa_server.cli import parse_config
+
+
+def test_help_lists_every_command_with_its_purpose(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
+    said = capsys.readouterr().out
+    for name, command in COMMANDS.items():
+        assert f"{name:12} {command.purpose}" in said
+
+
+def test_both_programs_say_their_version(capsys):
+    for program, name in ((main, "worldforge-jepa"), (partial(parse_config, environment={}), "worldforge-jepa-server")):
+        with pytest.raises(SystemExit, match="0"):
+            program(["--version"])
+        assert capsys.readouterr().out == f"{name} {__version__}\n"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_of_its_own(name, capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main([name, "--help"])
+    assert capsys.readouterr().out.startswith(f"usage: worldforge-jepa {name} ")
+
+
+@pytest.mark.parametrize("arguments", [[], ["dance"], ["smoke", "--dance"]])
+def test_anything_else_is_a_usage_error(arguments, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+    assert "usage: worldforge-jepa" in capsys.readouterr().err
+
+
+def test_the_command_loads_neither_torch_nor_the_server():
+    loaded = loaded_after("import worldforge_jepa_client.tools.cli, worldforge_jepa_client.tools.smoke")
+    assert not {"torch", "worldforge_jepa_server"} & loaded

@@ -1,0 +1,22 @@
+"""The workflow file: sound to actionlint, and safe to zizmor, where these are installed."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
+
+
+@pytest.mark.parametrize(
+    "command", [["actionlint"], ["zizmor", "--offline", "--quiet"]], ids=lambda command: command[0]
+)
+def test_the_workflows_are_sound(command):
+    program = shutil.which(command[0]) or shutil.which(command[0], path=str(Path(sys.executable).parent))
+    if not program:
+        pytest.skip(f"needs {command[0]}")
+    done = subprocess.run([program, *command[1:], *map(str, WORKFLOWS)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
