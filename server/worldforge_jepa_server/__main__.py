@@ -3,7 +3,6 @@
 import os
 import sys
 
-# The user's own values win.
 _ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",  # torch has its own threads; idle ones of numpy's BLAS spin
     "GRPC_VERBOSITY": "NONE",  # gRPC's own lines go to stderr past the log, and any client can cause them
@@ -12,11 +11,16 @@ _ENVIRONMENT = {
 
 def main() -> int:
     """Run a server; return its exit code."""
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
+    set_environment()
     from worldforge_jepa_server.cli import main as run
 
     return run()
+
+
+def set_environment() -> None:
+    """Set these variables for this process; the user's own win."""
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The process around the server: addresses, signals, standard output, logs, and models that do not return."""
 
+import asyncio
 import logging
 import os
 import signal
@@ -15,7 +16,8 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from tests.rpc.test_server import health, start_fails
+from tests.rpc.test_server import health
+from tests.servers.process import start_fails
 from tests.support.scenes import scene
 from worldforge_jepa_client import Client, wire
 from worldforge_jepa_client.contract.types import PlanCall
@@ -25,6 +27,7 @@ from worldforge_jepa_client.planning import PlannerOptions
 from worldforge_jepa_client.rpc.channel import channel_options
 from worldforge_jepa_client.v1 import jepa_pb2_grpc
 from worldforge_jepa_server.app.logs import LogQueue, without_call_noise
+from worldforge_jepa_server.app.process import Signals
 
 DEADLINE = 60
 FRAME = np.zeros((3, 4, 4), np.uint8)
@@ -52,7 +55,7 @@ def test_a_path_that_is_not_utf8_leaves_a_server_that_serves_or_one_that_has_exi
     ["127.0.0.1", "localhost", "127.0.0.1:99999", "tcp://127.0.0.1:1", ":abc", ":50051", "::1:50051", "a:b", "unix:"],
 )
 def test_a_malformed_address_is_one_clear_line(listen):
-    code, said = start_fails("--listen", listen)
+    code, said = start_fails(listen=listen)
     assert code in (1, 2)  # refused by its grammar, or by its port
     (line,) = (line for line in said.splitlines() if "--listen" in line)
     assert repr(listen) in line
@@ -62,7 +65,7 @@ def test_localhost_is_refused_where_one_of_its_families_is_taken():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        code, said = start_fails("--listen", f"localhost:{taken.getsockname()[1]}")
+        code, said = start_fails(listen=f"localhost:{taken.getsockname()[1]}")
     assert code == 1
     assert "it is in use" in said
 
@@ -77,7 +80,7 @@ def test_an_abstract_socket_prints_an_address_that_works(start_server):
 def test_a_socket_file_that_answers_is_refused_and_a_stale_one_replaced(start_server, tmp_path):
     listen = f"unix:{tmp_path}/jepa.sock"
     first = start_server(listen=listen)
-    code, said = start_fails("--listen", listen)
+    code, said = start_fails(listen=listen)
     assert code == 1
     assert "a server answers there" in said
     assert health(listen) == health_pb2.HealthCheckResponse.SERVING
@@ -241,3 +244,14 @@ def test_clients_that_go_away_leave_no_traceback_in_the_log(start_server):
     assert health(server.target) == health_pb2.HealthCheckResponse.SERVING
     assert server.terminate() == (0, "")
     assert "Traceback" not in server.log
+
+
+async def test_a_signal_that_another_thread_takes_wakes_the_loop():
+    ended = threading.Event()
+    taker = threading.Thread(target=ended.wait)
+    with Signals(drain_seconds=1e6) as signals:
+        taker.start()
+        signal.pthread_kill(taker.ident, signal.SIGTERM)
+        await asyncio.wait_for(signals.stopping.wait(), 5)
+    ended.set()
+    taker.join()

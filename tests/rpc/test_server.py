@@ -2,8 +2,6 @@
 
 import platform
 import socket
-import subprocess
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -15,6 +13,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, ServerReflectionResponse
 from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 
+from tests.servers.process import start_fails
 from worldforge_jepa_client import Client
 from worldforge_jepa_client.errors import FailedPreconditionError, UnavailableError
 
@@ -28,17 +27,8 @@ def health(target, service=""):
         return health_pb2_grpc.HealthStub(channel).Check(request, timeout=DEADLINE).status
 
 
-def start_fails(*arguments):
-    """Run a server that cannot start: its exit code and what it says."""
-    command = [sys.executable, "-m", "worldforge_jepa_server", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, check=False)
-    assert "Traceback" not in done.stderr
-    assert done.stdout == ""
-    return done.returncode, done.stderr
-
-
 def test_server_prints_one_ready_line_and_exits_with_0(start_server):
-    server = start_server()
+    server = start_server(fresh=True)
     assert server.target.startswith("127.0.0.1:")
     assert health(server.target) == health_pb2.HealthCheckResponse.SERVING
     code, rest = server.terminate()
@@ -155,13 +145,13 @@ def test_an_address_in_use_is_named():
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        code, said = start_fails("--listen", address)
+        code, said = start_fails(listen=address)
     assert code == 1
     assert f"cannot listen on {address}" in said
 
 
 def test_two_servers_never_share_an_address(server):
-    code, said = start_fails("--listen", server.target)
+    code, said = start_fails(listen=server.target)
     assert code == 1
     assert "in use" in said
 
@@ -180,6 +170,6 @@ def test_two_servers_never_share_an_address(server):
     ],
 )
 def test_a_failed_start_names_its_cause(arguments, code, words):
-    got, said = start_fails("--listen", "127.0.0.1:0", *arguments)
+    got, said = start_fails(*arguments)
     assert got == code
     assert words in said

@@ -94,7 +94,7 @@ def test_a_model_that_raises_is_an_incident_in_answer_and_log(observed, shown, h
         with pytest.raises(InternalError) as caught:
             client.score(**scene(), action_candidates=actions, model="raises")
     incident = re.search(r"incident (\w+)", str(caught.value))[1]
-    assert incident in observed.log
+    observed.wait_logged(incident)
     assert handled("INTERNAL", "MODEL_FAILED")["model"] == "raises"
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.provider.provider_calls import PATIENCE, info_of
-from tests.support.addresses import dead_target, silent_target  # noqa: F401
+from tests.servers.addresses import dead_target, silent_target  # noqa: F401
 from worldforge_jepa_client.provider import make_provider
 
 try:
