@@ -23,7 +23,7 @@ help:
 setup: .venv/ready ## create .venv with everything for development
 
 .venv/ready: pyproject.toml constraints-dev.txt
-	@echo "making .venv: pip's torch for Linux has CUDA, about 5 GB in all; README, 'Work on it', has the CPU build"
+	@echo "making .venv: pip's torch for Linux has CUDA, about 5 GB in all; CONTRIBUTING.md has the CPU build"
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --constraint constraints-dev.txt --editable '.[dev]'
 	@touch $@
@@ -41,10 +41,10 @@ lock: .venv/ready ## renew constraints-dev.txt, the versions that development us
 	  .venv-worldforge/bin/pip install --constraint constraints-dev.txt --editable '.[worldforge]' pytest && touch $@; \
 	else echo "no Python 3.13 here: the WorldForge tests will be skipped"; fi
 
-generate: .venv/ready ## regenerate what is made from other files: the stubs, docs/errors.md, the blocking client
+generate: .venv/ready ## regenerate what is made from other files: the stubs, pages of docs, the blocking client
 	$(PROTOC) --python_out=. --pyi_out=. --grpc_python_out=.
 	$(DESCRIBE)=$(INFERENCE)
-	$(BIN)/python scripts/errors_page.py
+	$(BIN)/python -m scripts.pages
 	$(BIN)/python scripts/async_to_sync.py
 
 baseline: .venv/ready ## make the proto as it is the one that lint lets no later proto break; at a release
@@ -62,7 +62,7 @@ lint: .venv/ready ## ruff, mypy, import rules, buf, and generated files that are
 	diff -r -x __init__.py -x __pycache__ build/stubs/$(STUBS) $(STUBS)
 	$(DESCRIBE)=build/open_inference.binpb
 	cmp build/open_inference.binpb $(INFERENCE)
-	$(BIN)/python scripts/errors_page.py --check
+	$(BIN)/python -m scripts.pages --check
 	$(BIN)/python scripts/async_to_sync.py --check
 
 # Two processes, since most of a test's time is the wait for a server; a module's tests stay together.
@@ -97,7 +97,7 @@ serve-ray: .venv/ready ## serve on Ray Serve as deploy/ray/serve.yaml says: two 
 demo: .venv/ready ## a server and a planner in two processes; writes build/demo.png
 	$(BIN)/python -m examples.two_room.demo
 
-bench: .venv/ready ## measure speed, memory and responsiveness; writes benchmarks/results/ and the README's table
+bench: .venv/ready ## measure speed, memory and responsiveness; writes benchmarks/results/ and the tables of README and docs
 	$(BIN)/python -m benchmarks
 	$(BIN)/python -m benchmarks.summary
 

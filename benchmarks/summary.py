@@ -1,4 +1,4 @@
-"""`python -m benchmarks.summary`: write the targets of the results that are kept into the README."""
+"""`python -m benchmarks.summary`: write the targets of the results that are kept into README and docs/benchmarks.md."""
 
 from __future__ import annotations
 
@@ -8,26 +8,33 @@ from typing import Any
 
 from benchmarks.report import Target, cell
 
-README, RESULTS = Path("README.md"), Path("benchmarks/results")
+RESULTS = Path("benchmarks/results")
+CLAIMS = {
+    Path("docs/benchmarks.md"): ("",),
+    Path("README.md"): ("calls/s of 8 planners", "a plan over a stream", "health, 8 clients"),
+}
+"""The pages, and how the claims begin that each has."""
 BEGIN, END = "<!-- benchmarks/results, by `make bench` -->\n", "<!-- end -->\n"
 
 
 def main() -> None:
     """Write."""
-    README.write_text(renewed(README.read_text(encoding="utf-8"), RESULTS), encoding="utf-8")
+    for page, claims in CLAIMS.items():
+        page.write_text(renewed(page.read_text(encoding="utf-8"), RESULTS, claims), encoding="utf-8")
 
 
-def renewed(readme: str, results: Path) -> str:
-    """The README with what the results in a folder say between the two marks."""
-    before, begin, rest = readme.partition(BEGIN)
+def renewed(page: str, results: Path, claims: tuple[str, ...] = ("",)) -> str:
+    """A page with what the results in a folder say, of the claims that begin so, between the two marks."""
+    before, begin, rest = page.partition(BEGIN)
     _, end, after = rest.partition(END)
-    return "".join([before, begin, _summary(results), end, after])
+    return "".join([before, begin, _summary(results, claims), end, after])
 
 
-def _summary(results: Path) -> str:
+def _summary(results: Path, claims: tuple[str, ...]) -> str:
     tables = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(results.glob("*.json"))]
     runs = sorted((table["run"] for table in tables), key=lambda run: run["began"])
-    rows = [_row(target) for table in tables for target in table["targets"]]
+    targets = [target for table in tables for target in table["targets"]]
+    rows = [_row(target) for target in targets if target["claim"].startswith(claims)]
     return "\n".join([_how(runs), "", "| | measured | target |", "| --- | --- | --- |", *rows, ""])
 
 

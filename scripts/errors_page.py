@@ -1,16 +1,12 @@
-"""`python scripts/errors_page.py`: write docs/errors.md from the list of reasons; `--check` says if it differs."""
+"""docs/errors.md: the classes of errors, and the list of reasons."""
 
 from __future__ import annotations
 
-import argparse
 import re
-import sys
 from pathlib import Path
 
 from worldforge_jepa_client import reasons
 from worldforge_jepa_client.errors import JepaError
-
-PAGE = Path(__file__).parents[1] / "docs" / "errors.md"
 
 INTRODUCTION = """\
 # Errors
@@ -49,20 +45,3 @@ def _groups() -> list[tuple[str, list[str]]]:
 def _section(title: str, names: list[str]) -> str:
     rows = "".join(f"| `{name}` | {reasons.Reason[name].cause} | {reasons.Reason[name].remedy} |\n" for name in names)
     return f"\n## {title}\n\n| reason | cause | remedy |\n|---|---|---|\n{rows}"
-
-
-def main() -> int:
-    """Write the page, or compare it."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 where the page differs")
-    if not parser.parse_args().check:
-        PAGE.write_text(page(), encoding="utf-8")
-        return 0
-    if PAGE.read_text(encoding="utf-8") == page():
-        return 0
-    print(f"{PAGE.name} is not what the reasons say; run: make generate", file=sys.stderr)
-    return 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

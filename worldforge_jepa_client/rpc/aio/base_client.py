@@ -138,14 +138,17 @@ class AsyncBaseClient:
         """Return the contracts of all served models, the default one first."""
         return await self._run(operations.models(), self._deadline(timeout))
 
-    async def wait_ready(self, timeout: float = 30.0) -> None:
+    async def wait_ready(self, timeout: float | None = None) -> None:
         """Return once the server answers with its models loaded.
 
+        Args:
+            timeout: seconds to wait for it; None is the client's, inf none.
+
         Raises:
-            UnavailableError: it refused, or was still loading, when `timeout` seconds were over.
+            UnavailableError: it refused, or was still loading, when the time was over.
             DeadlineExceededError: it did not answer at all in that time.
         """
-        deadline, unavailable = deadline_after(timeout), None
+        deadline, unavailable = self._deadline(timeout), None
         while True:
             try:
                 await self._run(operations.models(), deadline)

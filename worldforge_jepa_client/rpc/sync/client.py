@@ -33,8 +33,8 @@ from worldforge_jepa_client.rpc.sync.session import Session
 class Client(BaseClient):
     """Scores candidates and plans on a worldforge-jepa server.
 
-    `Client` is thread-safe; `Client` has the same methods, awaited, and belongs to the event loop of its first
-    call. Every call has a deadline. Every method raises a `JepaError`, one of the subclasses in `errors`.
+    The blocking client is thread-safe; the awaited one has the same methods, and belongs to the event loop of its
+    first call. Every call has a deadline. Every method raises a `JepaError`, one of the subclasses in `errors`.
 
     Leading axes of size 1 may be left out of an array. Arguments are converted when a method is called. They are
     checked against the model's spec, and sent, by the call itself; `session`, `plan` and `unroll` return at once and do
@@ -64,7 +64,7 @@ class Client(BaseClient):
         retry: whether gRPC sends a unary call again that is UNAVAILABLE, to another server of the target where there is
             one: up to 5 times, within some 2 seconds. All unary calls but `delete_context` are safe to repeat.
         options: of gRPC's channel, e.g. ("grpc.ssl_target_name_override", "name"); they go before this client's own.
-        channel: a `grpc.Channel`, or for `Client` a `grpc.aio.Channel`, to use instead of a new one; the client
+        channel: a `grpc.Channel`, or awaited a `grpc.aio.Channel`, to use instead of a new one; the client
             closes it. Certificates and options are then the channel's, and the environment is not read.
 
     Raises:

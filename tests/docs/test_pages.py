@@ -1,0 +1,56 @@
+"""README and pages, followed word by word, on the server that the README's reader starts."""
+
+import re
+
+import pytest
+
+from tests.docs.documents import REPOSITORY, follow, following
+
+ELSEWHERE = {"docs/operations.md", "examples/my_model/README.md", "README.md"}
+"""Pages with tests of their own."""
+
+SHELL_ONLY = {"docs/worldforge.md"}
+"""Pages whose Python is followed by tests/worldforge, where WorldForge is."""
+
+SKIPPED = {
+    "docs/diagnosis.md": 1,
+    "docs/models.md": 5,
+    "docs/precision.md": 2,
+    "docs/scaling.md": 2,
+    "docs/worldforge.md": 1,
+}
+"""Blocks that cannot run here; beside them only those that need grpcurl or ghz may be skipped."""
+
+
+def pages():
+    """The pages that have blocks to run."""
+    found = [*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/*.md"), *REPOSITORY.glob("examples/*/*.md")]
+    named = {
+        path.relative_to(REPOSITORY).as_posix()
+        for path in found
+        if re.search(r"^```(sh|python)$", path.read_text(), re.M)
+    }
+    return sorted(named - ELSEWHERE)
+
+
+@pytest.fixture(scope="module")
+def readme(tmp_path_factory):
+    """What the README's blocks did; its server is up."""
+    with following("README.md", tmp_path_factory.mktemp("readme")) as followed:
+        yield followed
+
+
+def test_readme_leads_from_install_to_a_plan(readme):
+    printed = "".join(readme.printed.values())
+    assert "SERVING" in printed
+    assert "tiny: " in printed
+    assert readme.skipped == []
+    assert "Traceback" not in printed
+
+
+@pytest.mark.parametrize("page", pages())
+def test_page_can_be_followed(page, readme, tmp_path):
+    followed = follow(page, tmp_path, readme.target, python=page not in SHELL_ONLY)
+    skipped = [reason for reason in followed.skipped if reason not in ("needs ghz", "needs grpcurl")]
+    assert len(skipped) == SKIPPED.get(page, 0)
+    assert "Traceback" not in "".join(followed.printed.values())
