@@ -110,7 +110,8 @@ def _signature(value: Any) -> str:
     result = signature.return_annotation
     returns = result if result in (signature.empty, None, "None") else _Written(result)
     written = str(signature.replace(parameters=parameters, return_annotation=returns))
-    return re.sub(r"^\(self(, )?", "(", written.replace("<factory>", "...")).removesuffix(" -> 'None'")
+    written = re.sub(r"<function (\w+) at 0x\w+>", r"\1", written.replace("<factory>", "..."))
+    return re.sub(r"^\(self(, )?", "(", written).removesuffix(" -> 'None'")
 
 
 def _markdown(docstring: str) -> str:
