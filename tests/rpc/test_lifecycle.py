@@ -1,6 +1,5 @@
 """The process around the server: addresses, signals, standard output, logs, and models that do not return."""
 
-import asyncio
 import logging
 import os
 import signal
@@ -27,7 +26,6 @@ from worldforge_jepa_client.planning import PlannerOptions
 from worldforge_jepa_client.rpc.channel import channel_options
 from worldforge_jepa_client.v1 import jepa_pb2_grpc
 from worldforge_jepa_server.app.logs import LogQueue, without_call_noise
-from worldforge_jepa_server.app.process import Signals
 
 DEADLINE = 60
 FRAME = np.zeros((3, 4, 4), np.uint8)
@@ -244,14 +242,3 @@ def test_clients_that_go_away_leave_no_traceback_in_the_log(start_server):
     assert health(server.target) == health_pb2.HealthCheckResponse.SERVING
     assert server.terminate() == (0, "")
     assert "Traceback" not in server.log
-
-
-async def test_a_signal_that_another_thread_takes_wakes_the_loop():
-    ended = threading.Event()
-    taker = threading.Thread(target=ended.wait)
-    with Signals(drain_seconds=1e6) as signals:
-        taker.start()
-        signal.pthread_kill(taker.ident, signal.SIGTERM)
-        await asyncio.wait_for(signals.stopping.wait(), 5)
-    ended.set()
-    taker.join()

@@ -63,12 +63,8 @@ def adapt(
     """
     model, preprocessor = _pair(loaded)
     method = scoring_method(model, past_in_candidates)
-    if method is None and not _has_latents(model):
-        raise ModelLoadError(
-            f"a {type(model).__name__} has neither encode and unroll nor a method to score with ({', '.join(METHODS)})"
-        )
-    if isinstance(model, torch.nn.Module):
-        model.eval().requires_grad_(False)
+    if method is None:
+        _check_latents(model)
     spec, preprocessing = _spec(model, preprocessor, name, source, device, entry)
     spec = replace(spec, identity=identify(model, identity or Identity()))
     if method is None:
@@ -78,8 +74,12 @@ def adapt(
     return ExternalScoringModel(method, spec, preprocessing, error_detail)
 
 
-def _has_latents(model: Any) -> bool:
-    return callable(getattr(model, "encode", None)) and callable(getattr(model, "unroll", None))
+def _check_latents(model: Any) -> None:
+    """Refuse a model that can neither score by itself nor by its latents."""
+    if not all(callable(getattr(model, name, None)) for name in ("encode", "unroll")):
+        raise ModelLoadError(
+            f"a {type(model).__name__} has neither encode and unroll nor a method to score with ({', '.join(METHODS)})"
+        )
 
 
 def _executed(model: Any, spec: ModelSpec, execution: Execution) -> ModelSpec:
@@ -94,10 +94,13 @@ def _executed(model: Any, spec: ModelSpec, execution: Execution) -> ModelSpec:
 
 
 def _pair(loaded: Any) -> tuple[Any, Any]:
+    """Return the model, made ready for inference, and its preprocessor or None."""
     if not isinstance(loaded, tuple):
         loaded = (loaded,)
     if len(loaded) not in (1, 2) or loaded[0] is None:
         raise ModelLoadError(f"expected a model or (model, preprocessor), got {len(loaded)} objects or no model")
+    if isinstance(loaded[0], torch.nn.Module):
+        loaded[0].eval().requires_grad_(False)
     return loaded[0], loaded[1] if len(loaded) == 2 else None
 
 

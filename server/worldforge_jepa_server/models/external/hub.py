@@ -65,11 +65,8 @@ def load(
         ModelLoadError: one message, with what to install or to place where.
     """
     origin = _checked_source(repo, trust_repo)
-    loaded = _loaded(repo, origin, target, pretrained, device)
-    if not flag("heads", heads):
-        _drop_heads(loaded)
     return adapt(
-        loaded,
+        _loaded(repo, origin, target, pretrained, device, flag("heads", heads)),
         name=name,
         source=f"hub:{target}",
         device=device,
@@ -100,15 +97,18 @@ def _checked_source(repo: str, trust_repo: str) -> str:
     return "github"
 
 
-def _loaded(repo: str, source: str, target: str, pretrained: str, device: str) -> Any:
-    """Load in isolation; explain a failure with its remedy."""
+def _loaded(repo: str, source: str, target: str, pretrained: str, device: str, heads: bool) -> Any:
+    """Load in isolation, with or without decoder heads; explain a failure with its remedy."""
     is_local = source == "local"
     arguments = {"source": source, "pretrained": flag("pretrained", pretrained), "device": device}
     with isolated(), _without_working_directory():
         try:
-            return _from_hub(str(Path(repo).expanduser()) if is_local else repo, target, arguments)
+            loaded = _from_hub(str(Path(repo).expanduser()) if is_local else repo, target, arguments)
         except (Exception, SystemExit) as error:
             raise ModelLoadError(f"hub:{target}: {_explained(error, repo, is_local)}") from error
+    if not heads:
+        _drop_heads(loaded)
+    return loaded
 
 
 @contextlib.contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -71,6 +71,48 @@ def random_module(entry: CatalogEntry, normalization: Normalization | None = Non
         return Jepa(replace(config, normalization=normalization or config.normalization))
 
 
+@dataclass(frozen=True)
+class _Weights:
+    """A model with the digest of its checkpoint, and whether its weights are the published ones, if that is known."""
+
+    module: Jepa
+    digest: str
+    pretrained: bool | None
+
+
+def _random_weights(entry: CatalogEntry, normalization: Normalization | None) -> _Weights:
+    return _Weights(random_module(entry, normalization), "", pretrained=False)
+
+
+@dataclass(frozen=True)
+class _Files:
+    """Where the weights of a model are, as the options of `load` say, and what they have to be."""
+
+    checkpoint: str
+    encoder: str
+    download: bool
+    force: bool
+    digest: str
+    encoder_digest: str
+    revision: str
+
+    def read(self, entry: CatalogEntry, normalization: Normalization | None) -> _Weights:
+        """Check the files against the options and build the model."""
+        path = find_checkpoint(entry.name, self.checkpoint, self.download, self.revision)
+        sha256 = checked_sha256(path, self.digest, "digest")
+        if not self.force:
+            check_name(path, entry)
+        if path.suffix == ".safetensors":
+            return _Weights(build(entry, read_converted(path, entry.name, self.force), normalization), sha256, None)
+        encoder = find_encoder(entry.encoder, self.encoder, path, self.download, self.encoder_digest)
+        checked_sha256(encoder, self.encoder_digest, "encoder_digest")
+        return _Weights(_build_from_files(entry, path, encoder, normalization), sha256, None)
+
+
+def _normalization(entry: CatalogEntry, statistics: str) -> Normalization | None:
+    return read_statistics(Path(statistics).expanduser(), entry.normalization) if statistics else None
+
+
 def _build_from_files(
     entry: CatalogEntry, checkpoint: Path, encoder: Path, normalization: Normalization | None = None
 ) -> Jepa:
@@ -117,43 +159,22 @@ def load(
     Raises:
         ModelLoadError: a model that is not covered, a file that is not there, or weights that do not fit.
     """
-    entry, fetch, forced = native_entry(target), flag("download", download), flag("force", force)
-    normalization = read_statistics(Path(statistics).expanduser(), entry.normalization) if statistics else None
-    if flag("random", random):
-        module = random_module(entry, normalization)
-        return _served(module, entry, "", False, device=device, name=name, execution=execution)
-    path = find_checkpoint(target, checkpoint, fetch, revision)
-    sha256 = checked_sha256(path, digest, "digest")
-    if not forced:
-        check_name(path, entry)
-    if path.suffix == ".safetensors":
-        module = build(entry, read_converted(path, target, forced), normalization)
-    else:
-        encoder_path = find_encoder(entry.encoder, encoder, path, fetch, encoder_digest)
-        checked_sha256(encoder_path, encoder_digest, "encoder_digest")
-        module = _build_from_files(entry, path, encoder_path, normalization)
-    return _served(module, entry, sha256, None, device=device, name=name, execution=execution)
+    entry = native_entry(target)
+    files = (checkpoint, encoder, flag("download", download), flag("force", force), digest, encoder_digest, revision)
+    read = _random_weights if flag("random", random) else _Files(*files).read
+    return _served(entry, read(entry, _normalization(entry, statistics)), device, name, execution)
 
 
-def _served(
-    module: Jepa,
-    entry: CatalogEntry,
-    digest: str,
-    pretrained: bool | None,
-    *,
-    device: str,
-    name: str,
-    execution: Execution,
-) -> NativeModel:
+def _served(entry: CatalogEntry, weights: _Weights, device: str, name: str, execution: Execution) -> NativeModel:
     return NativeModel(
-        module,
+        weights.module,
         name=name,
         source=f"native:{entry.name}",
-        digest=digest,
+        digest=weights.digest,
         device=device,
         limits=LIMITS,
         execution=execution,
-        identity=Identity("worldforge-jepa", __version__, pretrained),
+        identity=Identity("worldforge-jepa", __version__, weights.pretrained),
         **entry.published,
     )
 
