@@ -26,7 +26,6 @@ class Reason(str, Enum):
         reason._value_, reason.cause, reason.remedy = value, cause, remedy
         return reason
 
-    # fmt: off
     # The request
     MISSING_FIELD = "MISSING_FIELD", "A field that the call needs is not set.", "Set the field that the message names."
     UNEXPECTED_FIELD = "UNEXPECTED_FIELD", "A field is set that the model or the call does not take.", "Leave it out; `GetModel` says what the model takes."
@@ -100,4 +99,3 @@ class Reason(str, Enum):
     UNIMPLEMENTED = "UNIMPLEMENTED", "The server does not know the method.", "Use a server of this version, and check that the target is one."
     INTERNAL = "INTERNAL", "The server failed in a way it did not foresee.", "Look the incident up in the server's log."
     UNKNOWN = "UNKNOWN", "The call failed with a status that this client does not know.", "Read the message."
-    # fmt: on
