@@ -10,6 +10,7 @@ PROTO := protos/worldforge/jepa/v1
 STUBS := worldforge_jepa_client/v1
 # Mapping the proto's folder onto the package's gives the stubs imports that work, with nothing to rewrite.
 PROTOC = $(BIN)/python -m grpc_tools.protoc -I$(STUBS)=$(PROTO) $(PROTO)/jepa.proto
+RECORDING = $(BIN)/python -m grpc_tools.protoc -I$(STUBS)=$(PROTO) $(PROTO)/recording.proto
 # Its messages get a descriptor pool of their own, so it needs descriptors and no stubs.
 INFERENCE := server/worldforge_jepa_server/rpc/open_inference/open_inference.binpb
 DESCRIBE = $(BIN)/python -m grpc_tools.protoc -Iprotos protos/inference/open_inference.proto --descriptor_set_out
@@ -43,6 +44,7 @@ lock: .venv/ready ## renew constraints-dev.txt, the versions that development us
 
 generate: .venv/ready ## regenerate what is made from other files: the stubs, pages of docs, the blocking client
 	$(PROTOC) --python_out=. --pyi_out=. --grpc_python_out=.
+	$(RECORDING) --python_out=. --pyi_out=.
 	$(DESCRIBE)=$(INFERENCE)
 	$(BIN)/python -m scripts.pages
 	$(BIN)/python scripts/async_to_sync.py
@@ -59,6 +61,7 @@ lint: .venv/ready ## ruff, mypy, import rules, buf, and generated files that are
 	$(BIN)/buf breaking protos --against protos/baseline.binpb
 	@rm -rf build/stubs && mkdir -p build/stubs
 	$(PROTOC) --python_out=build/stubs --pyi_out=build/stubs --grpc_python_out=build/stubs
+	$(RECORDING) --python_out=build/stubs --pyi_out=build/stubs
 	diff -r -x __init__.py -x __pycache__ build/stubs/$(STUBS) $(STUBS)
 	$(DESCRIBE)=build/open_inference.binpb
 	cmp build/open_inference.binpb $(INFERENCE)

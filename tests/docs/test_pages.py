@@ -21,6 +21,9 @@ SKIPPED = {
 }
 """Blocks that cannot run here; beside them only those that need grpcurl or ghz may be skipped."""
 
+PORTS = {"docs/recording.md": ("50052",)}
+"""Those that a page names beside the default one."""
+
 
 def pages():
     """The pages that have blocks to run."""
@@ -50,7 +53,7 @@ def test_readme_leads_from_install_to_a_plan(readme):
 
 @pytest.mark.parametrize("page", pages())
 def test_page_can_be_followed(page, readme, tmp_path):
-    followed = follow(page, tmp_path, readme.target, python=page not in SHELL_ONLY)
+    followed = follow(page, tmp_path, readme.target, ports=PORTS.get(page, ()), python=page not in SHELL_ONLY)
     skipped = [reason for reason in followed.skipped if reason not in ("needs ghz", "needs grpcurl")]
     assert len(skipped) == SKIPPED.get(page, 0)
     assert "Traceback" not in "".join(followed.printed.values())

@@ -28,6 +28,10 @@ COMMANDS = {
     "score": Command(f"{_CLIENT}.operate.score", "score candidates once, of noise or of a file"),
     "top": Command(f"{_CLIENT}.operate.top", "watch a server by its metrics", "cli"),
     "smoke": Command(f"{_CLIENT}.smoke", "score a synthetic scene on a server and keep the evidence"),
+    "record": Command(f"{_CLIENT}.recording.record", "record the calls of clients to a server, as a proxy before it"),
+    "replay": Command(
+        f"{_CLIENT}.recording.replay", "send recorded calls to a server, and say what it answers differently"
+    ),
     "calldata": Command(f"{_CLIENT}.calldata", "write requests for ghz and other load generators"),
     "conformance": Command(f"{_CLIENT}.conformance.command", "hold a server or proxy to every promise of the proto"),
     "diagnose": Command(f"{_CLIENT}.diagnose", "tell from logged episodes whether model and inputs are fit to plan"),

@@ -1,1 +1,1 @@
-"""Stubs generated from protos/worldforge/jepa/v1/jepa.proto by `make generate`."""
+"""Stubs generated from the protos of protos/worldforge/jepa/v1 by `make generate`."""
