@@ -2,6 +2,9 @@
 
 Scores the same candidates in float32, bfloat16 and float16, and with --compile compiled too, interleaved in one run.
 Shows for each the median time, the speed against float32 round by round, and how far its scores are from float32's.
+With --spread candidates are near to one another, as in a planner's late iterations. With --emulate linear layers
+multiply 16-bit weights in float32 and round the result, for CPUs without the instructions: the same products, in
+another order.
 Without --model: native jepa_wm_pusht in its full size with random weights, beside its equations written out plainly,
 as the tests hold it to, and upstream's own code where `JEPA_WMS_HUB_REPO` names a checkout of it. Frames and candidates
 are noise: how a precision ranks real ones is for real ones to show.
@@ -10,15 +13,18 @@ are noise: how a precision ranks real ones is for real ones to show.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from unittest import mock
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from matplotlib.axes import Axes
 from torch import Tensor
+from torch.nn import functional as F
 
 from benchmarks import reference
 from benchmarks.harness import Seconds, interleave, keeping, median
@@ -38,6 +44,9 @@ SECONDS = 40
 PRECISIONS = ("float32", "bfloat16", "float16")
 PUSHT = "jepa_wm_pusht"
 
+_CHUNK = 8
+"""Candidates unrolled at a time."""
+
 EQUATIONS, UPSTREAM_CODE = "equations", "upstream's code"
 
 Scores = npt.NDArray[np.float32]
@@ -53,6 +62,8 @@ class Setting:
     samples: int = 8
     horizon: int = 6
     threads: int = 2
+    spread: float | None = None
+    emulate: bool = False
 
 
 def main() -> None:
@@ -112,10 +123,26 @@ def _scoring(model: WorldModel, setting: Setting) -> Callable[[], Scores]:
     now, goal, actions = _inputs(model, setting)
 
     def score() -> Scores:
-        *_, last = model.unroll(now, actions, None)
-        return _distance(model, last, goal)
+        chunks = []
+        with _wide_products() if setting.emulate else contextlib.nullcontext():
+            for chunk in actions.split(_CHUNK, dim=1):
+                *_, last = model.unroll(now, chunk, None)
+                chunks.append(_distance(model, last, goal))
+        return np.concatenate(chunks)
 
     return score
+
+
+@contextlib.contextmanager
+def _wide_products() -> Iterator[None]:
+    """Multiply in float32 whatever the dtype of a linear layer, and round the result to it."""
+
+    def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        return plain(x.float(), weight.float(), None if bias is None else bias.float()).to(x.dtype)
+
+    plain = F.linear
+    with mock.patch.object(F, "linear", linear):
+        yield
 
 
 def _scoring_by_equations(model: NativeModel, setting: Setting) -> Callable[[], Scores]:
@@ -140,6 +167,8 @@ def _inputs(model: WorldModel, setting: Setting) -> tuple[Latents, Latents, Tens
         for frame, pose in zip(frames, proprio, strict=True)
     )
     actions = torch.randn(setting.horizon, setting.samples, spec.action_dim, generator=generator)
+    if setting.spread is not None:
+        actions = actions[:, :1] + setting.spread * actions
     return now, goal, actions.to(spec.device)
 
 
@@ -195,6 +224,8 @@ def _arguments() -> tuple[Setting, float]:
     parser.add_argument("--samples", type=int, default=Setting.samples)
     parser.add_argument("--horizon", type=int, default=Setting.horizon)
     parser.add_argument("--threads", type=int, default=Setting.threads)
+    parser.add_argument("--spread", type=float, help="standard deviation of the candidates around one of them")
+    parser.add_argument("--emulate", action="store_true", help="16-bit products in float32; times mean nothing then")
     parser.add_argument("--seconds", type=float, default=120, help="for at least two rounds (default: 120)")
     arguments = vars(parser.parse_args())
     seconds = arguments.pop("seconds")

@@ -55,6 +55,16 @@ def test_a_half_precision_ranks_as_float32_does(precision):
     assert rank_correlation(rounded.numpy(), exact.numpy()) >= 0.99
 
 
+@pytest.mark.parametrize(
+    ("instructions", "warnings"), [({}, 1), ({"amx_bf16": True}, 0), ({"architecture": "arm64"}, 0)]
+)
+def test_a_cpu_without_the_instructions_is_warned_of(instructions, warnings, monkeypatch, caplog):
+    found = {"architecture": "x86_64", "avx512_bf16": False} | instructions
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found, raising=False)
+    Execution.parse({"precision": "bfloat16"}, "cpu")
+    assert caplog.text.count("this CPU has no instructions for it") == warnings
+
+
 def test_statistics_stay_exact():
     model = tiny(precision="bfloat16")
     raw = actions(model, 3)

@@ -28,3 +28,12 @@ def synchronize(device: str) -> None:
 def has_float64(device: torch.device | str) -> bool:
     """Return True if a device computes in float64; mps does not."""
     return torch.device(device).type != "mps"
+
+
+def multiplies(dtype: torch.dtype, device: torch.device | str) -> bool:
+    """Return False if a device is a CPU that is known to lack matrix instructions of a 16-bit dtype."""
+    needed = {torch.bfloat16: ("avx512_bf16", "amx_bf16"), torch.float16: ("avx512_fp16", "amx_fp16")}.get(dtype)
+    if needed is None or torch.device(device).type != "cpu" or not hasattr(torch.cpu, "get_capabilities"):
+        return True
+    found = torch.cpu.get_capabilities()
+    return found.get("architecture") != "x86_64" or any(found.get(name) for name in needed)

@@ -6,6 +6,7 @@ runs under `autocast` instead.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -15,7 +16,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from worldforge_jepa_server.models.contract import ModelLoadError
+from worldforge_jepa_server.models.devices import multiplies
 from worldforge_jepa_server.models.options import flag
+
+_log = logging.getLogger(__name__)
 
 OPTIONS = ("precision", "compile")
 
@@ -41,6 +45,10 @@ class Execution:
             raise ModelLoadError(f"precision={precision}: expected one of {', '.join(_PRECISIONS)}")
         chosen = cls(_PRECISIONS[precision], flag("compile", options.get("compile", "false")))
         _check_kernels(precision, device)
+        if not multiplies(chosen.dtype, device):
+            _log.warning(
+                "precision=%s: this CPU has no instructions for it, and float32 is several times faster", precision
+            )
         if chosen.compiled:
             _check_compiler(device)
         return chosen
