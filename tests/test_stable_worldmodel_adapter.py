@@ -198,9 +198,9 @@ def expanded(raw, model, samples=S):
 
 def solvers():
     try:
+        return importlib.import_module("stable_worldmodel.solver")  # release 0.1.1
+    except ImportError:
         return importlib.import_module("stable_worldmodel.planning")
-    except ImportError:  # release 0.1.1
-        return importlib.import_module("stable_worldmodel.solver")
 
 
 @pytest.mark.parametrize("name", ["CEMSolver", "ICEMSolver", "MPPISolver"])
