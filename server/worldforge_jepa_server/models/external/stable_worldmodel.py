@@ -34,7 +34,7 @@ class StableWorldModel(nn.Module):
     def __init__(self, model: nn.Module, bf16: bool = False, image_size: int = 0) -> None:
         super().__init__()
         self.past_in_candidates = hasattr(model, "get_cost")  # release 0.1.1
-        self.costs = model if self.past_in_candidates else _evaluator(model)
+        self.costs: Any = model if self.past_in_candidates else _evaluator(model)
         self.dtype = torch.bfloat16 if bf16 else torch.float32
         extra: dict[str, Any] = dict(getattr(model, "extra_encoders", {}))
         encoder = getattr(model, "action_encoder", None) or extra.get("action")
