@@ -32,6 +32,7 @@ COMMANDS = {
     "replay": Command(
         f"{_CLIENT}.recording.replay", "send recorded calls to a server, and say what it answers differently"
     ),
+    "report": Command(f"{_CLIENT}.recording.report", "write a page of the plans in a recording"),
     "calldata": Command(f"{_CLIENT}.calldata", "write requests for ghz and other load generators"),
     "conformance": Command(f"{_CLIENT}.conformance.command", "hold a server or proxy to every promise of the proto"),
     "diagnose": Command(f"{_CLIENT}.diagnose", "tell from logged episodes whether model and inputs are fit to plan"),
