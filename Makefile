@@ -83,7 +83,7 @@ evidence: .venv/ready .venv-worldforge/ready ## rewrite docs/evidence by smokes 
 	$(BIN)/python scripts/evidence.py
 
 diagnose-faults: .venv/ready ## inject each fault of the table into logs, and see that diagnose names it; SEED=7 draws others
-	DIAGNOSE_SEED=$(or $(SEED),0) $(BIN)/pytest -q tests/diagnosis/test_diagnosis.py -k fault
+	$(BIN)/python -m tests.diagnosis.table --seed $(or $(SEED),0)
 
 proxies: .venv/ready ## hold each installed proxy to every promise of the proto, the slow ones too
 	ALL_PROMISES=1 $(BIN)/pytest -q tests/interop/test_proxies.py

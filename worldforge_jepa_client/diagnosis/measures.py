@@ -15,8 +15,8 @@ from worldforge_jepa_client.diagnosis.logs.windows import Windows, as_pixels, dr
 from worldforge_jepa_client.diagnosis.probe import Probe
 from worldforge_jepa_client.diagnosis.statistics import Estimate, estimate, kendall_tau, pooled_auroc, ranks_of_first
 
-HORIZON_WINDOWS, HORIZON_SAMPLES = 48, 24
-LATENT_WINDOWS = 60
+HORIZON_WINDOWS, HORIZON_SAMPLES = 32, 16
+FEW_WINDOWS = 60
 ORDER_FRAMES = 16
 REPEATS = 8
 GRID, GRID_REACH = 15, 2.0
@@ -46,23 +46,26 @@ def summarize(costs: Array, episodes: Ints, seed: int) -> Ranks:
     return Ranks(*(estimate(values, episodes, seed) for values in (ranks, top, pooled_auroc(costs))))
 
 
-def draw_gaussian(windows: Windows, samples: int, seed: int) -> Array:
-    """Draw candidates (W, samples, H, A) with the mean and deviation of the logged actions, each entry on its own."""
-    logged = np.stack([np.asarray(windows.actions(index)) for index in range(len(windows))])
-    rng = np.random.default_rng(seed)
-    noise = rng.standard_normal((len(windows), samples, *logged.shape[1:]))
-    drawn: Array = (logged.mean(axis=(0, 1)) + noise * logged.std(axis=(0, 1))).astype(np.float32)
-    return drawn
+def measure_gaussian(probe: Probe, windows: Windows, samples: int, seed: int) -> tuple[Ranks, Ranks]:
+    """Rank the true actions among Gaussian ones; beside it, the same with the goals of other episodes.
+
+    Each entry is drawn on its own, with the mean and deviation that it has in the log.
+    """
+    logged = windows.logged_actions()
+    noise = np.random.default_rng(seed).standard_normal((len(windows), samples, *logged.shape[1:]))
+    drawn = (logged.mean(axis=0) + noise * logged.std(axis=0)).astype(np.float32)
+    goals = draw_foreign(windows, 1, seed + 1)[:, 0]
+    own, control = (probe.rank("Gaussian actions", windows, drawn, goals=each) for each in (None, goals))
+    return summarize(own, windows.episode, seed), summarize(control, windows.episode, seed)
 
 
-def measure_prediction(probe: Probe, windows: Windows, foreign: Ints, seed: int) -> Prediction:
+def measure_prediction(probe: Probe, windows: Windows, seed: int) -> Prediction:
     """Compare predicted with encoded latents at each step, against "nothing changes"."""
+    foreign = windows.logged_actions()[draw_foreign(windows, 1, seed)[:, 0]]
     errors = []
     for index in range(len(windows)):
-        sent = windows.sent(index)
-        assert sent is not None
-        others = np.asarray(windows.actions(int(foreign[index, 0])))
-        predicted = probe.unroll(sent, np.stack([sent.actions, others]))
+        sent = windows.logged(index)
+        predicted = probe.unroll(sent, np.stack([sent.actions, foreign[index]]))
         truth = probe.encode(_frames(windows, index))
         present = _gap(truth[1:], truth[0])
         own, other = (_gap(predicted[:, candidate], truth[1:]) for candidate in (0, 1))
@@ -112,26 +115,26 @@ def measure_reach(probe: Probe, windows: Windows, seed: int) -> list[Reach]:
     spec, found = probe.spec, []
     weights = sorted({0.0, spec.proprio_weight, 10 * spec.proprio_weight}) if spec.proprio_dim else [0.0]
     few = windows.first(HORIZON_WINDOWS)
-    foreign = draw_foreign(few, HORIZON_SAMPLES, seed)
+    foreign = draw_foreign(few, HORIZON_SAMPLES - 1, seed)
     goals = draw_foreign(few, 1, seed + 1)[:, 0]
     for step in range(1, windows.shape.horizon + 1):
         cut = windows.first(HORIZON_WINDOWS, step)
+        others = cut.logged_actions()[foreign]
         for objective in Objective:
             for weight in weights:
                 options: dict[str, Any] = {"objective": objective, "proprio_weight": weight}
                 stage = f"horizon {step}"
-                own, control = (probe.rank(stage, cut, foreign, goals=goal, **options) for goal in (None, goals))
+                own, control = (probe.rank(stage, cut, others, goals=goal, **options) for goal in (None, goals))
                 ranks = (estimate(ranks_of_first(costs), cut.episode, seed) for costs in (own, control))
                 found.append(Reach(objective.value, weight, step, *ranks))
     return found
 
 
-def measure_repeats(probe: Probe, windows: Windows, foreign: Ints) -> float:
+def measure_repeats(probe: Probe, windows: Windows) -> float:
     """Return the largest difference of costs asked for twice, as a share of the costs' size."""
-    few = windows.first(min(REPEATS, len(windows)))
-    # Foreign indices may lie beyond the few windows, so the candidates are taken from the few alone.
-    picks = foreign[: len(few)] % len(few)
-    first, second = (probe.rank("repeats", few, picks) for _ in range(2))
+    few = windows.first(REPEATS)
+    others = np.tile(few.logged_actions(), (len(few), 1, 1, 1))
+    first, second = (probe.rank("repeats", few, others) for _ in range(2))
     return float(np.abs(first - second).max() / max(np.abs(first).max(), 1e-30))
 
 
@@ -150,8 +153,7 @@ def measure_landscapes(probe: Probe, windows: Windows, dims: tuple[int, int]) ->
     offsets = np.linspace(-GRID_REACH, GRID_REACH, GRID)
     found = []
     for index in range(len(near)):
-        sent = near.sent(index)
-        assert sent is not None
+        sent = near.logged(index)
         steps = np.tile(sent.actions.reshape(1, near.shape.frameskip, -1), (GRID * GRID, 1, 1))
         for dim, moves in zip(dims, np.meshgrid(offsets, offsets), strict=True):
             steps[:, :, dim] += (moves.ravel() * raw[:, dim].std())[:, None]

@@ -6,7 +6,7 @@ Letters: W windows, S candidates, H horizon, A packed action dim, N tokens, D la
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -73,41 +73,48 @@ class Probe:
         if self._session is not None:
             self._session.close()
 
-    def rank(
-        self,
-        stage: str,
-        windows: Windows,
-        foreign: Ints,
-        *,
-        wrong: Hypothesis = AS_SENT,
-        goals: Ints | None = None,
-        drawn: Array | None = None,
-        **options: Any,
-    ) -> Array:
-        """Return the costs (W, S) of each window's true actions, first, and of foreign ones.
+    def rank(self, stage: str, windows: Windows, others: Array, *, goals: Ints | None = None, **options: Any) -> Array:
+        """Return the costs (W, S) of each window's true actions, first, and of other ones.
+
+        Args:
+            stage: for the progress.
+            windows: to score.
+            others: the other candidates (W, S - 1, H, A).
+            goals: indices of the windows whose goals take the place of each window's own (W,).
+            **options: objective and proprio weight.
+        """
+        costs = np.empty((len(windows), 1 + others.shape[1]))
+        for index in range(len(windows)):
+            sent = windows.logged(index)
+            if goals is not None:
+                sent = replace(sent, goal=windows.logged(int(goals[index])).goal)
+            costs[index] = self.costs(sent, np.concatenate([sent.actions[None], others[index]]), **options)
+            self._progress(stage, index + 1, len(windows))
+        return costs
+
+    def rank_each(self, stage: str, windows: Windows, foreign: Ints, wrong: Sequence[Hypothesis]) -> list[Array]:
+        """Return the costs (W, S) of true and of foreign actions under each hypothesis, with one call a window.
 
         Args:
             stage: for the progress.
             windows: to score.
             foreign: indices of the windows whose actions are the others (W, S - 1).
-            wrong: what to send instead of what is logged.
-            goals: indices of the windows whose goals take the place of each window's own (W,).
-            drawn: further candidates (W, K, H, A), after the foreign ones.
-            **options: objective and proprio weight.
+            wrong: one hypothesis, or several that change nothing but the actions: they share their scene.
 
         Returns:
-            A row of NaN where the episode has not the steps that the hypothesis needs.
+            Costs with rows of NaN where the episode has not the steps that the hypothesis needs.
         """
-        actions = _actions(windows, wrong)
-        rows = []
+        actions = np.stack([_actions(windows, each) for each in wrong])
+        costs = np.full((len(wrong), len(windows), 1 + foreign.shape[1]), np.nan)
         for index in range(len(windows)):
-            sent = _with_goal(windows, index, wrong, goals)
-            candidates = np.stack([actions[other] for other in (index, *foreign[index])])
-            if drawn is not None:
-                candidates = np.concatenate([candidates, drawn[index]])
-            rows.append(self.costs(sent, candidates, wrong, **options) if sent else np.full(len(candidates), np.nan))
+            scenes = {row: sent for row, each in enumerate(wrong) if (sent := windows.sent(index, each))}
+            if scenes:
+                rows, scene = list(scenes), next(iter(scenes.values()))
+                candidates = actions[rows][:, [index, *foreign[index]]]
+                scored = self.costs(scene, candidates.reshape(-1, *candidates.shape[2:]), wrong[0])
+                costs[rows, index] = scored.reshape(len(rows), -1)
             self._progress(stage, index + 1, len(windows))
-        return np.array(rows, np.float64)
+        return list(costs)
 
     def costs(self, sent: Sent, candidates: Array, wrong: Hypothesis = AS_SENT, **options: Any) -> Array:
         """Return the costs (S,) of candidates (S, H, A) in a scene."""
@@ -154,19 +161,11 @@ class Probe:
         return self._normalized if wrong.actions_are_normalized is None else wrong.actions_are_normalized
 
 
-def _actions(windows: Windows, wrong: Hypothesis) -> list[Array]:
-    """Each window's packed actions; at its own time where the hypothesis needs steps that the episode has not."""
+def _actions(windows: Windows, wrong: Hypothesis) -> Array:
+    """Packed actions (W, H, A); at their own time where the hypothesis needs steps that the episode has not."""
+    packed = [windows.actions(index, wrong) for index in range(len(windows))]
     own = replace(wrong, action_lag=0, stride=1.0)
-    late = (windows.actions(index, wrong) for index in range(len(windows)))
-    return [np.asarray(windows.actions(index, own) if each is None else each) for index, each in enumerate(late)]
-
-
-def _with_goal(windows: Windows, index: int, wrong: Hypothesis, goals: Ints | None) -> Sent | None:
-    sent = windows.sent(index, wrong)
-    if sent is None or goals is None:
-        return sent
-    other = windows.sent(int(goals[index]), wrong)
-    return other and replace(sent, goal=other.goal)
+    return np.stack([np.asarray(windows.actions(i, own) if each is None else each) for i, each in enumerate(packed)])
 
 
 def _size(arrays: dict[str, Array]) -> int:

@@ -104,11 +104,20 @@ def _landscapes(figures: Mapping[str, Any]) -> str:
 
 
 def _hypotheses(figures: Mapping[str, Any]) -> str:
-    head = ("sent instead, were it wrong", "rank", "as sent", "bits gained", "corrected p", "windows", "change")
+    head = (
+        "sent instead, were it wrong",
+        "rank",
+        "as sent",
+        "bits gained",
+        "margin gained",
+        "corrected p",
+        "windows",
+        "change",
+    )
     rows = [
         (
             ("▶ " if each["clear"] else "") + each["hypothesis"]["name"],
-            *(_text(each[name]) for name in ("rank", "sent_rank", "gain", "p", "windows")),
+            *(_text(each[name]) for name in ("rank", "sent_rank", "gain", "margin", "p", "windows")),
             each["hypothesis"]["remedy"] if each["clear"] else "",
         )
         for each in figures["hypotheses"] or []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -13,7 +12,7 @@ from worldforge_jepa_client.contract.spec import ModelSpec
 from worldforge_jepa_client.diagnosis import measures, verdict
 from worldforge_jepa_client.diagnosis.figures import initial_std, logged_statistics, plain
 from worldforge_jepa_client.diagnosis.hypotheses import hypotheses, out_of_range
-from worldforge_jepa_client.diagnosis.logs.episodes import Array, Broken, Episode, Ints, Keys, check_episodes
+from worldforge_jepa_client.diagnosis.logs.episodes import Array, Broken, Episode, Keys, check_episodes
 from worldforge_jepa_client.diagnosis.logs.sources import Source, read_source
 from worldforge_jepa_client.diagnosis.logs.windows import Hypothesis, Shape, Windows, draw_foreign, draw_windows
 from worldforge_jepa_client.diagnosis.probe import Budget, OutOfBudgetError, Probe, Progress
@@ -117,38 +116,34 @@ class _Found:
         self.probe, self.windows, self.told, self.normalized = probe, windows, told, normalized
         self.left_out: list[str] = []
         self.out_of_range = out_of_range(windows.episodes)
-        self.foreign: Ints = draw_foreign(windows, told.samples - 1, told.seed + 1)
-        self.goals: Ints = draw_foreign(windows, 1, told.seed + 2)[:, 0]
-        self.drawn = measures.draw_gaussian(windows, told.samples - 1, told.seed + 4)
 
     def measure(self) -> None:
         """Measure everything, in order of need."""
-        probe, windows, foreign, seed = self.probe, self.windows, self.foreign, self.told.seed
-        episodes = list(windows.episodes)
-        few = windows.first(measures.LATENT_WINDOWS)
-        few_foreign = draw_foreign(few, 1, seed + 3)
+        probe, windows, seed = self.probe, self.windows, self.told.seed
+        episodes, others = list(windows.episodes), self.told.samples - 1
+        few = windows.first(measures.FEW_WINDOWS)
+        foreign, goals = draw_foreign(windows, others, seed + 1), draw_foreign(windows, 1, seed + 2)[:, 0]
         wrong = hypotheses(episodes, probe.spec, windows.shape, self.normalized)
-        rank = partial(probe.rank, windows=windows, foreign=foreign, drawn=self.drawn)
-        self.costs = self._try("ranks", lambda: rank("as sent"))
-        self.control = self._try("control", lambda: rank("with other goals", goals=self.goals))
-        self.prediction = self._try("prediction", lambda: measures.measure_prediction(probe, few, few_foreign, seed))
-        self.tried = self._try("hypotheses", lambda: try_hypotheses(probe, windows, foreign, wrong, seed + 5))
+        candidates = windows.logged_actions()[foreign]
+        self.costs = self._try("ranks", lambda: probe.rank("as sent", windows, candidates))
+        self.control = self._try("control", lambda: probe.rank("with other goals", windows, candidates, goals=goals))
+        self.prediction = self._try("prediction", lambda: measures.measure_prediction(probe, few, seed + 3))
+        self.tried = self._try("hypotheses", lambda: try_hypotheses(probe, windows, wrong, seed + 5))
+        self.gaussian = self._try("gaussian", lambda: measures.measure_gaussian(probe, few, others, seed + 4))
         self.reach = self._try("reach", lambda: measures.measure_reach(probe, windows, seed + 6))
-        self.repeats = self._try("repeats", lambda: measures.measure_repeats(probe, windows, foreign))
+        self.repeats = self._try("repeats", lambda: measures.measure_repeats(probe, windows))
         self.order = self._try("order", lambda: measures.measure_order(probe, episodes, seed))
         self.landscapes = self._try("landscapes", lambda: measures.measure_landscapes(probe, windows, (0, 1)))
 
-    def ranks(self, costs: Array | None, drawn: bool) -> measures.Ranks | None:
-        """The ranking among foreign or drawn candidates."""
-        if costs is None:
-            return None
-        return measures.summarize(self._among(costs, drawn), self.windows.episode, self.told.seed)
+    def ranks(self, costs: Array | None) -> measures.Ranks | None:
+        """The ranking of the true actions among foreign ones."""
+        return None if costs is None else measures.summarize(costs, self.windows.episode, self.told.seed)
 
     def evidence(self, own: tuple[str, float], wrong: Hypothesis | None) -> verdict.Evidence:
         """Return the facts that the verdict rests on."""
         return verdict.Evidence(
-            ranks=self.ranks(self.costs, False),
-            control=self.ranks(self.control, False),
+            ranks=self.ranks(self.costs),
+            control=self.ranks(self.control),
             wrong=wrong,
             out_of_range=self.out_of_range,
             searched=self.tried is not None,
@@ -165,10 +160,10 @@ class _Found:
     def figures(self, own: tuple[str, float]) -> dict[str, Any]:
         """Every measure."""
         return {
-            "among_other_windows": self.ranks(self.costs, False),
-            "among_gaussian": self.ranks(self.costs, True),
-            "control_other_goal": self.ranks(self.control, False),
-            "control_other_goal_gaussian": self.ranks(self.control, True),
+            "among_other_windows": self.ranks(self.costs),
+            "among_gaussian": self.gaussian and self.gaussian[0],
+            "control_other_goal": self.ranks(self.control),
+            "control_other_goal_gaussian": self.gaussian and self.gaussian[1],
             "prediction": self.prediction,
             "order": self.order,
             "repeats": self.repeats,
@@ -183,11 +178,6 @@ class _Found:
             return False
         spread = self.costs.max(axis=1) - self.costs.min(axis=1)
         return bool((spread <= TIE * np.abs(self.costs).max(axis=1)).all())
-
-    def _among(self, costs: Array | None, drawn: bool) -> Array:
-        assert costs is not None
-        samples = self.told.samples
-        return np.concatenate([costs[:, :1], costs[:, samples:]], axis=1) if drawn else costs[:, :samples]
 
     def _try(self, name: str, measure: Callable[[], _R]) -> _R | None:
         if self.out_of_range is not None:

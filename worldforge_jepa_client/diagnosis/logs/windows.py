@@ -6,7 +6,7 @@ Letters: H horizon in model steps, f frameskip, a raw action dim, A = f a, W win
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -49,6 +49,11 @@ class Hypothesis:
     goal_lag: int = 0
     stride: float = 1.0
     actions_are_normalized: bool | None = None
+
+    @property
+    def keeps_scene(self) -> bool:
+        """True if it changes nothing but the actions."""
+        return replace(self, name="", family="", remedy="", actions=unchanged, action_lag=0) == AS_SENT
 
 
 AS_SENT = Hypothesis("", "", "")
@@ -93,7 +98,17 @@ class Windows:
         shape = Shape(horizon or self.shape.horizon, self.shape.frameskip)
         return Windows(self.episodes, self.episode[:count], self.starts[:count], shape)
 
-    def sent(self, index: int, wrong: Hypothesis = AS_SENT) -> Sent | None:
+    def logged_actions(self) -> Array:
+        """Return the packed actions of all windows (W, H, A)."""
+        return np.stack([self.logged(index).actions for index in range(len(self))])
+
+    def logged(self, index: int) -> Sent:
+        """Return a window as it was logged."""
+        sent = self.sent(index, AS_SENT)
+        assert sent is not None, "windows lie inside their episodes"
+        return sent
+
+    def sent(self, index: int, wrong: Hypothesis) -> Sent | None:
         """Return what is sent of a window, or None where the hypothesis needs steps that the episode has not."""
         episode, start = self.episodes[self.episode[index]], int(self.starts[index])
         goal = start + round(self.shape.steps * wrong.stride)
@@ -103,7 +118,7 @@ class Windows:
         now, then = (_observation(episode, step, wrong) for step in (start, goal + wrong.goal_lag))
         return None if now is None or then is None else Sent(now, then, actions)
 
-    def actions(self, index: int, wrong: Hypothesis = AS_SENT) -> Array | None:
+    def actions(self, index: int, wrong: Hypothesis) -> Array | None:
         """Return a window's packed raw actions (H, A), or None as `sent` does."""
         episode = self.episodes[self.episode[index]]
         first = int(self.starts[index]) + wrong.action_lag

@@ -1,4 +1,4 @@
-"""Models that are not fit to plan with, each in its own way, as `python:tests.diagnosis.diagnosis_models:NAME` finds them."""
+"""Models that are not fit to plan with, each in its own way, as `python:tests.diagnosis.models:NAME` finds them."""
 
 import torch
 

@@ -4,9 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-import pytest
 
-from worldforge_jepa_client.diagnosis import measures, search
 from worldforge_jepa_client.diagnosis.logs.changes import shift_frame
 
 FRAMESKIP = 5
@@ -14,11 +12,11 @@ Arrays = dict[str, np.ndarray]
 
 
 class Fault(NamedTuple):
-    """A change of one episode, the name it is to be given, and flags that make the fault."""
+    """A change of one episode, the name it is to be given, and how the actions are sent."""
 
     change: Callable[[Arrays], Arrays]
     name: str
-    flags: tuple[str, ...] = ()
+    actions_are_normalized: bool = False
 
 
 def _of(part: str, change: Callable[[Any], Any], name: str) -> Fault:
@@ -38,7 +36,7 @@ FAULTS = {
     "half as bright": _of("frames", lambda x: x // 2, "2 times too dark"),
     "in 0..1": _of("frames", lambda x: (x / 255).astype(np.float32), "values in 0..1"),
     "shifted": _of("frames", lambda x: np.stack([shift_frame(each, 3, 2) for each in x]), "shifted to the right"),
-    "raw as normalized": Fault(dict, "actions: raw ones sent as normalized", ("--actions-are-normalized",)),
+    "raw as normalized": Fault(dict, "actions: raw ones sent as normalized", actions_are_normalized=True),
     "denormalized twice": _of("actions", lambda x: 1.5 * x, "denormalized once too often"),
     "y sign": _of("actions", lambda x: x * [1, -1], "wrong sign of dimension 1"),
     "x and y": _of("actions", lambda x: x[:, ::-1], "dimensions in another order, [1, 0]"),
@@ -48,12 +46,3 @@ FAULTS = {
     "proprio swapped": _of("proprio", lambda x: x[:, ::-1], "entries in another order, [1, 0]"),
     "proprio in 0..1": _of("proprio", lambda x: x / 64, "in other units"),
 }
-
-
-@pytest.fixture
-def small_measures(monkeypatch):
-    """Fewer windows of each measure, for tests of bounded time."""
-    for name, value in {"HORIZON_WINDOWS": 12, "HORIZON_SAMPLES": 10, "LATENT_WINDOWS": 10, "ORDER_FRAMES": 6}.items():
-        monkeypatch.setattr(measures, name, value)
-    for name, value in {"SCREEN_WINDOWS": 12, "SCREEN_SAMPLES": 8, "CONFIRMED": 3}.items():
-        monkeypatch.setattr(search, name, value)
