@@ -11,10 +11,10 @@ MODELS = ("ignores_actions", "predicts_the_present", "random_weights", "fades_af
 
 
 @pytest.fixture(scope="session")
-def diagnosed(start_server):
+def diagnosed(start_shared_server):
     """The address of a server of the embedded model and of those in `models`."""
     served = [f"--model={name}=python:tests.diagnosis.models:{name}" for name in MODELS]
-    return start_server("--model", "tiny", *served, "--threads", "1").target
+    return start_shared_server("--model", "tiny", *served, "--threads", "1").target
 
 
 @pytest.fixture
