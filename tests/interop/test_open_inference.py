@@ -10,8 +10,11 @@ import pytest
 
 from tests.support.scenes import candidates, scene
 from worldforge_jepa_client import Client
+from worldforge_jepa_server.app.host import Host
+from worldforge_jepa_server.config import ModelSource, ServerConfig
 
 triton = pytest.importorskip("tritonclient.grpc")
+triton_aio = pytest.importorskip("tritonclient.grpc.aio")
 
 DATATYPES = {"uint8": "UINT8", "float32": "FP32", "float64": "FP64", "float16": "FP16", "int64": "INT64"}
 
@@ -64,6 +67,26 @@ def test_a_server_and_its_models_are_ready(client):
     assert not client.is_model_ready("none")
     assert not client.is_model_ready("tiny", "2")
     assert client.get_server_metadata().name == "worldforge-jepa"
+
+
+async def test_readiness_is_that_of_the_health_service():
+    host = Host(ServerConfig(model=(ModelSource("tiny", "tiny"),), threads=1))
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers(host.handlers())
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with triton_aio.InferenceServerClient(f"127.0.0.1:{port}") as client:
+
+        async def ready():
+            return await client.is_server_ready(), await client.is_model_ready("tiny")
+
+        assert await ready() == (False, False)
+        await host.load()
+        assert await ready() == (True, True)
+        await host.set_ready(False)  # as the watchdog does while a model hangs
+        assert await ready() == (False, False)
+    await server.stop(None)
+    host.engine.close()
 
 
 def test_metadata_list_what_a_model_takes_and_returns(client):

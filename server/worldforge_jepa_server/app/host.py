@@ -72,7 +72,7 @@ class Host:
         calls, services, pools = self._calls, [SERVICE_NAME, health.SERVICE_NAME], []
         handlers = [generic_handler(self.servicer, calls=calls)]
         if self._config.open_inference:
-            inference = OpenInferenceServicer(self._runtime, self._intake)
+            inference = OpenInferenceServicer(self._runtime, self._intake, lambda: self.ready)
             handlers.append(generic_handler(inference, open_inference.SERVICE, calls))
             services.append(open_inference.SERVICE.full_name)
             pools.append(open_inference.POOL)

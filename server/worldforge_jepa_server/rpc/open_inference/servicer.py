@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -29,10 +29,10 @@ _VERSION = "1"
 
 
 class OpenInferenceServicer:
-    """The service of open_inference.proto, on a runtime."""
+    """The service of open_inference.proto, on a runtime; `ready` tells what the health service tells."""
 
-    def __init__(self, runtime: Runtime, intake: Intake) -> None:
-        self._runtime, self.intake = runtime, intake
+    def __init__(self, runtime: Runtime, intake: Intake, ready: Callable[[], bool]) -> None:
+        self._runtime, self.intake, self._ready = runtime, intake, ready
 
     async def ServerLive(self, _request: Any, _: _Context) -> Any:
         """See the proto."""
@@ -40,16 +40,13 @@ class OpenInferenceServicer:
 
     async def ServerReady(self, _request: Any, _: _Context) -> Any:
         """See the proto."""
-        ready = False
-        with contextlib.suppress(JepaError):
-            ready = bool(self._runtime.specs())
-        return messages.ServerReadyResponse(ready=ready)
+        return messages.ServerReadyResponse(ready=self._ready())
 
     async def ModelReady(self, request: Any, _: _Context) -> Any:
         """See the proto."""
         ready = False
         with contextlib.suppress(JepaError):
-            ready = bool(self._spec(request.name, request.version))
+            ready = bool(self._spec(request.name, request.version)) and self._ready()
         return messages.ModelReadyResponse(ready=ready)
 
     async def ServerMetadata(self, _request: Any, _: _Context) -> Any:
