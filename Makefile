@@ -15,7 +15,7 @@ RECORDING = $(BIN)/python -m grpc_tools.protoc -I$(STUBS)=$(PROTO) $(PROTO)/reco
 INFERENCE := server/worldforge_jepa_server/rpc/open_inference/open_inference.binpb
 DESCRIBE = $(BIN)/python -m grpc_tools.protoc -Iprotos protos/inference/open_inference.proto --descriptor_set_out
 
-.PHONY: help setup lock generate baseline lint test test-ray worldforge evidence matrix proxies diagnose-faults demo serve serve-ray bench \
+.PHONY: help setup lock generate baseline lint test test-ray worldforge evidence matrix hosts proxies diagnose-faults demo serve serve-ray bench \
   load fuzz soak train evaluate clean
 
 help:
@@ -84,6 +84,9 @@ evidence: .venv/ready .venv-worldforge/ready ## rewrite docs/evidence by smokes 
 
 diagnose-faults: .venv/ready ## inject each fault of the table into logs, and see that diagnose names it; SEED=7 draws others
 	$(BIN)/python -m tests.diagnosis.table --seed $(or $(SEED),0)
+
+hosts: .venv/ready ## build the hosts in other languages, and write the table of docs/hosts.md by what they do
+	WRITE_HOSTS=1 $(BIN)/pytest -q tests/interop/test_hosts.py
 
 proxies: .venv/ready ## hold each installed proxy to every promise of the proto, the slow ones too
 	ALL_PROMISES=1 $(BIN)/pytest -q tests/interop/test_proxies.py

@@ -133,11 +133,13 @@ class Middle(grpc.GenericRpcHandler):
 
 
 @contextlib.asynccontextmanager
-async def in_front_of(target: str, broken: Break) -> AsyncIterator[str]:
+async def in_front_of(
+    target: str, broken: Break, kind: Callable[[grpc.aio.Channel, Break], Middle] = Middle
+) -> AsyncIterator[str]:
     """Serve on a free port what the server at `target` serves, with a promise broken."""
     async with grpc.aio.insecure_channel(target, UNLIMITED) as channel:
         server = grpc.aio.server(options=UNLIMITED)
-        middle = Middle(channel, broken)
+        middle = kind(channel, broken)
         server.add_generic_rpc_handlers((middle,))
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()

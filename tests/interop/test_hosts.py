@@ -1,135 +1,148 @@
-"""Hosts in other languages: examples/hosts get the scores that Python's client gets, and errors that name the field."""
+"""Hosts in other languages: examples/hosts get Python's scores, and docs/hosts.md says what was measured of each."""
 
+import asyncio
 import json
 import os
-import shutil
-import subprocess
-from pathlib import Path
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pytest
 
+from tests.conformance.middle import Break, Middle, in_front_of
+from tests.interop.hosts import HOSTS, ROOT, SECONDS, build, run
 from tests.security.certificates import TOKENS, WRONG_TOKEN
 from worldforge_jepa_client import Client
 
-ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs/hosts.md"
+WRITES = "WRITE_HOSTS" in os.environ
 SAMPLES, HORIZON, SIDE = 64, 6, 64
-SECONDS = 240
-UNREACHABLE = ("ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ECONNRESET", "ETIMEDOUT", "ENETUNREACH", "E403", "E404")
-UNREACHABLE += ("dial tcp", "failed to download", "Could not transfer artifact", "Could not resolve host")
-HOSTS = ("cpp", "go", "java", "node", "rust")
-SHOWING = ("go", "node")
-"""Those that read WORLDFORGE_JEPA_CACERT and WORLDFORGE_JEPA_TOKEN."""
-MADE = shutil.ignore_patterns("node_modules", "build", "stubs", "target")
+UNANSWERED = 0.3
+"""Seconds for which a stream's headers are kept back from a host, to see whether it sends before they come."""
 
 
-def built(folder, *commands):
-    """Build a host in a copy of what it needs, as a reader of its first lines would."""
-    for name in ("protos", "examples/hosts"):
-        shutil.copytree(ROOT / name, folder / name, ignore=MADE)
-    for where, *command in commands:
-        place = folder / "examples/hosts" / where
-        try:
-            subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=SECONDS, check=True)
-        except subprocess.CalledProcessError as error:
-            return error.stderr + error.stdout
-        except subprocess.TimeoutExpired:
-            return "ETIMEDOUT"
-    return ""
+@dataclass(frozen=True)
+class Measured:
+    """What a host did.
+
+    Attributes:
+        answers: of its stream, from a server without TLS.
+        waited: whether it waited for the stream's headers before it sent.
+        secured: exit code, stdout and stderr at a server with TLS and tokens: with its CA and a token, with its CA and
+            a wrong token, and with neither.
+    """
+
+    answers: list[dict]
+    waited: bool
+    secured: list[tuple[int, str, str]]
+
+    @property
+    def took_errors(self):
+        return all((code, bool(out), bool(err)) == (1, False, True) for code, out, err in self.secured[1:])
 
 
-def built_with(tools, tmp_path_factory, language, *commands):
-    """The folder of a host that is built by these commands, or a skip that names what is not here."""
-    missing = [tool for tool in tools if not shutil.which(tool)]
-    if missing:
-        pytest.skip(f"needs {', '.join(missing)}")
-    folder = tmp_path_factory.mktemp(language)
-    trouble = built(folder, *[(language, *command) for command in commands])
-    if any(sign in trouble for sign in UNREACHABLE):
-        pytest.skip(f"{language}'s registry cannot be reached: {trouble[-300:]}")
-    assert not trouble
-    return folder / "examples/hosts" / language
+class Slow(Middle):
+    """Accepts a stream after a while, and notes whether its caller has waited for that."""
+
+    def __init__(self, waited, channel, broken):
+        super().__init__(channel, broken)
+        self._waited = waited
+
+    async def _stream(self, method, behind, data, context):
+        messages = aiter(data)
+        first = asyncio.ensure_future(anext(messages))
+        done, _ = await asyncio.wait([first], timeout=UNANSWERED)
+        self._waited.append(not done)
+        await context.send_initial_metadata(())
+        async for answer in super()._stream(method, behind, after(first, messages), context):
+            yield answer
 
 
-@pytest.fixture(scope="module")
-def go(tmp_path_factory):
-    commands = (("go", "generate"), ("go", "build", "-o", "score", "."))
-    return [str(built_with(("go", "protoc"), tmp_path_factory, "go", *commands) / "score")]
+async def after(first, messages):
+    yield await first
+    async for message in messages:
+        yield message
 
 
-@pytest.fixture(scope="module")
-def rust(tmp_path_factory):
-    commands = (("cargo", "build", "--locked"),)
-    folder = built_with(("cargo", "protoc"), tmp_path_factory, "rust", *commands)
-    return [str(folder / "target/debug/worldforge-jepa-host")]
-
-
-@pytest.fixture(scope="module")
-def java(tmp_path_factory):
-    folder = built_with(("java", "mvn"), tmp_path_factory, "java", ("mvn", "-q", "-B", "package"))
-    return ["java", "-jar", str(folder / "target/host.jar")]
+@pytest.fixture(scope="module", params=HOSTS, ids=lambda host: host.language)
+def host(request):
+    build(request.param)
+    return request.param
 
 
 @pytest.fixture(scope="module")
-def node(tmp_path_factory):
-    command = ("npm", "ci", "--no-audit", "--no-fund", "--fetch-retries=0")
-    return ["node", str(built_with(("node", "npm"), tmp_path_factory, "node", command) / "score.mjs")]
+def measured(host, server, secured_server, credentials):
+    async def measure():
+        waited, cacert = [], {"WORLDFORGE_JEPA_CACERT": credentials.cacert}
+        async with in_front_of(server.target, Break(late_headers=True), partial(Slow, waited)) as target:
+            code, out, err = await run(host, target)
+        assert (code, err) == (0, "")
+        secured = [
+            await run(host, secured_server.target, **cacert, WORLDFORGE_JEPA_TOKEN=TOKENS["arm"]),
+            await run(host, secured_server.target, **cacert, WORLDFORGE_JEPA_TOKEN=WRONG_TOKEN),
+            await run(host, secured_server.target),
+        ]
+        return Measured(json.loads(out), waited == [True], secured)
+
+    return asyncio.run(measure())
 
 
 @pytest.fixture(scope="module")
-def cpp(tmp_path_factory):
-    tools = {name: shutil.which(name) for name in ("cmake", "pkg-config", "protoc", "grpc_cpp_plugin")}
-    if not all(tools.values()) or subprocess.run([tools["pkg-config"], "grpc++"], check=False).returncode:
-        pytest.skip(f"needs grpc++, {', '.join(tools)}")
-    folder = tmp_path_factory.mktemp("cpp")
-    trouble = built(folder, ("cpp", "cmake", "-B", "build"), ("cpp", "cmake", "--build", "build"))
-    assert not trouble
-    return [str(folder / "examples/hosts/cpp/build/score")]
+def expected(server):
+    """The result of the request that the hosts send."""
+    with Client(server.target, timeout=SECONDS) as client:
+        actions = np.arange(SAMPLES * HORIZON * client.model().action_dim)
+        return client.score(
+            observation={"visual": frame(0), "proprio": [12.0, 32.0]},
+            goal={"visual": frame(100), "proprio": [48.0, 32.0]},
+            action_candidates=((actions * 37 % 64 - 32) / 16).reshape(1, SAMPLES, HORIZON, -1),
+        )
 
 
 def frame(shift):
     return ((np.arange(3 * SIDE * SIDE) + shift) % 256).astype(np.uint8).reshape(1, 1, 3, SIDE, SIDE)
 
 
-def score_here(client):
-    """Return the request that the examples send."""
-    actions = np.arange(SAMPLES * HORIZON * client.model().action_dim)
-    return client.score(
-        observation={"visual": frame(0), "proprio": [12.0, 32.0]},
-        goal={"visual": frame(100), "proprio": [48.0, 32.0]},
-        action_candidates=((actions * 37 % 64 - 32) / 16).reshape(1, SAMPLES, HORIZON, -1),
-    )
+def same(answers, expected):
+    """Whether the first two answers of a stream are the expected result, bit by bit."""
+    scores = [(np.array(each["score"]["scores"], np.float32), int(each["score"]["best_index"])) for each in answers[:2]]
+    return all(np.array_equal(each, expected.scores) and best == expected.best_index for each, best in scores)
 
 
-@pytest.mark.parametrize("language", HOSTS)
-def test_a_host_gets_the_scores_that_python_gets(language, server, request):
-    command = request.getfixturevalue(language)
-    done = subprocess.run([*command, server.target], capture_output=True, text=True, timeout=SECONDS, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
-    first, again, wrong = json.loads(done.stdout)
-    with Client(server.target, timeout=SECONDS) as client:
-        expected = score_here(client)
-    for answer in (first, again):
-        np.testing.assert_array_equal(np.array(answer["score"]["scores"], np.float32), expected.scores)
-        assert int(answer["score"]["best_index"]) == expected.best_index
-    assert (wrong["error"]["reason"], wrong["error"]["field"]) == ("INVALID_SHAPE", "action_candidates")
+def test_a_host_gets_the_scores_that_python_gets(measured, expected):
+    assert same(measured.answers, expected)
 
 
-@pytest.mark.parametrize("language", SHOWING)
-def test_a_host_shows_a_token_and_checks_the_certificate(language, secured_server, credentials, request):
-    command = [*request.getfixturevalue(language), secured_server.target]
-    shown = {"WORLDFORGE_JEPA_CACERT": credentials.cacert, "WORLDFORGE_JEPA_TOKEN": TOKENS["arm"]}
-    for environment, code in ((shown, 0), (shown | {"WORLDFORGE_JEPA_TOKEN": WRONG_TOKEN}, 1), ({}, 1)):
-        done = subprocess.run(
-            command, env=os.environ | environment, capture_output=True, text=True, timeout=SECONDS, check=False
-        )
-        assert done.returncode == code, done.stderr
-        assert bool(done.stdout) == (code == 0)
+def test_a_host_tells_an_error_in_a_stream_from_a_failed_call(measured):
+    error = measured.answers[2]["error"]
+    assert (error["reason"], error["field"]) == ("INVALID_SHAPE", "action_candidates")
 
 
-@pytest.mark.parametrize("language", HOSTS)
-def test_a_host_reports_an_unreachable_server(language, dead_target, request):
-    command = request.getfixturevalue(language)
-    done = subprocess.run([*command, dead_target], capture_output=True, text=True, timeout=SECONDS, check=False)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr
+def test_a_host_opens_its_stream_before_it_sends(measured):
+    assert measured.waited
+
+
+def test_a_host_shows_a_token_and_checks_the_certificate(measured, expected):
+    code, out, err = measured.secured[0]
+    assert code == 0, err  # Node warns of a certificate for an IP address
+    assert same(json.loads(out), expected)
+    assert measured.took_errors, measured.secured
+
+
+async def test_a_host_reports_an_unreachable_server(host, dead_target):
+    code, out, err = await run(host, dead_target)
+    assert (code, out) == (1, "")
+    assert err
+
+
+def test_the_page_says_what_was_measured(host, measured, expected):
+    name = f"[{host.language}](../examples/hosts/{host.source})"
+    proved = (same(measured.answers, expected), measured.waited, not measured.secured[0][0] and measured.took_errors)
+    said = " | ".join("yes" if each else "no" for each in proved)
+    row = f"| {name} | `{host.build}` | `{host.run} TARGET` | {host.toolchain} | {said} |"
+    page = PAGE.read_text(encoding="utf-8")
+    (written,) = (line for line in page.splitlines() if line.startswith(f"| [{host.language}]"))
+    if WRITES:
+        PAGE.write_text(page.replace(written, row), encoding="utf-8")
+    else:  # the toolchain may be another one here
+        assert written.split("|")[:4] + written.split("|")[5:] == row.split("|")[:4] + row.split("|")[5:]

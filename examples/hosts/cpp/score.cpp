@@ -8,8 +8,12 @@
 
 #include <chrono>
 #include <cstdint>
+#include <cstdlib>
+#include <fstream>
 #include <initializer_list>
 #include <iostream>
+#include <iterator>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -41,8 +45,25 @@ void FillCandidates(jepa::Tensor* tensor, int64_t action_dim) {
   Fill(tensor, jepa::DATA_TYPE_FLOAT32, {1, kSamples, kHorizon, action_dim}, plans);
 }
 
-void SetDeadline(grpc::ClientContext* context) {
+// The environment has the CA of a server with TLS, and a token, where the server asks for them.
+std::string Environment(const char* name) {
+  const char* value = std::getenv(name);
+  return value ? value : "";
+}
+
+std::shared_ptr<grpc::ChannelCredentials> Transport() {
+  const std::string cacert = Environment("WORLDFORGE_JEPA_CACERT");
+  if (cacert.empty()) return grpc::InsecureChannelCredentials();
+  std::ifstream file(cacert);
+  grpc::SslCredentialsOptions options;
+  options.pem_root_certs.assign(std::istreambuf_iterator<char>(file), {});
+  return grpc::SslCredentials(options);
+}
+
+void Prepare(grpc::ClientContext* context) {
   context->set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(10));
+  const std::string token = Environment("WORLDFORGE_JEPA_TOKEN");
+  if (!token.empty()) context->AddMetadata("authorization", "Bearer " + token);
 }
 
 // What fails outside a stream's answers: unreachable, too late, or a unary call refused.
@@ -62,17 +83,18 @@ std::string Json(const jepa::ScoreStreamResponse& response) {
 
 int main(int count, char** arguments) {
   const std::string target = count > 1 ? arguments[1] : "127.0.0.1:50051";
-  auto stub = jepa::WorldModelService::NewStub(grpc::CreateChannel(target, grpc::InsecureChannelCredentials()));
+  auto stub = jepa::WorldModelService::NewStub(grpc::CreateChannel(target, Transport()));
 
   grpc::ClientContext asking;
-  SetDeadline(&asking);
+  Prepare(&asking);
   jepa::GetModelResponse published;
   if (auto status = stub->GetModel(&asking, {}, &published); !status.ok()) return Failed(status);
   const jepa::Model& model = published.model();
 
   grpc::ClientContext planning;
-  SetDeadline(&planning);
+  Prepare(&planning);
   auto stream = stub->ScoreStream(&planning);
+  stream->WaitForInitialMetadata();  // the server accepts the stream before a message is sent
   jepa::ScoreStreamRequest requests[3];
   FillObservation(requests[0].mutable_context()->mutable_observation(), model, 0, 12, 32);
   FillObservation(requests[0].mutable_context()->mutable_goal(), model, 100, 48, 32);

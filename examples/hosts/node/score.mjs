@@ -5,6 +5,7 @@
 
 import grpc from "@grpc/grpc-js";
 import protoLoader from "@grpc/proto-loader";
+import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
@@ -47,6 +48,7 @@ const getModel = () => new Promise((resolve, reject) =>
 try {
   const model = await getModel();
   const stream = client.ScoreStream(metadata, inTenSeconds());
+  await once(stream, "metadata"); // the server accepts the stream before a message is sent
   const answers = stream[Symbol.asyncIterator]();
   const ask = async (request) => {
     stream.write(request);

@@ -3,12 +3,14 @@
 //! Scores 64 plans twice in one scene over one stream, then asks for something wrong. Prints the three answers as JSON.
 //! The scene and the plans stand for what a camera and a planner would give.
 
+use std::env;
 use std::time::Duration;
 
-use serde_json::{json, Value};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Request;
+use tonic::metadata::AsciiMetadataValue;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
+use tonic::{Request, Status};
 
 use jepa::score_stream_response::Result as Answer;
 use jepa::world_model_service_client::WorldModelServiceClient;
@@ -50,26 +52,45 @@ fn candidates(action_dim: i64) -> jepa::Tensor {
     floats(&plans, &[1, SAMPLES, HORIZON, action_dim])
 }
 
-fn as_json(answer: jepa::ScoreStreamResponse) -> Value {
+fn as_json(answer: jepa::ScoreStreamResponse) -> String {
     match answer.result {
-        Some(Answer::Score(score)) => json!({"score": {"scores": score.scores, "best_index": score.best_index}}),
-        Some(Answer::Error(error)) => json!({"error": {"reason": error.reason, "field": error.field}}),
-        None => json!({}),
+        Some(Answer::Score(score)) => {
+            format!(r#"{{"score": {{"scores": {:?}, "best_index": {}}}}}"#, score.scores, score.best_index)
+        }
+        Some(Answer::Error(error)) => {
+            format!(r#"{{"error": {{"reason": {:?}, "field": {:?}}}}}"#, error.reason, error.field)
+        }
+        None => "{}".into(),
     }
 }
 
-fn timed<T>(message: T) -> Request<T> {
-    let mut request = Request::new(message);
-    request.set_timeout(DEADLINE); // the server's; the host's own is around the whole
-    request
+// The environment has the CA of a server with TLS, and a token, where the server asks for them.
+async fn connect(target: &str) -> Result<Channel, Failure> {
+    let Ok(cacert) = env::var("WORLDFORGE_JEPA_CACERT") else {
+        return Ok(Endpoint::from_shared(format!("http://{target}"))?.connect().await?);
+    };
+    let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(std::fs::read(cacert)?));
+    Ok(Endpoint::from_shared(format!("https://{target}"))?.tls_config(tls)?.connect().await?)
 }
 
-async fn score(target: &str) -> Result<Value, Failure> {
-    let mut stub = WorldModelServiceClient::connect(format!("http://{target}")).await?;
-    let published = stub.get_model(timed(jepa::GetModelRequest::default())).await?.into_inner();
+fn token() -> Result<Option<AsciiMetadataValue>, Failure> {
+    Ok(env::var("WORLDFORGE_JEPA_TOKEN").ok().map(|token| format!("Bearer {token}").parse()).transpose()?)
+}
+
+async fn score(target: &str) -> Result<String, Failure> {
+    let token = token()?;
+    let each = move |mut request: Request<()>| -> Result<Request<()>, Status> {
+        request.set_timeout(DEADLINE); // the server's; the host's own is around the whole
+        if let Some(token) = &token {
+            request.metadata_mut().insert("authorization", token.clone());
+        }
+        Ok(request)
+    };
+    let mut stub = WorldModelServiceClient::with_interceptor(connect(target).await?, each);
+    let published = stub.get_model(jepa::GetModelRequest::default()).await?.into_inner();
     let model = published.model.ok_or("no model")?;
     let (sender, receiver) = mpsc::channel(1);
-    let mut answers = stub.score_stream(timed(ReceiverStream::new(receiver))).await?.into_inner();
+    let mut answers = stub.score_stream(ReceiverStream::new(receiver)).await?.into_inner(); // before a message is sent
     let scene = jepa::PlanningContext {
         observation: Some(observation(&model, 0, [12.0, 32.0])),
         goal: Some(observation(&model, 100, [48.0, 32.0])),
@@ -86,12 +107,12 @@ async fn score(target: &str) -> Result<Value, Failure> {
         let answer = answers.message().await?.ok_or("the stream ended")?; // one answer each, in order
         asked.push(as_json(answer));
     }
-    Ok(Value::Array(asked))
+    Ok(format!("[{}]", asked.join(",")))
 }
 
-#[tokio::main]
+#[tokio::main(flavor = "current_thread")]
 async fn main() {
-    let target = std::env::args().nth(1).unwrap_or("127.0.0.1:50051".into());
+    let target = env::args().nth(1).unwrap_or("127.0.0.1:50051".into());
     match tokio::time::timeout(DEADLINE, score(&target)).await {
         Ok(Ok(answers)) => println!("{answers}"),
         Ok(Err(failure)) => fail(&failure.to_string()), // unreachable, too late, or a unary call refused

@@ -4,14 +4,20 @@
 // The scene and the plans stand for what a camera and a planner would give.
 
 import com.google.protobuf.ByteString;
-import com.google.protobuf.InvalidProtocolBufferException;
 import com.google.protobuf.util.JsonFormat;
+import io.grpc.CallOptions;
+import io.grpc.ChannelCredentials;
+import io.grpc.ClientCall;
 import io.grpc.Grpc;
 import io.grpc.InsecureChannelCredentials;
 import io.grpc.ManagedChannel;
+import io.grpc.Metadata;
 import io.grpc.Status;
 import io.grpc.StatusRuntimeException;
-import io.grpc.stub.StreamObserver;
+import io.grpc.TlsChannelCredentials;
+import io.grpc.stub.MetadataUtils;
+import java.io.File;
+import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.util.ArrayList;
@@ -31,6 +37,8 @@ import worldforge.jepa.v1.WorldModelServiceGrpc;
 
 public final class Score {
   private static final int SAMPLES = 64, HORIZON = 6, SIDE = 64, DEADLINE_SECONDS = 10;
+  private static final JsonFormat.Printer JSON =
+      JsonFormat.printer().preservingProtoFieldNames().alwaysPrintFieldsWithNoPresence();
 
   // A Tensor is a dtype, a shape, and the elements in row-major order, little-endian.
   private static Tensor floats(float[] values, long... shape) {
@@ -60,41 +68,58 @@ public final class Score {
     return floats(plans, 1, SAMPLES, HORIZON, actionDim);
   }
 
-  // The answers of a stream, or the status that ended it.
-  private record Answers(BlockingQueue<Object> queue) implements StreamObserver<ScoreStreamResponse> {
-    public void onNext(ScoreStreamResponse answer) {
+  // The environment has the CA of a server with TLS, and a token, where the server asks for them.
+  private static ChannelCredentials transport() throws IOException {
+    String cacert = System.getenv("WORLDFORGE_JEPA_CACERT");
+    if (cacert == null) return InsecureChannelCredentials.create();
+    return TlsChannelCredentials.newBuilder().trustManager(new File(cacert)).build();
+  }
+
+  private static Metadata metadata() {
+    var metadata = new Metadata();
+    String token = System.getenv("WORLDFORGE_JEPA_TOKEN");
+    var key = Metadata.Key.of("authorization", Metadata.ASCII_STRING_MARSHALLER);
+    if (token != null) metadata.put(key, "Bearer " + token);
+    return metadata;
+  }
+
+  // What comes of a stream: its headers, then its answers, at last the status that ends it.
+  private static final class Incoming extends ClientCall.Listener<ScoreStreamResponse> {
+    private final BlockingQueue<Object> queue = new LinkedBlockingQueue<>();
+
+    public void onHeaders(Metadata headers) {
+      queue.add(headers);
+    }
+
+    public void onMessage(ScoreStreamResponse answer) {
       queue.add(answer);
     }
 
-    public void onError(Throwable error) {
-      queue.add(Status.fromThrowable(error));
+    public void onClose(Status status, Metadata trailers) {
+      queue.add(status);
     }
 
-    public void onCompleted() {
-      queue.add(Status.OK);
-    }
-
-    String take() throws InterruptedException, InvalidProtocolBufferException {
+    Object take() throws InterruptedException {
       Object next = queue.take();
       if (next instanceof Status status) throw status.asRuntimeException();
-      return JsonFormat.printer()
-          .preservingProtoFieldNames()
-          .alwaysPrintFieldsWithNoPresence()
-          .print((ScoreStreamResponse) next);
+      return next;
     }
   }
 
   private static String score(ManagedChannel channel) throws Exception {
+    var metadata = metadata();
     var model =
         WorldModelServiceGrpc.newBlockingStub(channel)
+            .withInterceptors(MetadataUtils.newAttachHeadersInterceptor(metadata))
             .withDeadlineAfter(DEADLINE_SECONDS, TimeUnit.SECONDS)
             .getModel(GetModelRequest.getDefaultInstance())
             .getModel();
-    var answers = new Answers(new LinkedBlockingQueue<>());
-    var requests =
-        WorldModelServiceGrpc.newStub(channel)
-            .withDeadlineAfter(DEADLINE_SECONDS, TimeUnit.SECONDS)
-            .scoreStream(answers);
+    var options = CallOptions.DEFAULT.withDeadlineAfter(DEADLINE_SECONDS, TimeUnit.SECONDS);
+    var stream = channel.newCall(WorldModelServiceGrpc.getScoreStreamMethod(), options);
+    var incoming = new Incoming();
+    stream.start(incoming, metadata);
+    stream.request(Integer.MAX_VALUE);
+    incoming.take(); // the headers: the server accepts the stream before a message is sent
     var scene =
         PlanningContext.newBuilder()
             .setObservation(observation(model, 0, 12, 32))
@@ -107,20 +132,20 @@ public final class Score {
             ScoreStreamRequest.newBuilder().setContext(scene).setActionCandidates(candidates(actionDim)),
             ScoreStreamRequest.newBuilder().setActionCandidates(candidates(actionDim)), // the scene is there already
             ScoreStreamRequest.newBuilder().setActionCandidates(candidates(actionDim + 1)))) { // refused
-      requests.onNext(request.build());
-      printed.add(answers.take()); // one answer each, in order
+      stream.sendMessage(request.build());
+      printed.add(JSON.print((ScoreStreamResponse) incoming.take())); // one answer each, in order
     }
-    requests.onCompleted();
+    stream.halfClose();
     return "[" + String.join(",", printed) + "]";
   }
 
   public static void main(String[] arguments) throws Exception {
     String target = arguments.length > 0 ? arguments[0] : "127.0.0.1:50051";
-    ManagedChannel channel = Grpc.newChannelBuilder(target, InsecureChannelCredentials.create()).build();
+    ManagedChannel channel = Grpc.newChannelBuilder(target, transport()).build();
     try {
       System.out.println(score(channel));
     } catch (StatusRuntimeException error) { // unreachable, too late, or a unary call refused
-      System.err.println(error.getStatus());
+      System.err.println(error.getMessage());
       System.exit(1);
     } finally {
       channel.shutdownNow();
