@@ -26,6 +26,7 @@ from tqdm import tqdm
 from examples.two_room.control import INITIAL_STD, Planning, Segment, drive, pack, to_raw
 from examples.two_room.env import FRAMESKIP, REACHED, SIZE, Episode, Observation, observe, roll_batch, sample_episode
 from worldforge_jepa_client import Client, ModelSpec, Session
+from worldforge_jepa_client.actions import ActionMapping
 from worldforge_jepa_client.planning import Score, shift_plan
 from worldforge_jepa_client.tools.local_server import running_server
 from worldforge_jepa_client.viz import PlanView
@@ -128,10 +129,18 @@ def local_plans(
     assert model.normalization is not None
     now, goal = (_as_input(observe(position, episode.layout)) for position in (episode.start, episode.goal))
     with client.session(observation=now, goal=goal) as session:
-        yield from drive(episode, planning, model.normalization, partial(_scores, session, latencies, view, goal), rng)
+        yield from drive(
+            episode,
+            planning,
+            model.normalization,
+            partial(_scores, session, latencies, view, goal, ActionMapping(model)),
+            rng,
+        )
 
 
-def _scores(session: Session, latencies: Latencies, view: PlanView, goal: Input, now: Observation) -> Score:
+def _scores(
+    session: Session, latencies: Latencies, view: PlanView, goal: Input, mapping: ActionMapping, now: Observation
+) -> Score:
     """Score plans [1, S, H, 2] from what the agent sees now."""
     session.observe(_as_input(now))
     view.scene(now["image"], goal["visual"])
@@ -139,7 +148,8 @@ def _scores(session: Session, latencies: Latencies, view: PlanView, goal: Input,
     def score(plans: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         with latencies.call(plans.shape[1]):
             result = session.score(pack(plans))
-        view.iteration(plans, result)
+        if view.on:
+            view.iteration(plans, result, paths=mapping.paths(pack(plans), now["proprio"], SIZE))
         return result.costs
 
     return score

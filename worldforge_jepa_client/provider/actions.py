@@ -12,6 +12,7 @@ Letters: S samples (candidates), H horizon, A packed action dim, a raw action di
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -28,6 +29,7 @@ from worldforge_jepa_client.reasons import Reason
 _Action = TypeVar("_Action")
 
 _DEVIATIONS = (-3.0, 3.0)
+_PLANE = 2
 
 
 def plain_action(kind: str, parameters: dict[str, float]) -> dict[str, Any]:
@@ -75,6 +77,29 @@ class ActionMapping:
             "action_kind": self.family.name,
             "action_parameter_bounds": self.bounds(),
         }
+
+    def paths(self, candidates: object, start: NDArray[Any], width: int) -> NDArray[np.float64] | None:
+        """Return where normalized candidates lead in a frame, (S, H * frameskip + 1, 2): px from its left and top.
+
+        They are the commanded displacements, added up: walls and inertia are not in them. None where the environment's
+        actions are no displacements in its frame.
+
+        Args:
+            candidates: (1, S, H, A), or (S, H, A).
+            start: (2,), px.
+            width: of the frame, px.
+        """
+        scales = [re.fullmatch(r"(?:(\d+) )?px of (\d+)", field.unit) for field in self.family.fields]
+        if len(scales) != _PLANE or not all(scales):
+            return None
+        mean, std = self._statistics()
+        raw = self._steps(candidates) * std + mean
+        if self.family.limit is not None:
+            raw = raw.clip(-self.family.limit, self.family.limit)
+        moved = raw * [int(scale[1] or 1) * width / int(scale[2]) for scale in scales if scale]
+        begin = np.broadcast_to(np.asarray(start, np.float64), (len(moved), 1, _PLANE))
+        paths: NDArray[np.float64] = np.concatenate([begin, begin + moved.cumsum(axis=1)], axis=1)
+        return paths
 
     def actions(
         self,
