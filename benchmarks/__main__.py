@@ -18,6 +18,7 @@ from benchmarks.report import Table, text
 TABLES = (
     "wire",
     "shared_memory",
+    "observed",
     "planning",
     "concurrency",
     "memory",

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from worldforge_jepa_client.tools.local_server import ready_address, start, stop
 
@@ -41,16 +42,18 @@ class Server:
         return int(status.partition(f"{name}:")[2].split()[0]) * 1024
 
 
-def serving(*flags: str, module: str = "worldforge_jepa_server") -> contextlib.AbstractContextManager[Server]:
-    """Start a server with these flags on a free port."""
-    return started(module, "--listen", "127.0.0.1:0", "--log-level", "warning", *flags)
+def serving(
+    *flags: str, module: str = "worldforge_jepa_server", log: IO[str] | None = None
+) -> contextlib.AbstractContextManager[Server]:
+    """Start a server with these flags on a free port; its log goes to `log`, by default to this process's stderr."""
+    return started(module, "--listen", "127.0.0.1:0", "--log-level", "warning", *flags, log=log)
 
 
 @contextlib.contextmanager
-def started(module: str, *arguments: str) -> Iterator[Server]:
+def started(module: str, *arguments: str, log: IO[str] | None = None) -> Iterator[Server]:
     """Start `python -m module` and wait until it says `serving on <target>`; end it afterwards."""
     began = time.perf_counter()
-    with start(*arguments, module=module) as process:
+    with start(*arguments, module=module, log=log) as process:
         try:
             target = ready_address(process, START_SECONDS)
             yield Server(target, process, time.perf_counter() - began)
