@@ -6,6 +6,7 @@ import os
 import sys
 import tempfile
 import time
+from pathlib import Path
 from typing import Any
 
 from tests.servers.preloaded import PreloadedProcess
@@ -22,7 +23,8 @@ class ServerProcess:
     """A `worldforge-jepa-server` on a free port."""
 
     def __init__(self, *flags: str, listen: str, fresh: bool = False) -> None:
-        self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - lives as long as the process
+        # Read by its name: reading this file would move the offset at which the server writes.
+        self._log = tempfile.NamedTemporaryFile("w", delete=False)  # noqa: SIM115 - lives as long as the process
         flags = ("--listen", listen, *flags)
         self.process: Any
         if fresh or sys.executable != SERVER_PYTHON or sys.platform != "linux":
@@ -39,8 +41,7 @@ class ServerProcess:
 
     @property
     def log(self) -> str:
-        self._log.seek(0)
-        return self._log.read()
+        return Path(self._log.name).read_text()
 
     def wait_logged(self, text: str) -> None:
         """Return once the log holds `text`."""
@@ -62,6 +63,7 @@ class ServerProcess:
     def close(self) -> None:
         self.kill()
         self._log.close()
+        Path(self._log.name).unlink()
 
 
 def start_fails(*flags: str, listen: str = "127.0.0.1:0") -> tuple[int, str]:
