@@ -15,8 +15,8 @@ RECORDING = $(BIN)/python -m grpc_tools.protoc -I$(STUBS)=$(PROTO) $(PROTO)/reco
 INFERENCE := server/worldforge_jepa_server/rpc/open_inference/open_inference.binpb
 DESCRIBE = $(BIN)/python -m grpc_tools.protoc -Iprotos protos/inference/open_inference.proto --descriptor_set_out
 
-.PHONY: help setup lock generate baseline lint test test-ray worldforge evidence matrix hosts proxies diagnose-faults demo serve serve-ray bench \
-  load fuzz soak train evaluate clean
+.PHONY: help setup lock generate baseline lint test test-secured test-ray worldforge evidence matrix hosts proxies \
+  diagnose-faults demo serve serve-ray bench load fuzz soak train evaluate clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 17
@@ -72,6 +72,15 @@ lint: .venv/ready ## ruff, mypy, import rules, buf, and generated files that are
 test: lint .venv-worldforge/ready ## everything CI runs
 	$(BIN)/pytest -n 2 --dist loadfile
 	$(MAKE) test-ray
+
+# Of each kind of fault a test; where they start servers or open channels, those are secured, with no change to the test.
+FAULTS := rpc/test_failures.py rpc/test_intake.py rpc/test_lifecycle.py rpc/test_resilience.py client/test_connections.py \
+  client/test_fork.py external/test_foreign_failures.py external/test_foreign_inputs.py runtime/test_fairness.py \
+  runtime/test_latents.py runtime/test_plans.py runtime/test_streams.py fuzz \
+  $(foreach side,aio sync,$(side)/test_closing.py $(side)/test_refusals.py $(side)/test_session_failures.py)
+
+test-secured: .venv/ready ## the tests of faults again, with TLS, tokens, metrics that are scraped and a JSON log everywhere
+	$(BIN)/pytest --secured -n 2 --dist loadfile $(addprefix tests/,$(FAULTS))
 
 test-ray: .venv/ready ## the part of the tests that runs through Ray Serve, which takes a minute to start
 	$(BIN)/pytest -m ray tests/ray

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
-from tests.security import certificates
+from tests.security import certificates, everywhere
 from tests.servers.addresses import babbling_target, dead_target, silent_target  # noqa: F401
 from tests.servers.process import ServerProcess
 from tests.support import failures
@@ -26,6 +28,17 @@ settings.register_profile("shared", deadline=None)
 settings.load_profile("shared")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--secured", action="store_true", help="every server with TLS, tokens, metrics and a JSON log")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--secured"):
+        folder = tempfile.TemporaryDirectory()
+        config.add_cleanup(folder.cleanup)
+        everywhere.secure(certificates.make(Path(folder.name)))
+
+
 @contextlib.contextmanager
 def _servers() -> Iterator[Callable[..., ServerProcess]]:
     """Starts servers, by the command itself where `fresh`; kills at the end those that still run."""
@@ -34,7 +47,9 @@ def _servers() -> Iterator[Callable[..., ServerProcess]]:
         def start(*flags: str, listen: str = "127.0.0.1:0", fresh: bool = False) -> ServerProcess:
             server = ServerProcess(*flags, listen=listen, fresh=fresh)
             stack.callback(server.close)
-            return server.wait_ready()
+            server.wait_ready()
+            stack.enter_context(everywhere.watched(server))
+            return server
 
         yield start
 

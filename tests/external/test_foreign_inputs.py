@@ -8,9 +8,10 @@ import torch
 
 from tests.external.test_python_source import CANDIDATES, S, ask, call, seen, served
 from tests.support import python_models
+from tests.support.in_process import running
+from worldforge_jepa_client import AsyncClient
 from worldforge_jepa_client.contract.types import Observation, Scene, ScoreCall
 from worldforge_jepa_client.errors import InternalError
-from worldforge_jepa_server.local import LocalClient
 from worldforge_jepa_server.models.contract import ModelLoadError
 from worldforge_jepa_server.models.external.adapt import adapt
 
@@ -149,9 +150,9 @@ class ReusesItsBuffer(python_models.Plain):
 
 
 @pytest.mark.parametrize("kind", [python_models.Plain, WritesIntoItsContext, ReusesItsBuffer])
-def test_a_model_that_writes_where_it_should_not_scores_as_any_other(kind):
-    request = call(FOUR)
-    with LocalClient(served(kind())) as local:
+async def test_a_model_that_writes_where_it_should_not_scores_as_any_other(kind):
+    frames = vars(call(FOUR).scene)
+    async with running(models={"m": served(kind())}) as server, AsyncClient(server.target, timeout=30) as client:
         for _ in range(2):
-            scored = local.score(**vars(request.scene), action_candidates=FOUR)
+            scored = await client.score(**frames, action_candidates=FOUR)
             assert scored.scores.tolist() == [4.0, 100.0]

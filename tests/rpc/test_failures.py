@@ -173,5 +173,5 @@ def test_without_torch_the_start_ends_with_one_line(tmp_path):
         check=False,
     )
     assert (done.returncode, done.stdout) == (1, "")
-    assert_says(done.stderr, f"...cannot start: {LOADING['missing-torch']['says']}\n")
+    assert_says(done.stderr, f"...cannot start: {LOADING['missing-torch']['says']}...\n")
     assert done.stderr.count("\n") == 1

@@ -10,10 +10,13 @@ from dataclasses import dataclass, replace
 
 import grpc
 
+from tests.security import everywhere
 from worldforge_jepa_server.config import ModelSource, ServerConfig
 from worldforge_jepa_server.models.native import tiny
 from worldforge_jepa_server.rpc.connections import connection_options
 from worldforge_jepa_server.rpc.intake import Intake
+from worldforge_jepa_server.rpc.observability.calls import Calls
+from worldforge_jepa_server.rpc.observability.observers import observing
 from worldforge_jepa_server.rpc.security import tls
 from worldforge_jepa_server.rpc.security.guard import guarded
 from worldforge_jepa_server.rpc.servicer import WorldModelServicer, generic_handler
@@ -99,20 +102,23 @@ class Running:
 async def running(names=("tiny",), models=None, **settings) -> AsyncIterator[Running]:
     """Serve these models by name, or counting ones, on a free port."""
     models = models or {name: CountingModel(name) for name in names}
-    config = ServerConfig(model=tuple(ModelSource(name, name) for name in models), **settings)
+    config = ServerConfig(model=tuple(ModelSource(name, name) for name in models), **(everywhere.SETTINGS | settings))
     engine = Engine(config.queue_size)
     runtime = Runtime(engine, config)
     intake = Intake(config.message_budget)
     servicer = WorldModelServicer(runtime, intake, config.plan_seconds)
     server = grpc.aio.server(options=connection_options(config))
-    server.add_generic_rpc_handlers(guarded([generic_handler(servicer)], config))
+    calls = Calls()
+    server.add_generic_rpc_handlers(guarded([generic_handler(servicer, calls=calls)], config, calls))
     credentials, address = tls.server_credentials(config), "127.0.0.1:0"
     port = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
     await server.start()
     for model in models.values():
         runtime.models.put(model, model.spec.memory)
+    observed = observing(calls, config, runtime, engine) if everywhere.SETTINGS else contextlib.nullcontext()
     try:
-        yield Running(f"127.0.0.1:{port}", models, engine, runtime, servicer)
+        with observed:
+            yield Running(f"127.0.0.1:{port}", models, engine, runtime, servicer)
     finally:
         await server.stop(None)
         engine.close()
