@@ -70,7 +70,7 @@ async def test_an_oversize_request_of_a_session_fails_alone(start_server):
 
 
 async def test_a_response_of_another_service_is_an_error_by_name(babbling_target):
-    async with AsyncClient(babbling_target, timeout=30, cacert="") as client:
+    async with AsyncClient(babbling_target, timeout=30) as client:
         with pytest.raises(InternalError, match="cannot be parsed"):
             await client.model()
         client._specs[""] = None

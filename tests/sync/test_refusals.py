@@ -71,7 +71,7 @@ def test_an_oversize_request_of_a_session_fails_alone(start_server):
 
 
 def test_a_response_of_another_service_is_an_error_by_name(babbling_target):
-    with Client(babbling_target, timeout=30, cacert="") as client:
+    with Client(babbling_target, timeout=30) as client:
         with pytest.raises(InternalError, match="cannot be parsed"):
             client.model()
         client._specs[""] = None
