@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -54,7 +55,9 @@ def _table(taken: dict[str, Seconds]) -> Table:
     rows = [(name, *p50_p99(taken[name]), ratio) for name, ratio in ratios.items()]
 
     def draw(axes: Axes) -> None:
-        times = {name: [1e3 * median(taken[f"{call}, {name}"]) for call in ("stream", "unary")] for name in FLAGS}
+        times: dict[str, Sequence[float]] = {
+            name: [1e3 * median(taken[f"{call}, {name}"]) for call in ("stream", "unary")] for name in FLAGS
+        }
         grouped_bars(axes, ["stream", "unary"], times)
         axes.set_xlabel("median time of a call, ms")
 
