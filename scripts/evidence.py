@@ -19,21 +19,22 @@ MODELS = {"tiny": "tiny", "jepa_wm_pusht_random": "jepa_wm_pusht_random=native:j
 SMOKE = {"samples": 4, "horizon": 2, "seed": 0}
 
 
-def main() -> int:
-    """Serve all of `MODELS`, and smoke each."""
+def main(folder: Path = FOLDER) -> int:
+    """Serve all of `MODELS`, and write the evidence of each into a folder of its name."""
     flags = [part for source in MODELS.values() for part in ("--model", source)]
     with running_server(*flags) as target:
-        return max(smoke(target, name) for name in MODELS)
+        return max(smoke(target, name, folder / name) for name in MODELS)
 
 
-def smoke(target: str, model: str) -> int:
+def smoke(target: str, model: str, folder: Path) -> int:
     """Write one model's evidence; return the exit code of the command."""
     python = WORLDFORGE if WORLDFORGE.exists() else Path(sys.executable)
-    folder = FOLDER / model
     settings = [part for name, value in SMOKE.items() for part in (f"--{name}", str(value))]
     files = ["--json-output", str(folder / "summary.json"), "--run-manifest", str(folder / "run_manifest.json")]
     command = [str(python), "-m", "worldforge_jepa_client", "smoke", "--target", target, "--model", model]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    settings_of_users = ("WORLDFORGE_JEPA_", "JEPA_WMS_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(settings_of_users)}
+    environment = kept | {"PYTHONPATH": str(ROOT)}
     return subprocess.run([*command, *settings, *files], env=environment, check=False).returncode
 
 

@@ -130,9 +130,59 @@ def test_other_than_actions_of_the_same_shape_is_an_error():
         served((python_models.Plain(), Broken())).normalize_actions(torch.zeros(1, 2, 4))
 
 
-@pytest.mark.skipif("WORLDFORGE_REPO" not in os.environ, reason="WORLDFORGE_REPO names no checkout of WorldForge")
-async def test_worldforges_own_fixture_scores():
+FIXTURES = {  # in the shape of WorldForge's own: a request, and what the model answers it
+    "success": {"info": INFO, "action_candidates": CANDIDATES, "runtime_response": {"scores": [3, 1, 2]}},
+    "missing_goal": {
+        "info": {"observation": [[0.5, 1.5]]},
+        "action_candidates": CANDIDATES,
+        "runtime_response": {"scores": [0.5]},
+    },
+    "bad_action_candidates": {
+        "info": INFO,
+        "action_candidates": [[[0.5, 1.5]]],
+        "runtime_response": {"scores": [0.5]},
+    },
+    "bad_scores": {"info": INFO, "action_candidates": CANDIDATES, "runtime_response": {"scores": [1, 2, "three"]}},
+    "error": {
+        "info": INFO,
+        "action_candidates": CANDIDATES,
+        "runtime_response": {"error": {"type": "checkpoint_expired", "message": "it is gone"}},
+    },
+}
+
+
+def fixture(name):
+    """WorldForge's own where a checkout is named, else ours."""
+    if "WORLDFORGE_REPO" not in os.environ:
+        return FIXTURES[name]
     folder = Path(os.environ["WORLDFORGE_REPO"]) / "tests" / "fixtures" / "providers"
-    fixture = json.loads((folder / "jepa_wms_success.json").read_text())
-    payload = await scored(AnyPair(), fixture["info"], fixture["action_candidates"])
-    assert len(payload["scores"]) == len(fixture["runtime_response"]["scores"])
+    return json.loads((folder / f"jepa_wms_{name}.json").read_text())
+
+
+class OfAFixture(python_models.Answering):
+    action_dim, observation_shape = 2, (-1, -1, 2)
+
+
+async def answered(name):
+    found = fixture(name)
+    return await scored(OfAFixture(found["runtime_response"]), found["info"], found["action_candidates"])
+
+
+async def test_worldforges_fixture_of_a_success_scores():
+    payload = await answered("success")
+    np.testing.assert_allclose(payload["scores"], fixture("success")["runtime_response"]["scores"], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "type_", "message"),
+    [
+        ("missing_goal", "missing_field", "info.goal: is missing"),
+        ("bad_action_candidates", "invalid_shape", "action_candidates: has shape (1, 1, 2); expected 4 dimensions"),
+        ("bad_scores", "invalid_scores", "the model's response has scores that are not numbers"),
+        ("error", "checkpoint_expired", "the model says checkpoint_expired: "),
+    ],
+)
+async def test_worldforges_fixtures_that_must_fail_are_error_payloads(name, type_, message):
+    payload = await answered(name)
+    assert payload["error"]["type"] == type_
+    assert payload["error"]["message"].startswith(message)

@@ -38,9 +38,8 @@ def as_array(value: object, field: str, *, rank: int, least_rank: int = 0) -> ND
     if array.size == 0:
         raise invalid(field, f"is empty: shape {array.shape}", Reason.INVALID_SHAPE)
     if array.ndim < least_rank:
-        raise invalid(
-            field, f"has shape {array.shape}; expected {least_rank} or {rank} dimensions", Reason.INVALID_SHAPE
-        )
+        ranks = rank if least_rank == rank else f"{least_rank} or {rank}"
+        raise invalid(field, f"has shape {array.shape}; expected {ranks} dimensions", Reason.INVALID_SHAPE)
     if array.dtype != np.uint8:
         array = _single(array)
     return array.reshape((1,) * (rank - array.ndim) + array.shape)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from worldforge_jepa_client.contract.types import Scene, ScoreOptions, ScoreResult
 from worldforge_jepa_client.errors import JepaError, NotFoundError, invalid, nearest
+from worldforge_jepa_client.inputs.arrays import as_array
 from worldforge_jepa_client.inputs.build import build_scene
 from worldforge_jepa_client.provider.scene_memory import UNSEEN, KeptScenes, SceneMemory, scene_digest
 from worldforge_jepa_client.reasons import Reason
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 _OPTIONS = tuple(item.name for item in fields(ScoreOptions))
 _SCENE = ("observation", "goal", "observation_proprio", "goal_proprio", "action_history")
 _SCENES = 8
+_RANK = 4
+"""Of candidates, which WorldForge always sends with their batch."""
 
 HANDLE = "scene_handle"
 """The key of `info` for a kept scene's handle."""
@@ -114,7 +117,8 @@ class GrpcRuntime:
         """
         try:
             scene, options = self._arguments(info)
-            result = self._score(scene, {"action_candidates": action_candidates, "model": self.model, **options})
+            candidates = as_array(action_candidates, "action_candidates", rank=_RANK, least_rank=_RANK)
+            result = self._score(scene, {"action_candidates": candidates, "model": self.model, **options})
         except JepaError as error:
             return {"error": {"type": error.reason.lower(), "message": _message(error)}}
         return _payload(result)
