@@ -42,3 +42,12 @@ def test_anything_else_is_a_usage_error(arguments, capsys):
 def test_the_command_loads_neither_torch_nor_the_server():
     loaded = loaded_after("import worldforge_jepa_client.tools.cli, worldforge_jepa_client.tools.smoke")
     assert not {"torch", "worldforge_jepa_server"} & loaded
+
+
+def test_ctrl_c_is_one_line_and_no_traceback(monkeypatch, capsys):
+    def interrupted(arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("worldforge_jepa_client.tools.operate.health.run", interrupted)
+    assert main(["health"]) == 130
+    assert capsys.readouterr().err.strip() == "worldforge-jepa health: interrupted"

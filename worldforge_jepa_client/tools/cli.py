@@ -43,8 +43,12 @@ COMMANDS = {
 """The commands. Those of the server's package are named only: choosing one imports torch and the server."""
 
 
+_INTERRUPTED = 130
+"""The exit code of a process that SIGINT ended, as shells give it."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; return its exit code, or 1 after printing the error that it raised."""
+    """Run one command; return its exit code, 1 after printing the error that it raised, or 130 after Ctrl-C."""
     chosen = _parser().parse_args(arguments)
     command = COMMANDS[chosen.command]
     try:
@@ -55,6 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         problem = str(error)
     except ImportError as error:
         problem = f"{error}; pip install '.[{command.extra}]' in a checkout of worldforge-jepa"
+    except KeyboardInterrupt:
+        print(f"\nworldforge-jepa {chosen.command}: interrupted", file=sys.stderr)
+        return _INTERRUPTED
     print(f"worldforge-jepa {chosen.command}: {problem}", file=sys.stderr)
     return 1
 
