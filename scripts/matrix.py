@@ -1,5 +1,6 @@
 """`python scripts/matrix.py`: lint and tests on every Python found, and with the lowest and the newest dependencies.
 
+Runs named client-VERSION are the client's tests alone, on a Python without torch, against servers of the main one.
 One environment at a time is made in build/matrix, used and removed: with torch it takes 5 GB.
 """
 
@@ -20,6 +21,16 @@ LOWEST, NEWEST = PYTHONS[0], PYTHONS[-1]
 LOCK = ROOT / "constraints-dev.txt"
 # Those whose lowest versions are tried; ray and rerun ask for newer libraries than ours.
 EXTRAS = ("server", "cli", "examples", "hdf5", "otel")
+CLIENT_TESTS = (
+    "tests/aio",
+    "tests/client",
+    "tests/inputs/test_checks.py",
+    "tests/inputs/test_messages.py",
+    "tests/inputs/test_structs.py",
+    "tests/inputs/test_tensors.py",
+    "tests/planning",
+    "tests/shared_memory",
+)  # without tests/sync, which are made from tests/aio
 LINT = (("ruff", "check"), ("ruff", "format", "--check"), ("mypy",), ("lint-imports", "--no-cache"))
 UV = shutil.which("uv", path=str(Path(sys.executable).parent)) or "uv"
 
@@ -34,18 +45,18 @@ def main() -> int:
 
 
 def _all_runs() -> tuple[str, ...]:
-    return (*PYTHONS, "lowest", "newest")
+    return (*PYTHONS, "lowest", "newest", f"client-{LOWEST}", f"client-{NEWEST}")
 
 
 def _outcome(run: str) -> str:
-    version = {"lowest": LOWEST, "newest": NEWEST}.get(run, run)
+    version = {"lowest": LOWEST, "newest": NEWEST}.get(run, run.removeprefix("client-"))
     python = _interpreter(version)
     if python is None:
         return f"skipped: no Python {version} here"
     try:
-        for command in _commands(run, python):
+        for command in _client_commands(python) if run.startswith("client-") else _commands(run, python):
             print("+", *command, flush=True)
-            if subprocess.run(command, cwd=ROOT, env=_environment(), check=False).returncode:
+            if subprocess.run(command, cwd=ROOT, env=_environment(run), check=False).returncode:
                 return f"failed: {' '.join(command)}"
     finally:
         shutil.rmtree(FOLDER, ignore_errors=True)
@@ -72,6 +83,12 @@ def _commands(run: str, python: str) -> Iterator[list[str]]:
     yield [str(FOLDER / "bin" / "pytest"), "-p", "no:cacheprovider", "-n", "2", "--dist", "loadfile"]
 
 
+def _client_commands(python: str) -> Iterator[list[str]]:
+    yield [UV, "venv", "--quiet", "--clear", "--python", python, str(FOLDER)]
+    yield [UV, "pip", "install", "--no-config", "--constraint", str(LOCK), "--editable", ".[cli,examples,test]"]
+    yield [str(FOLDER / "bin" / "pytest"), "-p", "no:cacheprovider", "-n", "2", "--dist", "loadfile", *CLIENT_TESTS]
+
+
 def _lowest(python: str) -> Path:
     """Write constraints: the lowest versions of what users install, and the lock file's for the tools."""
     command = [UV, "pip", "compile", "--quiet", "--no-config", "--no-header", "--no-annotate"]
@@ -87,8 +104,10 @@ def _lowest(python: str) -> Path:
     return path
 
 
-def _environment() -> dict[str, str]:
+def _environment(run: str) -> dict[str, str]:
     own = {"VIRTUAL_ENV": str(FOLDER), "PATH": f"{FOLDER / 'bin'}:{os.environ['PATH']}"}
+    if run.startswith("client-"):
+        own["SERVER_PYTHON"] = sys.executable
     return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | own
 
 

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.scheduling.score_jobs import measured, whole_slice
+from tests.device.score_jobs import measured, whole_slice
 from tests.support.in_process import DEADLINE, CountingModel, Stop, running, waiting
 from tests.support.scenes import candidates, raw_candidates, scene
 from worldforge_jepa_client import AsyncClient

@@ -9,6 +9,9 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 
 import grpc
+import pytest
+
+pytest.importorskip("torch", reason="the client's tests also run where it is not installed")
 
 from tests.security import everywhere
 from worldforge_jepa_server.config import ModelSource, ServerConfig

@@ -38,6 +38,7 @@ from worldforge_jepa_server.scheduling.engine import Engine, FunctionJob
 _log = logging.getLogger(__name__)
 
 _SWEEPS_PER_TTL = 4
+_REST_SECONDS = 5.0
 
 
 class Host:
@@ -111,9 +112,9 @@ class Host:
 
     @contextlib.asynccontextmanager
     async def background(self) -> AsyncIterator[None]:
-        """Free expired contexts and watch for a model that hangs, beside the body; cancelled at its end."""
+        """Free what is no longer needed and watch for a model that hangs, beside the body; cancelled at its end."""
         watching = watch(self.engine, self._config.hang_seconds, self.set_ready)
-        tasks = [asyncio.create_task(each) for each in (self._expire(), watching)]
+        tasks = [asyncio.create_task(each) for each in (self._expire(), self._trim(), watching)]
         try:
             yield
         finally:
@@ -131,6 +132,17 @@ class Host:
         while True:
             await asyncio.sleep(self._config.context_ttl / _SWEEPS_PER_TTL)
             self._runtime.expire()
+
+    async def _trim(self) -> None:
+        """Return freed memory to the system once the server rests; until then what is kept makes calls faster."""
+        before = trimmed = 0
+        while True:
+            await asyncio.sleep(_REST_SECONDS)
+            events = self._calls.tally.events
+            if events == before != trimmed and not self.engine.pending:
+                await asyncio.to_thread(trim_malloc)
+                trimmed = events
+            before = events
 
 
 def _with_device(config: ServerConfig) -> ServerConfig:

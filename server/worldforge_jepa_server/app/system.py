@@ -38,7 +38,7 @@ def tune_malloc() -> str:
 
 
 def trim_malloc() -> None:
-    """Return freed memory to the system, after work that does not recur, such as loading a model."""
+    """Return freed memory to the system, after work that does not recur and where the server rests."""
     libc = _glibc()
     if libc is not None:
         libc.malloc_trim(0)

@@ -120,6 +120,11 @@ class Tally:
         _, service, method = path.split("/")
         return self.methods.setdefault(path, MethodTally(service, method, kind))
 
+    @property
+    def events(self) -> int:
+        """The number of calls that began, and of messages that came and went."""
+        return sum(each.started + each.received + each.sent for each in self.methods.values())
+
     def fold(self) -> None:
         """Count what was kept for later."""
         self.batches.fold()

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.native.golden import Golden
-from tests.scheduling.score_jobs import measured
+from tests.device.score_jobs import measured
 from worldforge_jepa_client.contract.spec import Objective
 from worldforge_jepa_client.contract.types import Observation, Scene, ScoreOptions
 from worldforge_jepa_server.device.cache import Cache

@@ -4,15 +4,17 @@ import platform
 import re
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import grpc
 import numpy as np
 import pytest
 import torch
 
-from tests.scheduling.score_jobs import measured
+from tests.device.score_jobs import measured
 from tests.support.in_process import running
 from tests.support.scenes import candidates, raw_candidates, scene
 from worldforge_jepa_client import AsyncClient, Client
@@ -27,6 +29,7 @@ from worldforge_jepa_server.device.memory import peak_bytes
 from worldforge_jepa_server.device.warmup import warm_up
 from worldforge_jepa_server.models.contract import ModelLoadError
 from worldforge_jepa_server.models.native import tiny
+from worldforge_jepa_server.rpc.servicer import SERVICE_NAME
 from worldforge_jepa_server.runtime.model_table import deploy
 
 MODEL = tiny.load("cpu", "tiny")
@@ -109,6 +112,24 @@ def test_a_large_call_takes_no_more_than_the_budget(start_server):
     assert np.isfinite(scores).all()
     assert grown <= 1.1 * budget
     server.terminate()
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
+def test_memory_of_large_messages_is_released_once_the_server_rests(start_server):
+    server = start_server("--threads", "1")
+    size = 20 * MIB
+    unknown_field = b"\xc2\x3e" + bytes(size >> shift & 0x7F | 0x80 for shift in (0, 7, 14)) + bytes([size >> 21])
+    with grpc.insecure_channel(server.target) as channel:
+        score = channel.unary_unary(f"/{SERVICE_NAME}/Score")
+        before = resident(server.process, "VmRSS")
+        calls = [score.future(unknown_field + bytes(size), timeout=60) for _ in range(8)]
+        assert [call.code() for call in calls] == [grpc.StatusCode.INVALID_ARGUMENT] * 8
+    grown = resident(server.process, "VmRSS") - before
+    deadline = time.monotonic() + 60
+    while resident(server.process, "VmRSS") - before > grown / 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert grown > 50 * MIB
 
 
 TRIMMED = """
