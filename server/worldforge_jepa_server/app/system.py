@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import socket
 import sys
 
@@ -39,6 +40,7 @@ def tune_malloc() -> str:
 
 def trim_malloc() -> None:
     """Return freed memory to the system, after work that does not recur and where the server rests."""
+    gc.collect()
     libc = _glibc()
     if libc is not None:
         libc.malloc_trim(0)
