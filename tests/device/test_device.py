@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.native.golden import Golden
 from tests.device.score_jobs import measured
+from tests.native.golden import Golden
 from worldforge_jepa_client.contract.spec import Objective
 from worldforge_jepa_client.contract.types import Observation, Scene, ScoreOptions
 from worldforge_jepa_server.device.cache import Cache
