@@ -88,39 +88,61 @@ def test_hdf5(client, episodes, tmp_path, write):
             np.testing.assert_array_equal(getattr(each, part)[:49], episode[part][:49])
 
 
-def test_lerobot(client, episodes, tmp_path, monkeypatch):
-    """A stand-in with the surface of a v3 dataset: rows of floats in 0..1, and where each episode's rows are."""
+class LeRobotDataset:
+    """The surface of a v3 dataset: rows of floats in 0..1, and where each episode's rows are."""
 
-    class LeRobotDataset:
-        def __init__(self, repo_id, root):
-            self.rows = [
-                {
-                    "observation.images.top": each["frames"][t] / 255,
-                    "observation.state": each["proprio"][t],
-                    "action": each["actions"][t],
-                }
-                for each in episodes[:2]
-                for t in range(len(each["actions"]))
-            ]
-            ends = [len(self.rows) // 2, len(self.rows)]
-            rows = [
-                {"episode_index": i, "dataset_from_index": ends[i - 1] if i else 0, "dataset_to_index": ends[i]}
-                for i in range(2)
-            ]
-            self.meta = types.SimpleNamespace(episodes=rows)
+    logged, video_keys = (), []
 
-        def __getitem__(self, index):
-            return self.rows[index]
+    def __init__(self, repo_id, root):
+        self.rows = [
+            {
+                "observation.images.top": each["frames"][t] / 255,
+                "observation.state": each["proprio"][t],
+                "action": each["actions"][t],
+            }
+            for each in self.logged
+            for t in range(len(each["actions"]))
+        ]
+        ends = [len(self.rows) // 2, len(self.rows)]
+        rows = [
+            {"episode_index": i, "dataset_from_index": ends[i - 1] if i else 0, "dataset_to_index": ends[i]}
+            for i in range(2)
+        ]
+        self.meta = types.SimpleNamespace(episodes=rows, video_keys=self.video_keys)
 
+    def __getitem__(self, index):
+        if self.video_keys:
+            raise ImportError("no decoder")
+        return self.rows[index]
+
+
+@pytest.fixture
+def lerobot(episodes, tmp_path, monkeypatch):
+    """The place of a LeRobot dataset, read through a stand-in for the library."""
+    monkeypatch.setattr(LeRobotDataset, "logged", episodes[:2])
     module = types.SimpleNamespace(LeRobotDataset=LeRobotDataset)
     monkeypatch.setattr("importlib.import_module", lambda name: module)
-    with pytest.raises(InvalidArgumentError, match=r"no meta/info\.json"):
-        list(read_source(f"lerobot:{tmp_path}"))
     (tmp_path / "meta").mkdir()
     (tmp_path / "meta" / "info.json").touch()
-    good, broken = check_episodes(read_source(f"lerobot:{tmp_path}"), Keys(), client.model("tiny"), 15)
+    return f"lerobot:{tmp_path}"
+
+
+def test_lerobot(client, episodes, lerobot):
+    good, broken = check_episodes(read_source(lerobot), Keys(), client.model("tiny"), 15)
     assert not broken
     np.testing.assert_array_equal(good[1].frames[:9], episodes[1]["frames"][:9])
+
+
+def test_a_lerobot_dataset_is_not_looked_for_on_the_hub(lerobot, tmp_path):
+    with pytest.raises(InvalidArgumentError, match=r"no meta/info\.json"):
+        list(read_source(f"{lerobot}/meta"))
+
+
+def test_lerobot_videos_that_cannot_be_decoded_say_what_to_do(client, lerobot, monkeypatch):
+    monkeypatch.setattr(LeRobotDataset, "video_keys", ["observation.images.top"])
+    good, broken = check_episodes(read_source(lerobot), Keys(), client.model("tiny"), 15)
+    assert (len(good), len(broken)) == (0, 2)
+    assert "no decoder; if a decoder of its videos is missing, install torchcodec or av" in broken[0].problem
 
 
 def test_a_source_says_what_it_needs(tmp_path, monkeypatch):

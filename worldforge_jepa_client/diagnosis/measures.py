@@ -15,7 +15,7 @@ from worldforge_jepa_client.diagnosis.logs.windows import Windows, as_pixels, dr
 from worldforge_jepa_client.diagnosis.probe import Probe
 from worldforge_jepa_client.diagnosis.statistics import Estimate, estimate, kendall_tau, pooled_auroc, ranks_of_first
 
-HORIZON_WINDOWS, HORIZON_SAMPLES = 32, 16
+HORIZON_WINDOWS, HORIZON_SAMPLES = 24, 16
 FEW_WINDOWS = 60
 ORDER_FRAMES = 16
 REPEATS = 8

@@ -84,13 +84,19 @@ def _natural(name: str) -> tuple[str, int]:
     return name.rstrip("0123456789"), int(digits or 0)
 
 
+_VIDEOS = "if a decoder of its videos is missing, install torchcodec or av, or write the log with use_videos=False"
+
+
 def _read_lerobot(folder: Path) -> Iterator[Raw]:
     module = _require("lerobot.datasets.lerobot_dataset", "lerobot:", "lerobot")
     if not (folder / "meta" / "info.json").is_file():  # LeRobot would look for it on the hub
         raise invalid("episodes", f"there is no LeRobot dataset at {folder}: no meta/info.json", Reason.INVALID_VALUE)
     dataset = _opened("a LeRobot v3 dataset", folder, lambda: module.LeRobotDataset(folder.name, root=folder))
     for row in dataset.meta.episodes:
-        yield f"episode {row['episode_index']}", _attempt(partial(_load_lerobot, dataset, row))
+        found = _attempt(partial(_load_lerobot, dataset, row))
+        if isinstance(found, Exception) and dataset.meta.video_keys:
+            found = ValueError(f"{found}; {_VIDEOS}")
+        yield f"episode {row['episode_index']}", found
 
 
 def _load_lerobot(dataset: Any, episode: Mapping[str, Any]) -> dict[str, Any]:
