@@ -25,6 +25,7 @@ TABLES = (
     "responsiveness",
     "startup",
     "precision",
+    "peak",
     "proxies",
     "threads",
 )

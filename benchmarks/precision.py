@@ -91,12 +91,12 @@ def _variants(setting: Setting, precisions: Sequence[str]) -> dict[str, Callable
     settings = [{"precision": precision, "compile": "false"} for precision in precisions]
     if setting.compile:
         settings += [options | {"compile": "true"} for options in settings]
-    variants = {_name(options): _scoring(_load(setting, options), setting) for options in settings}
+    variants = {_name(options): scoring(_load(setting, options), setting) for options in settings}
     if setting.model is None:
-        variants[EQUATIONS] = _scoring_by_equations(_synthetic({}), setting)
+        variants[EQUATIONS] = _scoring_by_equations(synthetic({}), setting)
         if repo := os.environ.get("JEPA_WMS_HUB_REPO"):
             source = ModelSource("upstream", f"hub:{PUSHT}", {"repo": repo, "pretrained": "false"})
-            variants[UPSTREAM_CODE] = _scoring(_load(replace(setting, model=source), {}), setting)
+            variants[UPSTREAM_CODE] = scoring(_load(replace(setting, model=source), {}), setting)
     return variants
 
 
@@ -107,19 +107,21 @@ def _name(options: dict[str, str]) -> str:
 def _load(setting: Setting, options: dict[str, str]) -> WorldModel:
     source = setting.model
     if source is None:
-        return _synthetic(options)
+        return synthetic(options)
     model = load_model(replace(source, options=source.options | options), setting.device)
     if isinstance(model, ScoringModel):
         raise SystemExit(f"{source.name} scores by itself: it chooses its own precision")
     return model
 
 
-def _synthetic(options: dict[str, str]) -> NativeModel:
+def synthetic(options: dict[str, str]) -> NativeModel:
+    """Return jepa_wm_pusht in full size with random weights, by `precision` and `compile`."""
     torch.manual_seed(0)
     return random_model(PUSHT, Execution.parse(options, "cpu"))
 
 
-def _scoring(model: WorldModel, setting: Setting) -> Callable[[], Scores]:
+def scoring(model: WorldModel, setting: Setting) -> Callable[[], Scores]:
+    """Return a function that scores the setting's candidates; the scene is encoded before."""
     now, goal, actions = _inputs(model, setting)
 
     def score() -> Scores:

@@ -76,7 +76,7 @@ def test_mps_is_waited_for_measured_and_emptied(monkeypatch):
         monkeypatch.setattr(torch.mps, name, lambda name=name, result=result: done.append(name) or result)
     monkeypatch.setattr(torch.mps, "current_allocated_memory", lambda: 3)
     monkeypatch.setattr(torch.mps, "driver_allocated_memory", lambda: 5)
-    Clock("mps").lap()
+    Clock("mps").lap("encode")
     release("mps")
     assert done == ["synchronize", "empty_cache"]
     assert memory_in_use("mps") == {"allocated": 3, "reserved": 5}

@@ -1,8 +1,10 @@
-"""The device thread's tools: torch's threads, and a clock that waits for kernels."""
+"""The device thread's tools: torch's threads, and a clock of what the device does."""
 
 from __future__ import annotations
 
 import time
+from itertools import pairwise
+from typing import Any
 
 import torch
 
@@ -16,15 +18,36 @@ def use_threads(threads: int) -> None:
 
 
 class Clock:
-    """Seconds between laps, with the device's queued kernels finished."""
+    """Time of a call's stages on a device.
+
+    On CUDA laps are events on the device's stream, and only `seconds` waits for the device; elsewhere a lap does.
+    """
 
     def __init__(self, device: str) -> None:
         self._device = device
-        self._last = time.perf_counter()
+        self._has_events = torch.device(device).type == "cuda"
+        self._laps: list[tuple[str, Any]] = [("", self._now())]
 
-    def lap(self) -> float:
-        """Seconds since the last lap, or since the clock was made."""
-        synchronize(self._device)
-        now = time.perf_counter()
-        elapsed, self._last = now - self._last, now
-        return elapsed
+    def lap(self, stage: str) -> None:
+        """End a stage, which began with the last lap, or with the clock."""
+        if not self._has_events:
+            synchronize(self._device)
+        self._laps.append((stage, self._now()))
+
+    def _now(self) -> Any:
+        if not self._has_events:
+            return time.perf_counter()
+        event = torch.cuda.Event(enable_timing=True)
+        event.record(torch.cuda.current_stream(self._device))
+        return event
+
+    def seconds(self) -> dict[str, float]:
+        """Return the seconds of each stage, and forget them."""
+        if self._has_events:
+            self._laps[-1][1].synchronize()
+        taken: dict[str, float] = {}
+        for (_, before), (stage, after) in pairwise(self._laps):
+            seconds = before.elapsed_time(after) / 1e3 if self._has_events else after - before
+            taken[stage] = taken.get(stage, 0.0) + seconds
+        del self._laps[:-1]
+        return taken

@@ -134,19 +134,22 @@ def _size(latents: Latents) -> int:
 
 
 def _to_device(frames: ObservationArrays, device: str, is_goal: bool) -> Observation:
-    proprio = None if frames.proprio is None else _floats(frames.proprio, device)
-    return Observation(torch.tensor(frames.visual, device=device), proprio, is_goal)
+    proprio = None if frames.proprio is None else _moved(torch.tensor(frames.proprio, dtype=torch.float32), device)
+    return Observation(_moved(torch.tensor(frames.visual), device), proprio, is_goal)
 
 
-def _floats(array: NDArray[Any], device: str) -> Tensor:
-    return torch.tensor(array, device=device, dtype=torch.float32)
+def _moved(tensor: Tensor, device: str) -> Tensor:
+    """Return a host's tensor on a device; CUDA reads it from pinned memory while the host goes on."""
+    if torch.device(device).type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 def to_actions(model: ServedModel, actions: NDArray[Any] | Tensor, are_normalized: bool) -> Tensor:
     """Return a request's actions [..., A] normalized, float32, on the model's device; a tensor is that already."""
     if isinstance(actions, Tensor):
         return actions
-    tensor = torch.from_numpy(np.array(actions, np.float32)).to(model.spec.device)
+    tensor = _moved(torch.from_numpy(np.array(actions, np.float32)), model.spec.device)
     return tensor if are_normalized else model.normalize_actions(tensor)
 
 

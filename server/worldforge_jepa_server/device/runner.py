@@ -58,30 +58,31 @@ class LatentScores:
         """
         clock = Clock(self.spec.device)
         errors = [each.task.begin(self.model) for each in slices]
-        encode_seconds = clock.lap()
-        for each in slices:
-            each.task.encode_seconds += encode_seconds
+        clock.lap("encode")
         if any(errors):
+            _charge(slices, clock)
             return self._run_rest(slices, errors)
         try:
-            costs = self.measure(slices)
+            costs = self.measure(slices, clock)
         except Exception as error:
             if halved or isinstance(error, (CallCancelledError, ResourceExhaustedError)):
                 raise
             failure = None if is_out_of_memory(error) else error
         else:
-            scores, outcomes, stop = costs.numpy(force=True), [], 0
+            scores, outcomes, stop = costs.numpy(force=True), [], 0  # here, and only here, a score waits for the device
+            _charge(slices, clock)
             for each in slices:
                 start, stop = stop, stop + each.stop - each.start
                 part = scores[start:stop]
                 finite = np.isfinite(part).all()
                 outcomes.append(each.task.add(each, part, costs[start:stop]) if finite else _broken(each, part))
             return outcomes
+        _charge(slices, clock)
         # Outside the handler, where the error no longer holds what the attempt had allocated.
         return self._run_again(slices, failure)
 
-    def measure(self, slices: _Batch) -> Tensor:
-        """Unroll a batch whose jobs have begun, and measure its distances.
+    def measure(self, slices: _Batch, clock: Clock | None = None) -> Tensor:
+        """Unroll a batch whose jobs have begun, and measure its distances, in laps of the clock.
 
         The same candidates in another batch take other kernels: scores then differ in their last bits.
 
@@ -92,9 +93,8 @@ class LatentScores:
             CallCancelledError: all callers had gone after some step of the horizon.
         """
         fits = sum(each.stop - each.start for each in slices) <= self.chunk
+        clock, costs = clock or Clock(self.spec.device), []
         with torch.inference_mode():
-            clock, costs = Clock(self.spec.device), []
-            unroll_seconds = distance_seconds = 0.0
             for batch in [slices] if fits else cut(slices, self.chunk):
                 first, last = batch[0].task, None
                 whole = len(batch) == 1 and batch[0].stop - batch[0].start == first.size
@@ -104,15 +104,12 @@ class LatentScores:
                         raise caller_gone()
                     last = step
                 assert last is not None
-                unroll_seconds += clock.lap()
+                clock.lap("unroll")
                 for each, latents in zip(batch, split(last, batch) if len(batch) > 1 else [last], strict=True):
                     job = each.task
                     assert job.encoded.goal is not None
                     costs.append(distance(latents, job.encoded.goal, job.objective, job.proprio_weight))
-                distance_seconds += clock.lap()
-        for each in slices:
-            each.task.unroll_seconds += unroll_seconds
-            each.task.distance_seconds += distance_seconds
+                clock.lap("distance")
         return torch.cat(costs) if len(costs) > 1 else costs[0]
 
     def _run_rest(self, slices: _Batch, errors: Sequence[Exception | None]) -> list[Any]:
@@ -134,6 +131,15 @@ class LatentScores:
             return [failure]
         _log.warning("model %s: %d requests fail together: %s", self.spec.name, len(slices), failure)
         return [outcome for each in slices for outcome in self.run([each])]
+
+
+def _charge(slices: _Batch, clock: Clock) -> None:
+    """Add a batch's seconds to each of its jobs."""
+    seconds = clock.seconds()
+    for each in slices:
+        each.task.encode_seconds += seconds.get("encode", 0.0)
+        each.task.unroll_seconds += seconds.get("unroll", 0.0)
+        each.task.distance_seconds += seconds.get("distance", 0.0)
 
 
 def _broken(part: Slice[ScoreJob], scores: NDArray[np.float32]) -> JepaError:
@@ -167,7 +173,7 @@ class OwnScores:
         job, clock = whole.task, Clock(self.spec.device)
         if error := job.begin(self.model):
             return error
-        job.encode_seconds = clock.lap()
+        clock.lap("encode")
         scene = job.encoded
         assert scene.goal is not None
         history = None if job.history is None else job.history.transpose(0, 1)
@@ -175,7 +181,8 @@ class OwnScores:
         query = ScoreQuery(scene.start, scene.goal, history, job.actions.unsqueeze(0), options, job.extra_info)
         with device_memory():
             own = self.model.score(query)
-        job.unroll_seconds = clock.lap()
+        clock.lap("unroll")
+        _charge([whole], clock)
         job.metadata = {"score_units": "model_score", **own.metadata}
         job.lower_is_better, job.best_index = own.lower_is_better, own.best_index
         return job.add(whole, own.scores, torch.from_numpy(own.scores))

@@ -1,0 +1,81 @@
+"""The floating point operations of a native model, counted from its config, and the matrix peak at its shapes.
+
+Needs torch and numpy only. Letters: S candidates, H horizon.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+from worldforge_jepa_client.contract.spec import Limits
+from worldforge_jepa_server.models.catalog import CATALOG
+from worldforge_jepa_server.models.contract import Observation
+from worldforge_jepa_server.models.native.jepa import Jepa
+from worldforge_jepa_server.models.native.model import NativeModel
+from worldforge_jepa_server.models.native.weights.architectures import model_config
+
+ROWS = 4096
+"""Rows of a matrix product of `Products`: the tokens of 16 candidates' frames."""
+
+
+def score_flops(name: str, samples: int, horizon: int) -> int:
+    """Return the operations that a score of S candidates from one frame takes, its encoding not counted."""
+    model = _meta_model(name)
+    size = model.spec.image_size
+    frames = torch.zeros(1, 1, 3, size, size, device="meta")
+    proprio = torch.zeros(1, 1, model.spec.proprio_dim, device="meta") if model.spec.proprio else None
+    start = model.encode(Observation(frames, proprio))
+    actions = torch.zeros(horizon, samples, model.spec.action_dim, device="meta")
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        for _ in model.module.unroll(start, actions, None):
+            pass
+    return counter.get_total_flops()
+
+
+def _meta_model(name: str) -> NativeModel:
+    with torch.device("meta"):
+        module = Jepa(model_config(CATALOG[name]))
+    return NativeModel(module, name=name, source="", digest="", device="meta", limits=Limits(1, 1, 1))
+
+
+@dataclass(frozen=True)
+class Products:
+    """The matrix products of one block of a predictor: width W to 3 W, W to W, W to its hidden width and back."""
+
+    shapes: tuple[tuple[int, int], ...]
+
+    @classmethod
+    def of(cls, name: str) -> Products:
+        """Return those of a published model: its attention's and its feed-forward layer's."""
+        predictor = _meta_model(name).module.predictor
+        layers = {name: each for name, each in predictor.named_modules() if isinstance(each, torch.nn.Linear)}
+        # A modulation has one row for each frame, not for each token.
+        shapes = [(each.in_features, each.out_features) for name, each in layers.items() if "modulation" not in name]
+        found = dict.fromkeys(shapes)
+        largest = sorted(found, key=lambda shape: shape[0] * shape[1], reverse=True)
+        return cls(tuple(largest[:4]))
+
+    @property
+    def flops(self) -> int:
+        """The operations of one run."""
+        return sum(2 * ROWS * inner * outer for inner, outer in self.shapes)
+
+    def on(self, device: str, dtype: torch.dtype) -> Callable[[], Tensor]:
+        """Return a function that multiplies them all, one after the other."""
+        make = partial(torch.randn, device=device, dtype=dtype)
+        pairs = [(make(ROWS, inner), make(outer, inner)) for inner, outer in self.shapes]
+
+        def run() -> Tensor:
+            with torch.inference_mode():
+                for rows, weight in pairs:
+                    last = F.linear(rows, weight)
+                return last
+
+        return run
