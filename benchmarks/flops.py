@@ -36,7 +36,7 @@ def score_flops(name: str, samples: int, horizon: int) -> int:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         for _ in model.module.unroll(start, actions, None):
             pass
-    return counter.get_total_flops()
+    return int(counter.get_total_flops())
 
 
 def _meta_model(name: str) -> NativeModel:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -76,8 +77,8 @@ def _rows(name: str) -> Iterator[tuple[str, ...]]:
         model = _model(name, execution)
         frames = _frames(model)
         start = model.encode(frames)
-        score = _seconds(lambda model=model, start=start: _score(model, start))
-        encode = _seconds(lambda model=model, frames=frames: model.encode(frames))
+        score = _seconds(partial(_score, model, start))
+        encode = _seconds(partial(model.encode, frames))
         peak = products.flops / _seconds(products.on(DEVICE, execution.dtype))
         precision = execution.precision + (" compiled" if execution.compiled else "")
         rates = (f"{operations / score / 1e12:.1f}", f"{peak / 1e12:.1f}", f"{operations / score / peak:.0%}")

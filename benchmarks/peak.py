@@ -8,6 +8,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from matplotlib.axes import Axes
@@ -75,5 +76,5 @@ def _table(taken: dict[str, Seconds], setting: Setting) -> Table:
 
 
 def _cpu() -> str:
-    found = getattr(torch.cpu, "get_capabilities", dict)()
+    found: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return f"{found.get('cpu_name') or platform.processor()} ({torch.backends.cpu.get_cpu_capability()})"
