@@ -11,7 +11,6 @@ from worldforge_jepa_client.inputs.scalars import as_seconds, as_str
 from worldforge_jepa_client.provider.runtime import GrpcRuntime
 from worldforge_jepa_client.reasons import Reason
 from worldforge_jepa_client.rpc.channel import TARGET_VARIABLE, environment
-from worldforge_jepa_client.rpc.credentials import FilePath
 
 if TYPE_CHECKING:
     from worldforge_jepa_client.provider.jepa_wms import GrpcJEPAWMSProvider
@@ -19,35 +18,23 @@ if TYPE_CHECKING:
 
 def make_provider(
     *,
-    target: str | None = None,
-    model: str | None = None,
     model_path: str | None = None,
-    timeout: float = 10.0,
     health_timeout: float = 2.0,
-    token: str | None = None,
-    cacert: FilePath | None = None,
-    cert: FilePath | None = None,
-    key: FilePath | None = None,
     event_handler: Callable[[Any], None] | None = None,
     name: str = "jepa-wms",
     required_env_vars: Sequence[str] = (),
+    **connection: Any,
 ) -> GrpcJEPAWMSProvider:
     """Return a WorldForge provider that scores on a worldforge-jepa server; the server need not run yet.
 
     Args:
-        target: see `GrpcRuntime`.
-        model: see `GrpcRuntime`.
         model_path: the label in WorldForge's results and events, of a path its last part; by default the environment's
             JEPA_WMS_MODEL_PATH, then the model's name, or "default".
-        timeout: seconds one `score_actions` may take.
         health_timeout: seconds `health` may take.
-        token: see `GrpcRuntime`.
-        cacert: see `GrpcRuntime`.
-        cert: see `GrpcRuntime`.
-        key: see `GrpcRuntime`.
         event_handler: called with the `ProviderEvent` of every operation.
         name: the provider's, in WorldForge's registry, results and events.
         required_env_vars: without these in the environment the provider is not configured.
+        **connection: keywords of `GrpcRuntime`: target, model, timeout, token, cacert, cert, key, retry.
 
     Raises:
         ImportError: WorldForge is not installed.
@@ -55,7 +42,7 @@ def make_provider(
     """
     provider = _provider_class()
     _check_arguments(name, event_handler, required_env_vars)
-    runtime = GrpcRuntime(target, model=model, timeout=timeout, token=token, cacert=cacert, cert=cert, key=key)
+    runtime = GrpcRuntime(**connection)
     label = as_str(model_path, "model_path") or environment("JEPA_WMS_MODEL_PATH")
     return provider(
         runtime,
