@@ -83,9 +83,8 @@ def main() -> int:
         target = arguments.target or stack.enter_context(running_server())
         client = stack.enter_context(Client(target, timeout=30))
         client.wait_ready()
-        view = stack.enter_context(
-            PlanView(spawn=arguments.rerun, save=arguments.rerun_save, connect=arguments.rerun_connect)
-        )
+        view = PlanView(spawn=arguments.rerun, save=arguments.rerun_save, connect=arguments.rerun_connect)
+        stack.enter_context(view)
         model = client.model()
         print(f"{model.name}: {model.parameter_count:,} parameters on {model.device}, at {target}")
         print(f"torch in this process: {'yes' if 'torch' in sys.modules else 'no'}")
@@ -93,9 +92,8 @@ def main() -> int:
         outcomes = list(run(client, model, arguments, latencies, view))
     reached = sum(outcome.distance < REACHED for outcome in outcomes)
     print(f"reached {reached} of {len(outcomes)} goals through the door, within {REACHED:g} px")
-    print(latencies.summary())
     draw(outcomes, arguments.picture)
-    print(f"picture: {arguments.picture}")
+    print(f"{latencies.summary()}\npicture: {arguments.picture}")
     return 0 if 2 * reached > len(outcomes) else 1
 
 
@@ -105,7 +103,7 @@ def run(
     """Plan through the door in layouts that the model was not trained on."""
     planning, rng = Planning(), np.random.default_rng(arguments.seed)
     way = server_plans if arguments.planner == "server" else local_plans
-    with tqdm(total=arguments.episodes * len(planning.schedule), desc="planning", unit="plan") as bar:
+    with tqdm(total=arguments.episodes * len(planning.schedule), desc="planning", unit="plan", disable=None) as bar:
         for _ in range(arguments.episodes):
             episode = sample_episode(rng, crossing=True)
             segments = []
@@ -148,8 +146,7 @@ def _scores(
     def score(plans: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         with latencies.call(plans.shape[1]):
             result = session.score(pack(plans))
-        if view.on:
-            view.iteration(plans, result, paths=mapping.paths(pack(plans), now["proprio"], SIZE))
+        view.iteration(plans, result, paths=mapping.paths(pack(plans), now["proprio"], SIZE))
         return result.costs
 
     return score

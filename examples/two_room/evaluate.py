@@ -127,7 +127,7 @@ def reached(policy: Policy, crossing: bool, seed: int, episodes: int) -> int:
     """Count the `episodes` that end within 4 px of the goal; the same episodes for every policy."""
     rng = np.random.default_rng(seed + 1)
     count = 0
-    for index in (bar := tqdm(range(episodes), desc="through the door" if crossing else "same room")):
+    for index in (bar := tqdm(range(episodes), desc="through the door" if crossing else "same room", disable=None)):
         episode = sample_episode(rng, crossing)
         end = policy(episode, np.random.default_rng((seed, index)))
         count += bool(np.linalg.norm(end - episode.goal) < REACHED)

@@ -92,5 +92,5 @@ class Replay:
 
 def random_trajectories(rng: np.random.Generator, count: int, length: int, near_door: float) -> Iterable[Trajectories]:
     """`count` trajectories of `length` packed actions, each in a layout of its own draw."""
-    for _ in tqdm(range(count // _GROUPS), desc="encoding", leave=False):
+    for _ in tqdm(range(count // _GROUPS), desc="encoding", leave=False, disable=None):
         yield sample_trajectories(rng, _GROUPS, 1, length, near_door)

@@ -121,7 +121,7 @@ def train_together(model: Jepa, recipe: Recipe, rng: np.random.Generator) -> Non
     inverse = InverseDynamics(encoder.grid**2 * encoder.latent_dim, CONFIG.predictor.action_dim)
     parameters = [p for p in (*model.parameters(), *inverse.parameters()) if p.requires_grad]
     optimizer = Optimizer(parameters, recipe.joint_rate, recipe.joint_steps)
-    with tqdm(range(recipe.joint_steps), desc="together") as bar:
+    with tqdm(range(recipe.joint_steps), desc="together", disable=None) as bar:
         for _ in bar:
             data = sample_trajectories(rng, recipe.layouts, recipe.trajectories, recipe.horizon, recipe.joint_near_door)
             latents, actions = encode(model, data), normalize(data.actions)
@@ -164,7 +164,7 @@ def fit_predictor(
     model: Jepa, recipe: Recipe, optimizer: Optimizer, replay: Replay, steps: int, rng: np.random.Generator
 ) -> None:
     """`steps` updates on windows that `replay` draws."""
-    with tqdm(range(steps), desc=f"predictor, {replay.horizon} ahead") as bar:
+    with tqdm(range(steps), desc=f"predictor, {replay.horizon} ahead", disable=None) as bar:
         for _ in bar:
             drawn, latents, actions = replay.sample(recipe.predictor_batch, rng)
             errors = prediction_errors(model, latents, actions)
