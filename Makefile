@@ -16,7 +16,7 @@ INFERENCE := server/worldforge_jepa_server/rpc/open_inference/open_inference.bin
 DESCRIBE = $(BIN)/python -m grpc_tools.protoc -Iprotos protos/inference/open_inference.proto --descriptor_set_out
 
 .PHONY: help setup lock generate baseline lint test test-clients test-secured test-ray worldforge evidence matrix hosts proxies \
-  diagnose-faults demo serve serve-ray bench load fuzz soak train evaluate clean
+  diagnose-faults demo serve serve-ray bench bench-scale load fuzz soak train evaluate clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 17
