@@ -121,6 +121,10 @@ bench: .venv/ready ## measure speed, memory and responsiveness; writes benchmark
 	$(BIN)/python -m benchmarks
 	$(BIN)/python -m benchmarks.summary
 
+bench-scale: .venv/ready ## measure plain servers and Ray Serve; writes benchmarks/results/scale_*, and the README's table
+	$(BIN)/python -m benchmarks scale.latency scale.replicas
+	$(BIN)/python -m benchmarks.summary
+
 # A CUDA image has no .venv of ours: any Python with torch, numpy, grpcio, grpcio-status, protobuf and pytest does.
 .PHONY: gpu-check
 gpu-check: ## test and measure the native models on CUDA; writes benchmarks/results/gpu.md
