@@ -128,7 +128,7 @@ bench-scale: .venv/ready ## measure plain servers and Ray Serve; writes benchmar
 # A CUDA image has no .venv of ours: any Python with torch, numpy, grpcio, grpcio-status, protobuf and pytest does.
 .PHONY: gpu-check
 gpu-check: ## test and measure the native models on CUDA; writes benchmarks/results/gpu.md
-	PYTHONPATH=.:server $(or $(wildcard $(BIN)/python),$(PYTHON)) -m benchmarks.gpu
+	PYTHONPATH=.:server $(or $(wildcard $(BIN)/python),$(PYTHON)) -m benchmarks.models.gpu
 
 load: .venv/ready ## load a server, with ghz if it is installed; DURATION=600s soaks, TARGET=host:port names the server
 	$(BIN)/python -m benchmarks.load --duration $(DURATION) $(if $(TARGET),--target $(TARGET))

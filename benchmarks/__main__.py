@@ -15,20 +15,12 @@ from typing import Any
 
 from benchmarks.report import Table, text
 
-TABLES = (
-    "wire",
-    "shared_memory",
-    "observed",
-    "planning",
-    "concurrency",
-    "memory",
-    "responsiveness",
-    "startup",
-    "precision",
-    "peak",
-    "proxies",
-    "threads",
+CALLS = ("wire", "shared_memory", "observed", "concurrency", "responsiveness", "proxies")
+MODELS = ("planning", "memory", "startup", "precision", "peak")
+PLACES = (
+    {name: f"calls.{name}" for name in CALLS} | {name: f"models.{name}" for name in MODELS} | {"threads": "threads"}
 )
+TABLES = tuple(PLACES)
 SCALE = ("scale.latency", "scale.replicas")
 """Measured only where they are named, since Ray takes a minute to start; `make bench-scale` names them."""
 
@@ -38,7 +30,7 @@ def main() -> int:
     arguments = _arguments()
     for name in arguments.tables or TABLES:
         began, load = time.perf_counter(), os.getloadavg()[0]
-        table: Table = importlib.import_module(f"benchmarks.{name}").measure(arguments.effort)
+        table: Table = importlib.import_module(f"benchmarks.{PLACES.get(name, name)}").measure(arguments.effort)
         table.save(arguments.results, _run(load, time.perf_counter() - began, arguments))
         print(text(table), flush=True)
     return 0

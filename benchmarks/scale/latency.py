@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from matplotlib.axes import Axes
 
-from benchmarks.baselines import SHAPE
+from benchmarks.calls.baselines import SHAPE
 from benchmarks.harness import Seconds, Variant, calling, interleave, median
 from benchmarks.report import Cell, Table, Target, grouped_bars, p50_p99
 from benchmarks.scale.cluster import MODELS, started

@@ -6,8 +6,8 @@ import time
 import numpy as np
 import pytest
 
-from benchmarks.proxies import certificates
-from benchmarks.proxy import PROXIES, before
+from benchmarks.calls.proxies import certificates
+from benchmarks.calls.proxy import PROXIES, before
 from tests.support.scenes import RAW, candidates, scene
 from worldforge_jepa_client import Client
 from worldforge_jepa_client.errors import ResourceExhaustedError

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from benchmarks import reference
+from benchmarks.models import reference
 from worldforge_jepa_server.models.catalog import CATALOG
 from worldforge_jepa_server.models.contract import Latents
 from worldforge_jepa_server.models.native.jepa import Jepa

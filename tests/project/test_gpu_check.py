@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from benchmarks import gpu
+from benchmarks.models import gpu
 
 
 def test_without_cuda_nothing_is_claimed(monkeypatch, capsys):

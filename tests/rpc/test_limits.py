@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.limits import COLUMNS, MIB, random_model, row
+from benchmarks.models.limits import COLUMNS, MIB, random_model, row
 from worldforge_jepa_server.config import ServerConfig
 from worldforge_jepa_server.device.warmup import warm_up
 from worldforge_jepa_server.models.catalog import CATALOG

@@ -1,4 +1,4 @@
-"""(g) The speed and accuracy of a precision: `python -m benchmarks.precision [--model NAME=SOURCE[,key=value...]]`.
+"""(g) The speed and accuracy of a precision: `python -m benchmarks.models.precision [--model NAME=SOURCE[,key=value...]]`.
 
 Scores the same candidates in float32, bfloat16 and float16, and with --compile compiled too, interleaved in one run.
 Shows for each the median time, the speed against float32 round by round, and how far its scores are from float32's.
@@ -26,9 +26,9 @@ from matplotlib.axes import Axes
 from torch import Tensor
 from torch.nn import functional as F
 
-from benchmarks import reference
 from benchmarks.harness import Seconds, interleave, keeping, median
-from benchmarks.limits import random_model
+from benchmarks.models import reference
+from benchmarks.models.limits import random_model
 from benchmarks.report import Cell, Table, Target, text
 from worldforge_jepa_client.contract.spec import DYNAMIC
 from worldforge_jepa_server.config import ModelSource

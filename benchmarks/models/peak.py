@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from matplotlib.axes import Axes
 
-from benchmarks.flops import Products, score_flops
 from benchmarks.harness import Seconds, calling, interleave, median
-from benchmarks.precision import PUSHT, Setting, scoring, synthetic
+from benchmarks.models.flops import Products, score_flops
+from benchmarks.models.precision import PUSHT, Setting, scoring, synthetic
 from benchmarks.report import Cell, Table, Target
 from worldforge_jepa_server.device.clock import use_threads
 from worldforge_jepa_server.models.devices import multiplies

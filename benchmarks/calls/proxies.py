@@ -13,9 +13,9 @@ import numpy as np
 import trustme
 from matplotlib.axes import Axes
 
-from benchmarks.baselines import SHAPE
+from benchmarks.calls.baselines import SHAPE
+from benchmarks.calls.proxy import PROXIES, before
 from benchmarks.harness import Seconds, Variant, calling, interleave, median
-from benchmarks.proxy import PROXIES, before
 from benchmarks.report import Table, grouped_bars, p50_p99
 from benchmarks.servers import serving
 from worldforge_jepa_client import Client

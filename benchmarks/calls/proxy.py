@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-CONFIGURATIONS = Path(__file__).parent.parent / "deploy/proxies"
+CONFIGURATIONS = Path(__file__).parents[2] / "deploy/proxies"
 _START_SECONDS = 20.0
 
 

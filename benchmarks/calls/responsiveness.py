@@ -72,7 +72,7 @@ async def _measure(target: str, seconds: float) -> dict[str, list[float]]:
 
 
 async def _probe(target: str, seconds: float) -> list[float]:
-    command = (sys.executable, "-m", "benchmarks.probe", target, str(seconds))
+    command = (sys.executable, "-m", "benchmarks.calls.probe", target, str(seconds))
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     output, _ = await process.communicate()
     answers: list[float] = json.loads(output)

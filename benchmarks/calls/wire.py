@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 
-from benchmarks.baselines import LENGTH, SERVICE, SHAPE, receive
+from benchmarks.calls.baselines import LENGTH, SERVICE, SHAPE, receive
 from benchmarks.harness import Seconds, Variant, awaiting, calling, interleave, median
 from benchmarks.report import Table, Target, grouped_bars, p50_p99
 from benchmarks.servers import serving, started
@@ -56,7 +56,7 @@ def measure(effort: float) -> Table:
     with contextlib.ExitStack() as stack:
         variants: dict[str, Variant] = {}
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        floor = stack.enter_context(started("benchmarks.baselines", str(directory / "socket")))
+        floor = stack.enter_context(started("benchmarks.calls.baselines", str(directory / "socket")))
         server = stack.enter_context(serving("--model", "trivial", "--threads", "1", module="benchmarks.trivial"))
         raw = stack.enter_context(contextlib.closing(_connect(directory / "socket")))
         client = stack.enter_context(Client(server.target, timeout=60))

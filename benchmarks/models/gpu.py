@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.flops import Products, score_flops
+from benchmarks.models.flops import Products, score_flops
 from worldforge_jepa_client.contract.spec import Limits
 from worldforge_jepa_server.device.scoring import distance
 from worldforge_jepa_server.models.catalog import CATALOG

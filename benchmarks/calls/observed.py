@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
-from benchmarks.baselines import SHAPE
+from benchmarks.calls.baselines import SHAPE
 from benchmarks.harness import Seconds, Variant, calling, interleave, median
 from benchmarks.report import Table, Target, grouped_bars, p50_p99
 from benchmarks.servers import serving

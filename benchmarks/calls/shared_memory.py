@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 
-from benchmarks.baselines import SHAPE
+from benchmarks.calls.baselines import SHAPE
 from benchmarks.harness import Seconds, Variant, calling, interleave, median
 from benchmarks.report import Table, Target, grouped_bars, p50_p99
 from benchmarks.servers import serving

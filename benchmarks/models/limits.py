@@ -1,4 +1,4 @@
-"""Memory and limits of each model: `python -m benchmarks.limits` prints the table of docs/limits.md.
+"""Memory and limits of each model: `python -m benchmarks.models.limits` prints the table of docs/limits.md.
 
 Each model goes through the server's own warm-up and limits, the official ones with random weights: what they need does
 not depend on the weights' values. Takes minutes on a small machine.

@@ -1,0 +1,1 @@
+"""What a call costs: the wire, shared memory, many clients, proxies, observation."""

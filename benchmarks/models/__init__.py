@@ -1,0 +1,1 @@
+"""What a model costs: time, memory, precision, share of the machine's peak."""
