@@ -1,4 +1,4 @@
-"""Baselines of a call without the service: `python -m benchmarks.calls.baselines SOCKET` serves a raw socket and grpc.aio.
+"""Baselines of a call without the service: `python -m benchmarks.calls.baselines SOCKET` serves a socket and grpc.aio.
 
 Each accepts the service's inputs and answers one float per candidate. The gRPC methods use the same messages and codec
 as the service, and nothing else of it; the raw socket is sent bare arrays behind their length.

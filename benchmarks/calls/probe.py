@@ -1,4 +1,4 @@
-"""`python -m benchmarks.calls.probe TARGET SECONDS`: ask a server's health, and print the seconds of each answer as JSON.
+"""`python -m benchmarks.calls.probe TARGET SECONDS`: ask a server's health, print the seconds of each answer.
 
 It is a process of its own: a process that loads the server could not measure its own latency reliably.
 """

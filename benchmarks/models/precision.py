@@ -1,4 +1,4 @@
-"""(g) The speed and accuracy of a precision: `python -m benchmarks.models.precision [--model NAME=SOURCE[,key=value...]]`.
+"""(g) Speed and accuracy of a precision: `python -m benchmarks.models.precision [--model NAME=SOURCE[,key=value...]]`.
 
 Scores the same candidates in float32, bfloat16 and float16, and with --compile compiled too, interleaved in one run.
 Shows for each the median time, the speed against float32 round by round, and how far its scores are from float32's.
