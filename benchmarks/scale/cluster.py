@@ -31,11 +31,11 @@ drain_seconds = 10
 [model.tiny]
 [model.sleeping]
 source = "python:benchmarks.scale.models:Sleeping"
-options = {seconds = "0.02"}
+options = {seconds = "0.1"}
 [model.empty]
 source = "python:benchmarks.scale.models:Sleeping"
 """
-"""The embedded model, one that sleeps for 20 ms, and one that costs next to nothing."""
+"""The embedded model, one that sleeps for 100 ms, and one that costs next to nothing."""
 
 
 class Cluster:

@@ -23,7 +23,7 @@ REDEPLOYED = {"ray_actor_options": {"num_cpus": 0.1, "runtime_env": {"env_vars":
 
 
 def measure(effort: float) -> Table:
-    """Run callers of a model that sleeps for 20 ms, from one replica to two, through a redeploy and a SIGKILL."""
+    """Run callers of a model that sleeps for 100 ms, from one replica to two, through a redeploy and a SIGKILL."""
     with (
         TemporaryDirectory() as folder,
         started(Path(folder), num_replicas=1) as cluster,
@@ -45,7 +45,7 @@ def measure(effort: float) -> Table:
         Target("seconds from SIGKILL of a replica until two serve", recovery, RECOVERY_SECONDS),
         Target(f"calls that failed after it other than by {' or '.join(ALLOWED)}", others, 0),
     ]
-    title = f"Replicas of a model that sleeps for 20 ms, below {CALLERS} callers"
+    title = f"Replicas of a model that sleeps for 100 ms, below {CALLERS} callers"
     columns = ("below the callers", "answers a second", "answered", "failed", "slowest call s", "two serve after s")
     return Table("scale_replicas", title, columns, run.rows, run.draw, targets)
 
