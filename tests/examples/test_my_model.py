@@ -20,7 +20,7 @@ def server(start_server):
 
 
 def test_commands_succeed(server):
-    assert [command.split()[0] for command in COMMANDS] == ["info", "smoke", "parity"]
+    assert [command.split()[0] for command in COMMANDS] == ["health", "info", "smoke", "parity"]
     for command in COMMANDS:
         assert main([*shlex.split(command), "--target", server.target]) == 0
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from tests.device.score_jobs import whole_slice
 from tests.gpu import DEVICE, models
-from tests.scheduling.score_jobs import whole_slice
 from worldforge_jepa_client.contract.types import ScoreOptions
 from worldforge_jepa_client.errors import CallCancelledError
 from worldforge_jepa_server.device.encoding import EncodedScene

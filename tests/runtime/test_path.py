@@ -24,7 +24,7 @@ from worldforge_jepa_server.rpc.servicer import SERVICE_NAME
 from worldforge_jepa_server.scheduling.scheduler import Slice
 
 MOST_ON_THE_PATH = 14
-MOST_OF_ALL = 75  # 72, and what runs now and then: functions of the server, its cache, fair queue, access, counts, log and traces included
+MOST_OF_ALL = 80  # 77, and what runs now and then: functions of the server, its cache, fair queue, access, counts, log and traces included
 COMPREHENSIONS = ("<listcomp>", "<genexpr>", "<dictcomp>", "<setcomp>")
 SHAPES = (ScoreCall, ScoreJob, Slice, ScoreResult)
 SAMPLES = 7  # of no other array's length

@@ -17,6 +17,7 @@ from torch import Tensor
 from worldforge_jepa_client.contract.spec import ModelSpec
 from worldforge_jepa_client.contract.types import ScoreOptions
 from worldforge_jepa_client.contract.validate import proprio_weight
+from worldforge_jepa_server.device.clock import Clock
 from worldforge_jepa_server.device.encoding import EncodedScene, SceneHandle, history_of, to_actions
 from worldforge_jepa_server.device.memory import as_exhausted
 from worldforge_jepa_server.device.scoring import caller_gone
@@ -59,7 +60,7 @@ class ScoreJob(Job[Any]):
         metadata: facts about the scores for the caller, JSON.
         lower_is_better: the direction of the scores.
         best_index: the model's own choice; None is the first of the best.
-        encode_seconds: how long the batches encoded that this job was part of, and so on.
+        clocks: of the batches that this job was part of.
     """
 
     encoded: EncodedScene
@@ -69,7 +70,6 @@ class ScoreJob(Job[Any]):
     metadata: Mapping[str, Any]
     lower_is_better = True
     best_index: int | None = None
-    encode_seconds = unroll_seconds = distance_seconds = 0.0
 
     def __init__(
         self,
@@ -94,6 +94,7 @@ class ScoreJob(Job[Any]):
         }
         self.scores = np.empty(samples, np.float32)
         self.costs: list[Tensor] = []
+        self.clocks: list[Clock] = []
 
     def begin(self, model: ServedModel) -> Exception | None:
         """Encode the scene and get the actions, with the first slice; return the error, or that of a caller gone."""

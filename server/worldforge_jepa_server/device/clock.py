@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -42,12 +43,20 @@ class Clock:
         return event
 
     def seconds(self) -> dict[str, float]:
-        """Return the seconds of each stage, and forget them."""
+        """Return the seconds of each stage so far."""
         if self._has_events:
             self._laps[-1][1].synchronize()
         taken: dict[str, float] = {}
         for (_, before), (stage, after) in pairwise(self._laps):
             seconds = before.elapsed_time(after) / 1e3 if self._has_events else after - before
             taken[stage] = taken.get(stage, 0.0) + seconds
-        del self._laps[:-1]
         return taken
+
+
+def stage_seconds(clocks: Sequence[Clock]) -> tuple[float, float, float]:
+    """Return the seconds of encode, unroll and distance over several batches."""
+    taken = [clock.seconds() for clock in clocks]
+    encode, unroll, distance = (
+        sum(each.get(stage, 0.0) for each in taken) for stage in ("encode", "unroll", "distance")
+    )
+    return encode, unroll, distance

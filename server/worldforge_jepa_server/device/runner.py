@@ -59,8 +59,9 @@ class LatentScores:
         clock = Clock(self.spec.device)
         errors = [each.task.begin(self.model) for each in slices]
         clock.lap("encode")
+        for each in slices:
+            each.task.clocks.append(clock)
         if any(errors):
-            _charge(slices, clock)
             return self._run_rest(slices, errors)
         try:
             costs = self.measure(slices, clock)
@@ -70,14 +71,12 @@ class LatentScores:
             failure = None if is_out_of_memory(error) else error
         else:
             scores, outcomes, stop = costs.numpy(force=True), [], 0  # here, and only here, a score waits for the device
-            _charge(slices, clock)
             for each in slices:
                 start, stop = stop, stop + each.stop - each.start
                 part = scores[start:stop]
                 finite = np.isfinite(part).all()
                 outcomes.append(each.task.add(each, part, costs[start:stop]) if finite else _broken(each, part))
             return outcomes
-        _charge(slices, clock)
         # Outside the handler, where the error no longer holds what the attempt had allocated.
         return self._run_again(slices, failure)
 
@@ -133,15 +132,6 @@ class LatentScores:
         return [outcome for each in slices for outcome in self.run([each])]
 
 
-def _charge(slices: _Batch, clock: Clock) -> None:
-    """Add a batch's seconds to each of its jobs."""
-    seconds = clock.seconds()
-    for each in slices:
-        each.task.encode_seconds += seconds.get("encode", 0.0)
-        each.task.unroll_seconds += seconds.get("unroll", 0.0)
-        each.task.distance_seconds += seconds.get("distance", 0.0)
-
-
 def _broken(part: Slice[ScoreJob], scores: NDArray[np.float32]) -> JepaError:
     return non_finite(scores, part.task.actions[part.start : part.stop], part.start)
 
@@ -182,7 +172,7 @@ class OwnScores:
         with device_memory():
             own = self.model.score(query)
         clock.lap("unroll")
-        _charge([whole], clock)
+        job.clocks.append(clock)
         job.metadata = {"score_units": "model_score", **own.metadata}
         job.lower_is_better, job.best_index = own.lower_is_better, own.best_index
         return job.add(whole, own.scores, torch.from_numpy(own.scores))

@@ -37,6 +37,7 @@ from worldforge_jepa_client.planning import Planner
 from worldforge_jepa_server.config import ServerConfig
 from worldforge_jepa_server.device.batching import ScoreJob
 from worldforge_jepa_server.device.cache import Cache
+from worldforge_jepa_server.device.clock import stage_seconds
 from worldforge_jepa_server.device.encoding import EncodedScene, Encoder, SceneHandle
 from worldforge_jepa_server.device.memory import memory_in_use
 from worldforge_jepa_server.device.planner_arrays import DeviceArrays
@@ -112,8 +113,7 @@ class Runtime:
             **deployed.metadata,
             "actions_are_normalized": options.actions_are_normalized,
         }
-        on_device = (job.encode_seconds, job.unroll_seconds, job.distance_seconds)
-        timing = _timing(caller.arrived, decoded, waited, *on_device)
+        timing = _timing(caller.arrived, decoded, waited, *stage_seconds(job.clocks))
         record.current().scored(spec.name, samples, horizon, timing)
         return ScoreResult(job.scores, best, job.lower_is_better, metadata, timing)
 
@@ -203,8 +203,7 @@ class Runtime:
                 # Left before the yield, which lasts as long as the client does not read.
                 with self._engine.admit(cost, begun=iteration > 1):
                     step, waited = await self._engine.run(job, deployed.spec.name, caller)
-                on_device = (job.encode_seconds, job.unroll_seconds, job.distance_seconds)
-                timing = _timing(arrived, decoded, waited, *on_device)
+                timing = _timing(arrived, decoded, waited, *stage_seconds(job.clocks))
                 record.current().scored(deployed.spec.name, planner.samples, planner.horizon, timing)
                 yield PlanProgress(
                     iteration=iteration,

@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 async def _serve(arguments: argparse.Namespace, writer: Writer) -> None:
-    told = connection.credentials(arguments).channel_credentials()
+    told, stop = connection.credentials(arguments).channel_credentials(), _stop_event()
     target = checked_target(arguments.target)
     async with make_channel(target, told, UNLIMITED, module=grpc.aio) as channel:
         writer.add(await _models(channel, target, arguments))
@@ -56,7 +56,7 @@ async def _serve(arguments: argparse.Namespace, writer: Writer) -> None:
         port = _bind(server, arguments.listen)
         await server.start()
         print(f"recording {target} on {arguments.listen.rpartition(':')[0]}:{port}", flush=True)
-        await _stopped()
+        await stop.wait()
         await server.stop(_GRACE_SECONDS)
 
 
@@ -80,9 +80,10 @@ def _bind(server: grpc.aio.Server, listen: str) -> int:
     return port
 
 
-async def _stopped() -> None:
+def _stop_event() -> asyncio.Event:
+    """Return an event that SIGINT and SIGTERM set from now on."""
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     with contextlib.suppress(NotImplementedError):  # Windows, where Ctrl-C ends asyncio.run
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop.set)
-    await stop.wait()
+    return stop
