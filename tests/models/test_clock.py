@@ -51,7 +51,7 @@ def test_the_seconds_of_several_batches_are_added(monkeypatch):
         clock.lap("encode")
         clock.lap("distance")
     encode, unroll, distance = stage_seconds(clocks)
-    assert (encode, unroll, distance) == (3e-3, 0.0, 2e-3)
+    assert (encode, unroll, distance) == (5e-3, 0.0, 2e-3)
 
 
 def test_a_stage_that_comes_twice_counts_twice_on_the_host_too():
