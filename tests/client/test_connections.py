@@ -98,7 +98,7 @@ def test_a_server_that_is_frozen_is_an_error_in_seconds(pinging):
 
 
 def test_pings_as_often_as_the_client_may_send_them_are_allowed(start_server):
-    patient = start_server("--threads", "1")  # and 2 s for an answer, since the machine is busy
+    patient = start_server("--threads", "1")  # 2 s to answer a ping, since the machine is busy
     with Client(patient.target, timeout=DEADLINE, keepalive=2) as client, client.session(**scene()) as session:
         session.score(candidates(), actions_are_normalized=False)
         time.sleep(8)  # a server that allows fewer ends the connection after three pings

@@ -5,7 +5,7 @@ from __future__ import annotations
 from worldforge_jepa_server.config import ServerConfig
 
 _MAX_STREAMS = 256
-_LEAST_PING_SECONDS = 1.0
+_LEAST_PING_SECONDS = 0.5  # half of what clients may ask for, as pings do not come to the millisecond
 _METADATA_BYTES = 16384  # of one call
 
 
@@ -21,7 +21,7 @@ def connection_options(config: ServerConfig) -> list[tuple[str, int]]:
         ("grpc.http2.ping_timeout_ms", _ms(config.keepalive_timeout_seconds)),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.max_pings_without_data", 0),
-        ("grpc.http2.min_recv_ping_interval_without_data_ms", _ms(_LEAST_PING_SECONDS)),
+        ("grpc.http2.min_ping_interval_without_data_ms", _ms(_LEAST_PING_SECONDS)),
         ("grpc.max_concurrent_streams", _MAX_STREAMS),
         ("grpc.max_metadata_size", _METADATA_BYTES),
         ("grpc.absolute_max_metadata_size", _METADATA_BYTES),
