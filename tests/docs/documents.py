@@ -75,7 +75,7 @@ class Shell:
 
 @dataclass
 class Followed:
-    """What a document's `sh` blocks printed, by line, why blocks were skipped, and the server that it calls."""
+    """The output of a document's `sh` blocks, by line, the reasons of skipped blocks, and the server that it calls."""
 
     target: str
     printed: dict[int, str] = field(default_factory=dict)

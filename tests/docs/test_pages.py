@@ -41,7 +41,7 @@ def pages():
 
 @pytest.fixture(scope="module")
 def readme(tmp_path_factory):
-    """What the README's blocks did; its server is up."""
+    """The output of the README's blocks; its server is up."""
     with following("README.md", tmp_path_factory.mktemp("readme")) as followed:
         yield followed
 

@@ -106,7 +106,7 @@ def test_a_module_that_takes_no_actions_is_named():
 
 
 def configuration(kind):
-    """What stable-worldmodel writes beside a run's weights."""
+    """The configuration that stable-worldmodel writes beside a run's weights."""
     encoder, wm = {"_target_": f"{__name__}.TinyEncoder", "dim": 32}, "stable_worldmodel.wm"
     sizes = {"num_frames": 3, "depth": 1, "heads": 2, "mlp_dim": 32, "dim_head": 16}
     if kind == "prejepa":

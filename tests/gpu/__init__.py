@@ -1,4 +1,4 @@
-"""What a device must do, on `DEVICE`: the CPU by default, so that these tests run everywhere; `make gpu-check` sets it."""
+"""Tests of a device, `DEVICE`: the CPU by default, so that these tests run everywhere; `make gpu-check` sets it."""
 
 import os
 

@@ -23,7 +23,7 @@ UNANSWERED = 0.3
 
 @dataclass(frozen=True)
 class Measured:
-    """What a host did.
+    """Observations of a host.
 
     Attributes:
         answers: of its stream, from a server without TLS.

@@ -66,7 +66,7 @@ class Proxy(grpc.GenericRpcHandler):
 
 @dataclass
 class _Calls:
-    """What one call has sent and received; of a ScoreStream each answer makes a call of its own."""
+    """Requests and responses of one call, to be recorded; of a ScoreStream each answer makes a call of its own."""
 
     method: str
     record: Record
