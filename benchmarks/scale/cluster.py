@@ -170,6 +170,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         process.wait(60)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def _answers(process: subprocess.Popen[bytes], target: str) -> bool:
