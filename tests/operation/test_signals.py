@@ -8,7 +8,7 @@ from worldforge_jepa_server.app.process import Signals
 
 
 async def test_a_signal_that_another_thread_takes_wakes_the_loop():
-    ended = threading.Event()
+    ended, before = threading.Event(), signal.getsignal(signal.SIGTERM)
     taker = threading.Thread(target=ended.wait)
     with Signals(drain_seconds=1e6) as signals:
         taker.start()
@@ -16,3 +16,4 @@ async def test_a_signal_that_another_thread_takes_wakes_the_loop():
         await asyncio.wait_for(signals.stopping.wait(), 5)
     ended.set()
     taker.join()
+    assert signal.getsignal(signal.SIGTERM) is before

@@ -71,18 +71,18 @@ class Signals:
         self._loop, self._seconds = asyncio.get_running_loop(), drain_seconds
 
     def __enter__(self) -> Signals:
-        self._before = {}
-        for signum in (signal.SIGTERM, signal.SIGINT):
+        self._before = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)}
+        for signum in self._before:
             with contextlib.suppress(NotImplementedError):  # of Windows, whose loop is woken by every signal
                 # Python runs a handler between two steps of the main thread. A signal that another thread takes, or
                 # that comes just before the loop sleeps, would wait for it to wake up.
                 self._loop.add_signal_handler(signum, int)
-            self._before[signum] = signal.signal(signum, self._received)
+            signal.signal(signum, self._received)
         return self
 
     def __exit__(self, *_: object) -> None:
         for signum, handler in self._before.items():
-            with contextlib.suppress(NotImplementedError):
+            with contextlib.suppress(NotImplementedError):  # as above
                 self._loop.remove_signal_handler(signum)
             signal.signal(signum, handler)
 
