@@ -16,9 +16,10 @@ from benchmarks.servers import serving
 from worldforge_jepa_client import Client
 
 SECONDS, CALLS = 30, 10
-BARE, METRICS, OBSERVED = "neither", "metrics", "metrics and log"
+BARE, CONTROL, METRICS, OBSERVED = "neither", "neither, again", "metrics", "metrics and log"
 FLAGS = {
     BARE: (),
+    CONTROL: (),  # how far two servers of one kind are apart
     METRICS: ("--metrics-address", "127.0.0.1:0"),
     OBSERVED: ("--metrics-address", "127.0.0.1:0", "--log-level", "info", "--log-format", "json"),
 }

@@ -50,6 +50,9 @@ _OF_PROXIES = {
 }
 """The errors that proxies answer by themselves, by their HTTP status."""
 
+_RAY_WITHOUT_APPLICATION = "Ping /ray.serve.RayServeAPIService/ListApplications"
+"""Part of what Ray Serve's HAProxy answers, as NOT_FOUND, until it knows of a replica."""
+
 
 _BY_CODE: dict[grpc.StatusCode, type[JepaError]] = {cls.code: cls for cls in JepaError.__subclasses__()}
 
@@ -100,6 +103,8 @@ def _by_grpc(code: grpc.StatusCode, message: str) -> tuple[grpc.StatusCode, str,
     if answered := _HTTP_STATUS.search(message):
         code, advice = _OF_PROXIES.get(answered[1], (code, "a proxy before the server answered"))
         message = f"{message}; {advice}"
+    if code is grpc.StatusCode.NOT_FOUND and _RAY_WITHOUT_APPLICATION in message:
+        return grpc.StatusCode.UNAVAILABLE, Reason.NO_REPLICA, "Ray Serve has no replica yet"
     if code is grpc.StatusCode.CANCELLED:
         code = grpc.StatusCode.UNAVAILABLE
     if code is grpc.StatusCode.UNAVAILABLE and (problem := _TLS_PROBLEM.search(message)):
