@@ -140,10 +140,10 @@ soak: .venv/ready ## planners beside hostile clients; writes the figures to docs
 	$(BIN)/python -m benchmarks.soak --seconds $(SECONDS)
 
 train: .venv/ready ## retrain the embedded model from nothing and write its weights and card
-	$(BIN)/python -m examples.two_room.train
+	$(BIN)/python -m examples.two_room.training.train
 
 evaluate: .venv/ready ## measure the embedded model on held-out scenes
-	$(BIN)/python -m examples.two_room.evaluate
+	$(BIN)/python -m examples.two_room.training.evaluate
 
 clean: ## remove everything that make has made
 	rm -rf .venv .venv-worldforge build .mypy_cache .pytest_cache .ruff_cache

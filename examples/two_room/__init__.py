@@ -1,4 +1,4 @@
-"""Two rooms and a door: the environment, the training and the evaluation of the embedded model."""
+"""Two rooms and a door: the environment, its controller and demo; `training` makes the embedded model."""
 
 from worldforge_jepa_server.app.cores import set_openmp_environment
 

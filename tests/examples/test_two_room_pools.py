@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from examples.two_room.data import sample_trajectories
-from examples.two_room.pools import Pool, Replay
+from examples.two_room.training.pools import Pool, Replay
 from worldforge_jepa_server.models.native.jepa import Jepa
 from worldforge_jepa_server.models.native.tiny import CONFIG
 

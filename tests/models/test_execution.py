@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from tests.external import hub
-from tests.external.rollouts import actions, rollout, scene
+from tests.models.rollouts import actions, rollout, scene
 from worldforge_jepa_client import wire
 from worldforge_jepa_client.contract.spec import Objective
 from worldforge_jepa_server.config import ModelSource

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.external.rollouts import H, S, actions, rollout, scene
+from tests.models.rollouts import H, S, actions, rollout, scene
 from tests.native.golden import Golden
 from worldforge_jepa_client.contract.spec import Objective
 from worldforge_jepa_server.device.scoring import distance

@@ -5,7 +5,7 @@ import shutil
 import pytest
 import torch
 
-from examples.two_room.evaluate import median_correlation
+from examples.two_room.training.evaluate import median_correlation
 from worldforge_jepa_server.models.contract import Observation
 from worldforge_jepa_server.models.native import tiny
 from worldforge_jepa_server.models.native.weights.checkpoint import CheckpointError

@@ -132,7 +132,9 @@ def test_an_error_that_a_proxy_answered_says_so_and_how_to_mend_it(status, code,
 
 
 def test_ray_serve_before_it_knows_of_a_replica_is_unavailable():
-    told = "Application metadata not set. Ping /ray.serve.RayServeAPIService/ListApplications for available applications."
+    told = (
+        "Application metadata not set. Ping /ray.serve.RayServeAPIService/ListApplications for available applications."
+    )
     received = from_rpc_error(FailedByGrpc(grpc.StatusCode.NOT_FOUND, told), "host:1")
     assert type(received) is errors.UnavailableError
     assert received.reason == "NO_REPLICA"

@@ -1,4 +1,4 @@
-"""Measure the embedded model on unseen layouts: `python -m examples.two_room.evaluate`.
+"""Measure the embedded model on unseen layouts: `python -m examples.two_room.training.evaluate`.
 
 How the score of candidate plans ranks them against where they truly end, and how often a planner that sees only
 scores reaches the goal. Everything follows from the seed: each process has one thread. Letters: S candidates, H
@@ -20,9 +20,9 @@ import numpy.typing as npt
 import torch
 from tqdm import tqdm
 
-from examples.two_room.card import write_evaluation
 from examples.two_room.control import INITIAL_STD, Planning, drive, pack, to_raw, walk
 from examples.two_room.env import MAX_STEP, REACHED, Episode, Floats, Observation, observe, sample_episode
+from examples.two_room.training.card import write_evaluation
 from worldforge_jepa_client.contract.spec import Normalization
 from worldforge_jepa_client.planning import Score
 from worldforge_jepa_server.device.scoring import distance
@@ -188,8 +188,8 @@ def describe(planning: Planning, seed: int, episodes: int) -> str:
     """Return the measured results in words."""
     schedule = ", ".join(f"{horizon}:{steps}" for horizon, steps in planning.schedule)
     return (
-        f"`python -m examples.two_room.evaluate --seed {seed} --episodes {episodes}`, on layouts, starts and goals "
-        f"never trained on. Rank correlation: {CANDIDATES} random candidates in each of {SCENES} scenes. CEM: "
+        f"`python -m examples.two_room.training.evaluate --seed {seed} --episodes {episodes}`, on layouts, starts and "
+        f"goals never trained on. Rank correlation: {CANDIDATES} random candidates in each of {SCENES} scenes. CEM: "
         f"{planning.samples} samples, {planning.iterations} iterations, {planning.elites} elites, horizon:steps "
         f"executed {schedule}; the true position is looked at only when the last step is done."
     )

@@ -1,4 +1,4 @@
-"""Train the embedded model from nothing: `python -m examples.two_room.train`.
+"""Train the embedded model from nothing: `python -m examples.two_room.training.train`.
 
 First everything together: predict several steps ahead, with the terms of `losses` against collapse. Then the encoder
 is frozen and the predictor trained on, on cached latents of fresh trajectories, at last on those it predicts worst.
@@ -18,12 +18,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from examples.two_room import losses
-from examples.two_room.card import write_card
-from examples.two_room.collapse import CollapseError, collapse_check
 from examples.two_room.data import sample_trajectories
 from examples.two_room.env import layouts
-from examples.two_room.pools import Pool, Replay, encode, normalize, random_trajectories
+from examples.two_room.training import losses
+from examples.two_room.training.card import write_card
+from examples.two_room.training.collapse import CollapseError, collapse_check
+from examples.two_room.training.pools import Pool, Replay, encode, normalize, random_trajectories
 from worldforge_jepa_server.models.contract import Latents
 from worldforge_jepa_server.models.native.jepa import Jepa
 from worldforge_jepa_server.models.native.tiny import CONFIG, WEIGHTS
@@ -196,7 +196,7 @@ def facts(recipe: Recipe, model: Jepa, seconds: float) -> dict[str, object]:
     return {
         **vars(recipe),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "command": "python -m examples.two_room.train",
+        "command": "python -m examples.two_room.training.train",
         "minutes": seconds / 60,
         "training_layouts": len(layouts(held_out=False)),
         "held_out_layouts": len(layouts(held_out=True)),

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from examples.two_room import losses
 from examples.two_room.data import sample_trajectories
-from examples.two_room.pools import encode
+from examples.two_room.training import losses
+from examples.two_room.training.pools import encode
 from worldforge_jepa_server.models.native.jepa import Jepa
 
 
