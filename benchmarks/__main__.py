@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.report import Table, text
+from worldforge_jepa_client.tools.exit_code import exit_code
 
 CALLS = ("wire", "shared_memory", "observed", "concurrency", "responsiveness", "proxies")
 MODELS = ("planning", "memory", "startup", "precision", "peak")
@@ -65,4 +66,4 @@ def _arguments() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code("benchmarks", main))

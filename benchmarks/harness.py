@@ -10,6 +10,8 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from worldforge_jepa_client.tools.progress import Progress
+
 Seconds = npt.NDArray[np.float64]
 Variant = Callable[[int], list[float]]
 """Does a thing so many times, one after the other; returns the seconds that each took."""
@@ -56,11 +58,13 @@ def interleave(
         for variant in variants.values():
             variant(calls)
     taken: dict[str, list[float]] = {name: [] for name in variants}
-    deadline, rounds = time.perf_counter() + seconds, 0
-    while rounds < 2 or time.perf_counter() < deadline:
-        for name, variant in variants.items():
-            taken[name] += variant(calls)
-        rounds += 1
+    began, rounds = time.perf_counter(), 0
+    with Progress("measuring, seconds", seconds) as bar:
+        while rounds < 2 or time.perf_counter() < began + seconds:
+            for name, variant in variants.items():
+                taken[name] += variant(calls)
+            rounds += 1
+            bar.show(time.perf_counter() - began, note=f"{rounds} rounds")
     return {name: np.array(values) for name, values in taken.items()}
 
 

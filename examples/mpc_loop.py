@@ -19,6 +19,7 @@ from examples.two_room.env import REACHED, TwoRoomEnv
 from worldforge_jepa_client import Client
 from worldforge_jepa_client.actions import ActionMapping
 from worldforge_jepa_client.planning import CEM, plan, shift_plan
+from worldforge_jepa_client.tools.exit_code import exit_code
 
 HORIZONS = (4, 4, 4, 4, 3, 2, 1)
 """Model steps of each plan: only the last predicted frame is scored, so plans end where the episode is to end."""
@@ -80,4 +81,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code("mpc_loop", main))

@@ -17,6 +17,7 @@ import numpy as np
 
 from examples.two_room.env import REACHED, TwoRoomEnv
 from worldforge_jepa_client.provider import MPCEncoder, make_provider
+from worldforge_jepa_client.tools.exit_code import exit_code
 
 HORIZON, SAMPLES, ROUNDS = 3, 64, 12
 
@@ -79,4 +80,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code("worldforge_mpc", main))

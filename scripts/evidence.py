@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from worldforge_jepa_client.tools.exit_code import exit_code
 from worldforge_jepa_client.tools.local_server import running_server
 
 ROOT = Path(__file__).parents[1]
@@ -39,4 +40,4 @@ def smoke(target: str, model: str, folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code("evidence", main))

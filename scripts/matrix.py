@@ -14,6 +14,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from worldforge_jepa_client.tools.exit_code import exit_code
+
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "build" / "matrix"
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
@@ -112,4 +114,4 @@ def _environment(run: str) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code("matrix", main))

@@ -48,8 +48,9 @@ def _scoring(stack: contextlib.ExitStack, client: Client, name: str) -> dict[str
 
 
 def _table(taken: dict[str, Seconds]) -> Table:
+    medians = {name: median(seconds) for name, seconds in taken.items()}
     ratios = {
-        f"{call}, {name}": median(taken[f"{call}, {name}"]) / median(taken[f"{call}, {BARE}"])
+        f"{call}, {name}": 2 * medians[f"{call}, {name}"] / (medians[f"{call}, {BARE}"] + medians[f"{call}, {CONTROL}"])
         for call in ("stream", "unary")
         for name in FLAGS
     }
@@ -57,7 +58,7 @@ def _table(taken: dict[str, Seconds]) -> Table:
 
     def draw(axes: Axes) -> None:
         times: dict[str, Sequence[float]] = {
-            name: [1e3 * median(taken[f"{call}, {name}"]) for call in ("stream", "unary")] for name in FLAGS
+            name: [1e3 * medians[f"{call}, {name}"] for call in ("stream", "unary")] for name in FLAGS
         }
         grouped_bars(axes, ["stream", "unary"], times)
         axes.set_xlabel("median time of a call, ms")

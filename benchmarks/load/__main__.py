@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from benchmarks.report import Table, text
 from benchmarks.servers import serving
 from worldforge_jepa_client import Client
 from worldforge_jepa_client.tools.calldata import calldata, delimited
+from worldforge_jepa_client.tools.exit_code import exit_code
 
 OPEN_SHARE = 0.7
 """Of the rate that the closed loop reached; what the open loop asks for."""
@@ -107,4 +109,4 @@ def _arguments() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code("benchmarks.load", main))

@@ -22,6 +22,7 @@ import torch
 
 from benchmarks.models.flops import Products, score_flops
 from worldforge_jepa_client.contract.spec import Limits
+from worldforge_jepa_client.tools.exit_code import exit_code
 from worldforge_jepa_server.device.scoring import distance
 from worldforge_jepa_server.models.catalog import CATALOG
 from worldforge_jepa_server.models.contract import Latents, Observation
@@ -157,4 +158,4 @@ def _line(cells: tuple[str, ...]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code("benchmarks.models.gpu", main))

@@ -17,6 +17,7 @@ from benchmarks.harness import median
 from benchmarks.report import ENOUGH, Target, cell
 from benchmarks.servers import MIB, Server, serving
 from benchmarks.soak.planners import Outcome, plan
+from worldforge_jepa_client.tools.exit_code import exit_code
 
 PAGE = Path("docs/reliability.md")
 BEGIN, END = "<!-- soak -->\n", "<!-- end of soak -->\n"
@@ -98,4 +99,4 @@ def _late(seconds: list[float]) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code("benchmarks.soak", main))

@@ -21,14 +21,15 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.patches import Circle
-from tqdm import tqdm
 
 from examples.two_room.control import INITIAL_STD, Planning, Segment, drive, pack, to_raw
 from examples.two_room.env import FRAMESKIP, REACHED, SIZE, Episode, Observation, observe, roll_batch, sample_episode
 from worldforge_jepa_client import Client, ModelSpec, Session
 from worldforge_jepa_client.actions import ActionMapping
 from worldforge_jepa_client.planning import Score, shift_plan
+from worldforge_jepa_client.tools.exit_code import exit_code
 from worldforge_jepa_client.tools.local_server import running_server
+from worldforge_jepa_client.tools.progress import Progress
 from worldforge_jepa_client.viz import PlanView
 
 mpl.use("Agg")
@@ -103,14 +104,13 @@ def run(
     """Plan through the door in layouts that the model was not trained on."""
     planning, rng = Planning(), np.random.default_rng(arguments.seed)
     way = server_plans if arguments.planner == "server" else local_plans
-    with tqdm(total=arguments.episodes * len(planning.schedule), desc="planning", unit="plan", disable=None) as bar:
+    with Progress("plans", arguments.episodes * len(planning.schedule)) as bar:
         for _ in range(arguments.episodes):
             episode = sample_episode(rng, crossing=True)
             segments = []
             for segment in way(client, model, episode, planning, rng, latencies, view):
                 segments.append(segment)
-                bar.update()
-                bar.set_postfix_str(f"{np.linalg.norm(segment.path[-1] - episode.goal):.1f} px to go")
+                bar.show(note=f"{np.linalg.norm(segment.path[-1] - episode.goal):.1f} px to go")
             yield Outcome(episode, segments)
 
 
@@ -247,4 +247,4 @@ def _arguments() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code("demo", main))

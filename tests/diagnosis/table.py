@@ -11,6 +11,7 @@ from tests.diagnosis.faults import FAULTS, Fault
 from worldforge_jepa_client import Client
 from worldforge_jepa_client.diagnosis import Settings, diagnose
 from worldforge_jepa_client.tools import local_server
+from worldforge_jepa_client.tools.exit_code import exit_code
 
 EPISODES, STEPS = 40, 50
 FEW = {"windows": 200, "samples": 16, "horizon": 2, "most_calls": 2000}
@@ -49,4 +50,4 @@ def _rank(sent) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code("tests.diagnosis.table", main))

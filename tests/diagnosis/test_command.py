@@ -2,7 +2,6 @@
 
 import io
 import json
-import re
 
 import pytest
 
@@ -10,7 +9,6 @@ from examples.two_room.logs import write_logs
 from tests.diagnosis.conftest import EPISODES, STEPS
 from worldforge_jepa_client.diagnosis import Settings, diagnose, render_html
 from worldforge_jepa_client.tools.cli import main
-from worldforge_jepa_client.tools.diagnose import ProgressBar
 
 H, W, S = 2, 12, 8
 LATENTS_OF_ONE_CALL = 6 * 2 * 16 * 32 * 4
@@ -69,22 +67,6 @@ def test_the_page_and_the_json_hold_the_digest_and_the_contract(client, run_twic
     assert page.startswith("<!doctype html>")
     assert digest in page
     assert "&quot;normalization&quot;" in page
-
-
-def test_progress_is_one_line_at_the_end_where_the_output_is_no_terminal(run_twice):
-    assert re.fullmatch(r"scored [1-9]\d* windows\n", run_twice[1][0][2])
-
-
-def test_progress_on_a_terminal_is_a_bar_that_is_cleared():
-    class Terminal(io.StringIO):
-        def isatty(self):
-            return True
-
-    bar = ProgressBar(terminal := Terminal())
-    bar("as sent", 1, 2)
-    assert terminal.getvalue().endswith(f"{'█' * 12}{'·' * 12} 1/2 as sent")
-    bar.close()
-    assert terminal.getvalue().endswith("\r\x1b[K")
 
 
 @pytest.mark.parametrize("bound", [{"most_calls": 1}, {"most_calls": W + 5}, {"most_bytes": 200_000}])

@@ -13,6 +13,7 @@ import numpy as np
 from tests.fuzz.run import Outcome, fuzz
 from tests.support.scenes import raw_candidates, scene
 from worldforge_jepa_client import Client
+from worldforge_jepa_client.tools.exit_code import exit_code
 from worldforge_jepa_client.tools.local_server import ready_address, start, stop
 
 FLAGS = ("--model", "tiny", "--model", "other=tiny", "--threads", "1", "--log-level", "error")
@@ -64,4 +65,4 @@ def memory_mib(pid: int, key: str) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code("tests.fuzz", main))

@@ -6,10 +6,12 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 from worldforge_jepa_client.errors import JepaError
 from worldforge_jepa_client.tools.connection import advice
+from worldforge_jepa_client.tools.exit_code import exit_code
 from worldforge_jepa_client.version import __version__
 
 
@@ -43,25 +45,23 @@ COMMANDS = {
 """The commands. Those of the server's package are named only: choosing one imports torch and the server."""
 
 
-_INTERRUPTED = 130
-"""The exit code of a process that SIGINT ended, as shells give it."""
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code, 1 after printing the error that it raised, or 130 after Ctrl-C."""
     chosen = _parser().parse_args(arguments)
-    command = COMMANDS[chosen.command]
+    return exit_code(f"worldforge-jepa {chosen.command}", partial(_reported, chosen))
+
+
+def _reported(chosen: argparse.Namespace) -> int:
     try:
         return _run(chosen.command, chosen.arguments)
     except JepaError as error:
         problem = f"{error}{advice(error.reason)}"
+    except BrokenPipeError:
+        raise
     except OSError as error:
         problem = str(error)
     except ImportError as error:
-        problem = f"{error}; pip install '.[{command.extra}]' in a checkout of worldforge-jepa"
-    except KeyboardInterrupt:
-        print(f"\nworldforge-jepa {chosen.command}: interrupted", file=sys.stderr)
-        return _INTERRUPTED
+        problem = f"{error}; pip install '.[{COMMANDS[chosen.command].extra}]' in a checkout of worldforge-jepa"
     print(f"worldforge-jepa {chosen.command}: {problem}", file=sys.stderr)
     return 1
 

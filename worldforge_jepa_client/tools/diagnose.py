@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from worldforge_jepa_client.diagnosis import Diagnosis, Keys, Settings, diagnose, render_html
 from worldforge_jepa_client.tools import connection
+from worldforge_jepa_client.tools.progress import Progress
 
-_BAR = 24
 _NOT_FIT = 2
 """Exit code of a diagnosis that was made and is not "fit"; 1 is that of an error."""
 
@@ -49,34 +48,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Diagnose, write what was asked for, print the verdict first, and return 0 if it is "fit"."""
-    bar = ProgressBar(sys.stderr)
-    with connection.connect(arguments) as client:
-        found = diagnose(client, arguments.episodes, _settings(arguments), bar)
-    bar.close()
+    with connection.connect(arguments) as client, Progress("diagnosing") as bar:
+        found = diagnose(
+            client, arguments.episodes, _settings(arguments), lambda stage, done, total: bar.show(done, total, stage)
+        )
     _write(arguments.json, json.dumps(found.figures, indent=1, allow_nan=False) + "\n")
     _write(arguments.report, render_html(found.figures))
     print("\n".join(_lines(found)))
     return 0 if found.verdict.fit else _NOT_FIT
-
-
-class ProgressBar:
-    """A bar on a terminal, one line at the end elsewhere; called with the stage, and how many windows it has done."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream, self._shows, self._calls = stream, stream.isatty(), 0
-
-    def __call__(self, stage: str, done: int, total: int) -> None:
-        """Show how far a stage is."""
-        self._calls += 1
-        if self._shows:
-            filled = _BAR * done // total
-            self._stream.write(f"\r\x1b[K{'█' * filled}{'·' * (_BAR - filled)} {done}/{total} {stage}")
-            self._stream.flush()
-
-    def close(self) -> None:
-        """End the line."""
-        self._stream.write("\r\x1b[K" if self._shows else f"scored {self._calls} windows\n")
-        self._stream.flush()
 
 
 def _settings(arguments: argparse.Namespace) -> Settings:

@@ -28,6 +28,7 @@ from worldforge_jepa_client.rpc.channel import default_target
 from worldforge_jepa_client.rpc.credentials import Credentials
 from worldforge_jepa_client.tools import connection
 from worldforge_jepa_client.tools.local_server import running_server
+from worldforge_jepa_client.tools.progress import Progress
 from worldforge_jepa_client.tools.run_manifest import run_manifest
 
 Summary = dict[str, Any]
@@ -61,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
     started = time.perf_counter()
     summary: Summary = {"provider": "jepa-wms", "capability": "score", "provider_events": []}
     try:
-        with _runtime(arguments) as runtime:
+        with Progress("scoring"), _runtime(arguments) as runtime:
             _smoke(runtime, arguments, summary)
         problem = ""
     except Exception as error:  # whatever went wrong is what the evidence is to say

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -18,13 +19,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from tqdm import tqdm
 
 from examples.two_room.control import INITIAL_STD, Planning, drive, pack, to_raw, walk
 from examples.two_room.env import MAX_STEP, REACHED, Episode, Floats, Observation, observe, sample_episode
 from examples.two_room.training.card import write_evaluation
 from worldforge_jepa_client.contract.spec import Normalization
 from worldforge_jepa_client.planning import Score
+from worldforge_jepa_client.tools.exit_code import exit_code
+from worldforge_jepa_client.tools.progress import Progress
 from worldforge_jepa_server.device.scoring import distance
 from worldforge_jepa_server.models.contract import Latents, WorldModel
 from worldforge_jepa_server.models.contract import Observation as Frames
@@ -127,11 +129,12 @@ def reached(policy: Policy, crossing: bool, seed: int, episodes: int) -> int:
     """Count the `episodes` that end within 4 px of the goal; the same episodes for every policy."""
     rng = np.random.default_rng(seed + 1)
     count = 0
-    for index in (bar := tqdm(range(episodes), desc="through the door" if crossing else "same room", disable=None)):
-        episode = sample_episode(rng, crossing)
-        end = policy(episode, np.random.default_rng((seed, index)))
-        count += bool(np.linalg.norm(end - episode.goal) < REACHED)
-        bar.set_postfix(reached=count)
+    with Progress("through the door" if crossing else "same room", episodes) as bar:
+        for index in range(episodes):
+            episode = sample_episode(rng, crossing)
+            end = policy(episode, np.random.default_rng((seed, index)))
+            count += bool(np.linalg.norm(end - episode.goal) < REACHED)
+            bar.show(note=f"{count} reached")
     return count
 
 
@@ -214,4 +217,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code("evaluate", main))

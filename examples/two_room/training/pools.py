@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from examples.two_room.data import Trajectories, sample_trajectories
+from worldforge_jepa_client.tools.progress import Progress
 from worldforge_jepa_server.models.contract import Latents
 from worldforge_jepa_server.models.native.jepa import Jepa
 from worldforge_jepa_server.models.native.tiny import CONFIG
@@ -92,5 +92,7 @@ class Replay:
 
 def random_trajectories(rng: np.random.Generator, count: int, length: int, near_door: float) -> Iterable[Trajectories]:
     """`count` trajectories of `length` packed actions, each in a layout of its own draw."""
-    for _ in tqdm(range(count // _GROUPS), desc="encoding", leave=False, disable=None):
-        yield sample_trajectories(rng, _GROUPS, 1, length, near_door)
+    with Progress("encoding", count // _GROUPS) as bar:
+        for _ in range(count // _GROUPS):
+            yield sample_trajectories(rng, _GROUPS, 1, length, near_door)
+            bar.show()

@@ -7,6 +7,7 @@ is frozen and the predictor trained on, on cached latents of fresh trajectories,
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,6 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional as F
-from tqdm import tqdm
 
 from examples.two_room.data import sample_trajectories
 from examples.two_room.env import layouts
@@ -24,6 +24,8 @@ from examples.two_room.training import losses
 from examples.two_room.training.card import write_card
 from examples.two_room.training.collapse import CollapseError, collapse_check
 from examples.two_room.training.pools import Pool, Replay, encode, normalize, random_trajectories
+from worldforge_jepa_client.tools.exit_code import exit_code
+from worldforge_jepa_client.tools.progress import Progress
 from worldforge_jepa_server.models.contract import Latents
 from worldforge_jepa_server.models.native.jepa import Jepa
 from worldforge_jepa_server.models.native.tiny import CONFIG, WEIGHTS
@@ -121,8 +123,8 @@ def train_together(model: Jepa, recipe: Recipe, rng: np.random.Generator) -> Non
     inverse = InverseDynamics(encoder.grid**2 * encoder.latent_dim, CONFIG.predictor.action_dim)
     parameters = [p for p in (*model.parameters(), *inverse.parameters()) if p.requires_grad]
     optimizer = Optimizer(parameters, recipe.joint_rate, recipe.joint_steps)
-    with tqdm(range(recipe.joint_steps), desc="together", disable=None) as bar:
-        for _ in bar:
+    with Progress("together", recipe.joint_steps) as bar:
+        for _ in range(recipe.joint_steps):
             data = sample_trajectories(rng, recipe.layouts, recipe.trajectories, recipe.horizon, recipe.joint_near_door)
             latents, actions = encode(model, data), normalize(data.actions)
             features = latents.visual.reshape(*data.positions.shape[:3], -1)
@@ -139,9 +141,8 @@ def train_together(model: Jepa, recipe: Recipe, rng: np.random.Generator) -> Non
                 + recipe.layout_contrast * losses.layout_contrast(features)
             )
             optimizer.step(loss)
-            bar.set_postfix(
-                loss=f"{loss.item():.3f}", prediction=f"{prediction.item():.3f}", variance=f"{spread.item():.3f}"
-            )
+            terms = {"loss": loss, "prediction": prediction, "variance": spread}
+            bar.show(note=", ".join(f"{name} {term.item():.3f}" for name, term in terms.items()))
 
 
 def train_predictor(model: Jepa, recipe: Recipe, rng: np.random.Generator) -> None:
@@ -164,13 +165,13 @@ def fit_predictor(
     model: Jepa, recipe: Recipe, optimizer: Optimizer, replay: Replay, steps: int, rng: np.random.Generator
 ) -> None:
     """`steps` updates on windows that `replay` draws."""
-    with tqdm(range(steps), desc=f"predictor, {replay.horizon} ahead", disable=None) as bar:
-        for _ in bar:
+    with Progress(f"predictor, {replay.horizon} ahead", steps) as bar:
+        for _ in range(steps):
             drawn, latents, actions = replay.sample(recipe.predictor_batch, rng)
             errors = prediction_errors(model, latents, actions)
             optimizer.step(errors.mean())
             replay.update(drawn, errors.detach())
-            bar.set_postfix(prediction=f"{errors.mean().item():.4f}")
+            bar.show(note=f"prediction {errors.mean().item():.4f}")
 
 
 def train(recipe: Recipe, output: Path) -> None:
@@ -218,4 +219,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code("train", main))

@@ -19,6 +19,7 @@ from worldforge_jepa_client.errors import FailedPreconditionError
 from worldforge_jepa_client.inputs.synthetic import scene_of, synthetic_arrays
 from worldforge_jepa_client.reasons import Reason
 from worldforge_jepa_client.tools import connection
+from worldforge_jepa_client.tools.progress import Progress
 from worldforge_jepa_server.config import ModelSource
 
 if TYPE_CHECKING:
@@ -77,11 +78,13 @@ def run(arguments: argparse.Namespace) -> int:
     from worldforge_jepa_server.models.registry import ModelLoadError, load_model
 
     try:
-        model = load_model(arguments.model, arguments.device)
+        with Progress("loading"):
+            model = load_model(arguments.model, arguments.device)
     except ModelLoadError as error:
         print(f"parity: {error}", file=sys.stderr)
         return 1
-    parity = compare(model, arguments)
+    with Progress("scoring there and here"):
+        parity = compare(model, arguments)
     agree = parity.relative_difference <= arguments.tolerance and parity.same_best
     if arguments.json:
         print(json.dumps({"model": model.spec.name, "agree": agree, **parity.figures()}))

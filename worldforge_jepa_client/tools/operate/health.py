@@ -13,6 +13,7 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 from worldforge_jepa_client.errors import DeadlineExceededError, UnavailableError
 from worldforge_jepa_client.rpc.channel import READY_POLL_SECONDS, deadline_after, remaining
 from worldforge_jepa_client.tools import connection
+from worldforge_jepa_client.tools.progress import Progress
 from worldforge_jepa_client.wire.status import from_rpc_error
 
 
@@ -37,8 +38,10 @@ def health(arguments: argparse.Namespace) -> str:
         JepaError: it does not answer, or is no gRPC server.
     """
     deadline, unavailable = deadline_after(arguments.timeout), None
-    with connection.channel(arguments) as channel:
+    waiting = Progress(f"waiting for {arguments.target}, seconds", arguments.timeout)
+    with connection.channel(arguments) as channel, waiting:
         while True:
+            waiting.show(arguments.timeout - remaining(deadline))
             try:
                 status = _check(channel, arguments.target, deadline)
                 if status == "SERVING" or not (arguments.wait and remaining(deadline)):

@@ -18,6 +18,7 @@ from worldforge_jepa_client import wire
 from worldforge_jepa_client.contract.spec import ModelSpec
 from worldforge_jepa_client.inputs.scalars import as_float
 from worldforge_jepa_client.tools import connection
+from worldforge_jepa_client.tools.progress import Progress
 from worldforge_jepa_client.tools.recording.file import read
 from worldforge_jepa_client.tools.recording.resend import Replayed, replay
 from worldforge_jepa_client.v1 import jepa_pb2
@@ -39,7 +40,11 @@ def run(arguments: argparse.Namespace) -> int:
     tolerance = as_float(arguments.tolerance, "tolerance")
     with connection.connect(arguments) as client:
         models = {"recorded": _recorded_models(arguments.file), "now": _digests(client.models())}
-    calls = list(replay(read(arguments.file), arguments))
+    calls = []
+    with Progress("replaying") as bar:
+        for call in replay(read(arguments.file), arguments):
+            calls.append(call)
+            bar.show(note=f"call {call.number}")
     differing = [call for call in calls if call.difference and call.difference.beyond(tolerance)]
     if arguments.json:
         print(json.dumps({"models": models, "differing": len(differing), "calls": [call.figures() for call in calls]}))

@@ -1,0 +1,61 @@
+"""Progress of a command on stderr: a bar on a terminal, one line at the end elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from time import monotonic
+from types import TracebackType
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as RichProgress
+
+_SHORT_SECONDS = 2.0
+"""What takes no longer gets no line."""
+
+
+class Progress:
+    """How far a task is, of `total` steps; a total of 0 is one that nothing tells before the end.
+
+    The bar is rich's; where rich is not installed, a terminal gets the line at the end too.
+    """
+
+    def __init__(self, task: str, total: float = 0, stream: TextIO | None = None) -> None:
+        self._task, self._total, self._done, self._note = task, total, 0.0, ""
+        self._stream = stream or sys.stderr
+        self._began = monotonic()
+        self._bar = _bar(self._stream) if self._stream.isatty() else None
+
+    def __enter__(self) -> Progress:
+        if self._bar:
+            self._bar.start()
+            self._bar.add_task(self._task, total=self._total or None, note="")
+        return self
+
+    def show(self, done: float | None = None, total: float | None = None, note: str = "") -> None:
+        """Show that `done` steps, by default one more, of `total`, by default as before, are done."""
+        self._done = self._done + 1 if done is None else done
+        self._total, self._note = total or self._total, note
+        if self._bar:
+            self._bar.update(self._bar.task_ids[0], completed=self._done, total=self._total or None, note=note)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._bar:
+            self._bar.stop()
+        elif (seconds := monotonic() - self._began) > _SHORT_SECONDS:
+            steps = f" {self._done:.0f}/{self._total:.0f}" if self._total else ""
+            note = f", {self._note}" if self._note else ""
+            print(f"{self._task}{steps} in {seconds:.0f} s{note}", file=self._stream, flush=True)
+
+
+def _bar(stream: TextIO) -> RichProgress | None:
+    """Return rich's bar, which leaves nothing behind; None without rich."""
+    try:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    except ImportError:
+        return None
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, TextColumn("{task.fields[note]}"), console=Console(file=stream), transient=True)
