@@ -3,6 +3,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PYTHON313 ?= $(shell for python in python3.13 $$(pyenv root 2>/dev/null)/versions/3.13*/bin/python; do \
   "$$python" -c '' 2>/dev/null && echo "$$python" && break; done)
 BIN := .venv/bin
+# The tests start a hundred Pythons; without its bytecode each would compile the project anew.
+unexport PYTHONDONTWRITEBYTECODE
 DURATION ?= 30s
 INPUTS ?= 100000
 SECONDS ?= 600
@@ -70,7 +72,7 @@ lint: .venv/ready ## ruff, mypy, import rules, buf, and generated files that are
 
 # Two processes, since most of a test's time is the wait for a server; a module's tests stay together.
 test: lint .venv-worldforge/ready ## everything CI runs
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 	$(MAKE) test-ray
 
 # The tests of faults, whose servers and channels become secured ones without a change to the tests. Left out are those

@@ -39,6 +39,20 @@ def pytest_configure(config: pytest.Config) -> None:
         everywhere.secure(certificates.make(Path(folder.name)))
 
 
+_LONG = (
+    "tests/interop/test_hosts.py",
+    "tests/provider",
+    "tests/docs",
+    "tests/diagnosis",
+    "tests/models/test_execution.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the long modules first: each is one process's, for which the others would wait in the end."""
+    items.sort(key=lambda item: not item.nodeid.startswith(_LONG))
+
+
 @contextlib.contextmanager
 def _servers() -> Iterator[Callable[..., ServerProcess]]:
     """Starts servers, by the command itself where `fresh`; kills at the end those that still run."""
