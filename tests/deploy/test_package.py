@@ -1,5 +1,7 @@
 """The wheel and the sdist, built from the files that the image's context has too."""
 
+import json
+import os
 import re
 import shutil
 import subprocess
@@ -36,6 +38,14 @@ def test_the_wheel_has_the_packages_the_proto_and_the_programs(built):
     assert "worldforge_jepa_server/models/native/weights/tiny.safetensors" in names
     assert "worldforge-jepa-server = " in programs
     assert not [name for name in names if name.startswith(("tests", "examples", "benchmarks"))]
+
+
+def test_the_wheel_by_itself_serves_and_scores(built, tmp_path):
+    shutil.unpack_archive(built / f"worldforge_jepa-{VERSION}-py3-none-any.whl", tmp_path, "zip")
+    command = [sys.executable, "-m", "worldforge_jepa_client", "smoke", "--start", "--json-output", "smoke.json"]
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True, timeout=120)
+    assert json.loads((tmp_path / "smoke.json").read_text())["score_summary"]["candidate_count"] == 8
 
 
 def test_the_sdist_has_what_the_wheel_is_built_from(built):
