@@ -32,15 +32,17 @@ def renewed(page: str, results: Path, claims: tuple[str, ...] = ("",)) -> str:
 
 def _summary(results: Path, claims: tuple[str, ...]) -> str:
     tables = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(results.glob("*.json"))]
-    runs = sorted((table["run"] for table in tables), key=lambda run: run["began"])
-    targets = [target for table in tables for target in table["targets"]]
-    rows = [_row(target) for target in targets if target["claim"].startswith(claims)]
+    told = [
+        (table["run"], target) for table in tables for target in table["targets"] if target["claim"].startswith(claims)
+    ]
+    runs = sorted((run for run, _ in told), key=lambda run: run["began"])
+    rows = [_row(target) for _, target in told]
     return "\n".join([_how(runs), "", "| | measured | target |", "| --- | --- | --- |", *rows, ""])
 
 
 def _how(runs: list[dict[str, Any]]) -> str:
     """By which commands, on what, and what else ran before the first of them."""
-    commands = " and ".join(f"`{command}`" for command in dict.fromkeys(run["command"] for run in runs))
+    commands = ", ".join(f"`{command}`" for command in dict.fromkeys(run["command"] for run in runs))
     first = runs[0]
     return f"By {commands} on {first['cores']} cores, under a load of {cell(first['load_before'])} at its start:"
 

@@ -35,9 +35,7 @@ def test_missed_targets_are_marked_and_commands_are_named(tmp_path):
         run = {"command": command, "began": name, "cores": 2, "load_before": 0.25}
         (tmp_path / f"{name}.json").write_text(json.dumps({"run": run, "targets": targets}))
     written = renewed(f"before\n{BEGIN}old\n{END}after\n", tmp_path)
-    assert written.startswith(
-        f"before\n{BEGIN}By `first` and `second` on 2 cores, under a load of 0.25 at its start:\n"
-    )
+    assert written.startswith(f"before\n{BEGIN}By `first`, `second` on 2 cores, under a load of 0.25 at its start:\n")
     assert written.endswith(f"| ms | 3 | at most 2, **missed** |\n{END}after\n")
     assert "| calls | 3 | at least 2 |\n" in written
     assert "old" not in written
