@@ -59,7 +59,7 @@ def interleave(
             variant(calls)
     taken: dict[str, list[float]] = {name: [] for name in variants}
     began, rounds = time.perf_counter(), 0
-    with Progress("measuring, seconds", seconds) as bar:
+    with Progress("measuring", seconds) as bar:
         while rounds < 2 or time.perf_counter() < began + seconds:
             for name, variant in variants.items():
                 taken[name] += variant(calls)

@@ -23,6 +23,7 @@ from benchmarks.servers import serving
 from worldforge_jepa_client import Client
 from worldforge_jepa_client.tools.calldata import calldata, delimited
 from worldforge_jepa_client.tools.exit_code import exit_code
+from worldforge_jepa_client.tools.progress import Progress
 
 OPEN_SHARE = 0.7
 """Of the rate that the closed loop reached; what the open loop asks for."""
@@ -73,10 +74,15 @@ def _write_calldata(arguments: argparse.Namespace, target: str) -> dict[str, Pat
 def _made(loads: list[Load], run: Callable[[Load], Outcome]) -> Iterator[Outcome]:
     """Each load in a closed loop, and unary calls in an open one, at a rate that the server can bear."""
     unary, stream = loads
-    closed = run(unary)
+    closed = _shown(unary, run)
     yield closed
-    yield run(stream)
-    yield run(replace(unary, rate=max(1.0, OPEN_SHARE * closed.rate)))
+    yield _shown(stream, run)
+    yield _shown(replace(unary, rate=max(1.0, OPEN_SHARE * closed.rate)), run)
+
+
+def _shown(load: Load, run: Callable[[Load], Outcome]) -> Outcome:
+    with Progress(f"{load.method} for {load.seconds:.0f} s"):
+        return run(load)
 
 
 def _report(tables: Sequence[Table], arguments: argparse.Namespace) -> None:

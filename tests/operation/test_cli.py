@@ -81,7 +81,7 @@ def test_progress_on_a_terminal_is_a_bar_that_leaves_nothing_behind():
     assert drawn.endswith("\x1b[1A\x1b[2K")
 
 
-@pytest.mark.parametrize(("seconds", "line"), [(3.2, "scoring 1/2 in 3 s, as sent\n"), (1.9, "")])
+@pytest.mark.parametrize(("seconds", "line"), [(3.2, "scoring: 3 s, 1/2, as sent\n"), (1.9, "")])
 def test_progress_elsewhere_is_one_line_at_the_end_if_it_took_long(monkeypatch, seconds, line):
     clock = iter([0.0, seconds])
     monkeypatch.setattr("worldforge_jepa_client.tools.progress.monotonic", lambda: next(clock))

@@ -29,7 +29,7 @@ class Progress:
     def __enter__(self) -> Progress:
         if self._bar:
             self._bar.start()
-            self._bar.add_task(self._task, total=self._total or None, note="")
+            self._bar.add_task(self._task, total=self._total or None, steps="", note="")
         return self
 
     def show(self, done: float | None = None, total: float | None = None, note: str = "") -> None:
@@ -37,7 +37,8 @@ class Progress:
         self._done = self._done + 1 if done is None else done
         self._total, self._note = total or self._total, note
         if self._bar:
-            self._bar.update(self._bar.task_ids[0], completed=self._done, total=self._total or None, note=note)
+            task, total = self._bar.task_ids[0], self._total or None
+            self._bar.update(task, completed=self._done, total=total, steps=self._steps, note=note)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -45,17 +46,21 @@ class Progress:
         if self._bar:
             self._bar.stop()
         elif (seconds := monotonic() - self._began) > _SHORT_SECONDS:
-            steps = f" {self._done:.0f}/{self._total:.0f}" if self._total else ""
-            note = f", {self._note}" if self._note else ""
-            print(f"{self._task}{steps} in {seconds:.0f} s{note}", file=self._stream, flush=True)
+            said = [f"{seconds:.0f} s", self._steps, self._note]
+            print(f"{self._task}: {', '.join(filter(None, said))}", file=self._stream, flush=True)
+
+    @property
+    def _steps(self) -> str:
+        return f"{self._done:.0f}/{self._total:.0f}" if self._total else ""
 
 
 def _bar(stream: TextIO) -> RichProgress | None:
     """Return rich's bar, which leaves nothing behind; None without rich."""
     try:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
     except ImportError:
         return None
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    return Progress(*columns, TextColumn("{task.fields[note]}"), console=Console(file=stream), transient=True)
+    steps, note = TextColumn("{task.fields[steps]}"), TextColumn("{task.fields[note]}")
+    columns = (TextColumn("{task.description}"), BarColumn(), steps, TimeElapsedColumn(), note)
+    return Progress(*columns, console=Console(file=stream), transient=True)

@@ -38,10 +38,8 @@ def health(arguments: argparse.Namespace) -> str:
         JepaError: it does not answer, or is no gRPC server.
     """
     deadline, unavailable = deadline_after(arguments.timeout), None
-    waiting = Progress(f"waiting for {arguments.target}, seconds", arguments.timeout)
-    with connection.channel(arguments) as channel, waiting:
+    with connection.channel(arguments) as channel, Progress(f"waiting for {arguments.target}"):
         while True:
-            waiting.show(arguments.timeout - remaining(deadline))
             try:
                 status = _check(channel, arguments.target, deadline)
                 if status == "SERVING" or not (arguments.wait and remaining(deadline)):
