@@ -40,6 +40,11 @@ class Host:
         return ROOT / "examples/hosts" / self.source.partition("/")[0]
 
     @property
+    def reads(self):
+        """The folders that a build depends on."""
+        return (self.folder, ROOT / "protos")
+
+    @property
     def command(self):
         program, *arguments = self.run.split()
         return [program, *self.options, *arguments]
@@ -104,7 +109,7 @@ HOSTS = [
 def digest(host):
     """Return a digest of all that a build of the host reads."""
     found = hashlib.sha256(host.build.encode())
-    for folder in (host.folder, ROOT / "protos"):
+    for folder in host.reads:
         for path in sorted(path for path in folder.rglob("*") if path.is_file()):
             if not MADE & set(path.relative_to(folder).parts):
                 found.update(path.read_bytes())

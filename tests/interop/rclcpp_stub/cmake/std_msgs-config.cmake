@@ -1,0 +1,1 @@
+# The headers are those of rclcpp-config.cmake.
