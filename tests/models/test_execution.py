@@ -134,6 +134,7 @@ def test_a_published_precision_travels():
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, of what its compiler imports
+@pytest.mark.filterwarnings("ignore:Guards may run slower on Python 3.13.0:RuntimeWarning")  # torch's own
 @pytest.mark.timeout(300)  # a compiler on a busy machine
 def test_a_warm_compiled_model_compiles_no_more(monkeypatch):
     # Traced and guarded as ever, but run by torch: C++ for every block would take minutes.
