@@ -121,6 +121,9 @@ class Responses:
         self._call.cancel()
 
 
+_JOIN_SECONDS = 1.0
+
+
 class Streams:
     """Opens the streams of one session, each read by a thread of its own."""
 
@@ -146,10 +149,13 @@ class Streams:
         return stream
 
     def join(self) -> None:
-        """Wait until no stream is read any more."""
+        """Wait until no stream is read any more, for a second at most.
+
+        Ctrl-C inside gRPC's own code can leave a lock of its call taken, on which the reader would wait for ever.
+        """
         for reader in list(self._readers):
             if reader is not threading.current_thread():
-                reader.join()
+                reader.join(_JOIN_SECONDS)
 
 
 def new_future() -> Any:
