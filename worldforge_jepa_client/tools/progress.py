@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
 
 _SHORT_SECONDS = 2.0
-"""What takes no longer gets no line."""
+"""Tasks that take no longer get no line."""
 
 
 class Progress:
