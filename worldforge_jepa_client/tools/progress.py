@@ -15,7 +15,7 @@ _SHORT_SECONDS = 2.0
 
 
 class Progress:
-    """How far a task is, of `total` steps; a total of 0 is one that nothing tells before the end.
+    """How far a task is, of `total` steps; 0 where their number is not known.
 
     The bar is rich's; where rich is not installed, a terminal gets the line at the end too.
     """

@@ -149,9 +149,9 @@ class Streams:
         return stream
 
     def join(self) -> None:
-        """Wait until no stream is read any more, for a second at most.
+        """Wait until no stream is read any more, for a second at most for each.
 
-        Ctrl-C inside gRPC's own code can leave a lock of its call taken, on which the reader would wait for ever.
+        After Ctrl-C inside gRPC's own code a reader was seen to wait for ever, although its call was cancelled.
         """
         for reader in list(self._readers):
             if reader is not threading.current_thread():
