@@ -18,15 +18,14 @@ EACH = pytest.mark.parametrize("promise", PROMISES, ids=lambda promise: promise.
 
 @EACH
 async def test_a_plain_server_keeps_the_promise(promise, server):
-    async with under_test(server.target) as subject:
-        outcome = await hold(promise, subject)
+    outcome = await hold(promise, await under_test(server.target))
     assert outcome.outcome == ("not applicable" if promise.name in ELSEWHERE else "kept"), outcome.detail
 
 
 @EACH
 async def test_a_server_that_breaks_the_promise_is_found_out(promise, server):
-    async with in_front_of(server.target, BREAKS[promise.name]()) as target, under_test(target) as subject:
-        outcome = await hold(promise, subject)
+    async with in_front_of(server.target, BREAKS[promise.name]()) as target:
+        outcome = await hold(promise, await under_test(target))
     assert (outcome.name, outcome.outcome) == (promise.name, "broken")
     assert outcome.detail
 

@@ -112,7 +112,7 @@ def test_a_request_that_nginx_finds_too_large_says_whose_limit_it_was(server, tm
 async def test_every_promise_is_kept_through_the_proxy(proxied):
     left_out = lost(proxied.proxy) | (set() if ALL else SLOW)
     trusted = Credentials(cacert=proxied.path.parent / "ca.crt")
-    async with under_test(proxied.target, timeout=10.0, shown=trusted) as subject:
-        outcomes = [await hold(promise, subject) for promise in PROMISES if promise.name not in left_out]
+    subject = await under_test(proxied.target, timeout=10.0, shown=trusted)
+    outcomes = [await hold(promise, subject) for promise in PROMISES if promise.name not in left_out]
     broken = {each.name: each.detail for each in outcomes if each.outcome == "broken"}
     assert not broken

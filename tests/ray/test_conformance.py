@@ -8,7 +8,7 @@ pytestmark = pytest.mark.ray
 
 
 async def test_every_promise_is_kept_through_ray_serve(ray_target):
-    async with under_test(ray_target, timeout=30.0) as subject:
-        outcomes = [await hold(promise, subject) for promise in PROMISES]
+    subject = await under_test(ray_target)
+    outcomes = [await hold(promise, subject) for promise in PROMISES]
     broken = {each.name: each.detail for each in outcomes if each.outcome == "broken"}
     assert not broken

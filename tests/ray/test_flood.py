@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks.scale.load import MODEL, SCENE
-from worldforge_jepa_client import wire
+from worldforge_jepa_client import Client, wire
 from worldforge_jepa_client.inputs.build import build_scene
 from worldforge_jepa_client.v1 import jepa_pb2_grpc
 
@@ -24,7 +24,7 @@ def resident(pids):
     return [int(each.partition("VmRSS:")[2].split()[0]) * 1024 for each in status]
 
 
-def test_a_flooding_stream_leaves_the_memory_of_the_replicas_bounded(cluster):
+def test_a_flooding_stream_leaves_the_memory_of_the_replicas_bounded_and_other_connections_alone(cluster):
     replicas = cluster.replicas()
     sent, over = itertools.count(), threading.Event()
 
@@ -39,6 +39,8 @@ def test_a_flooding_stream_leaves_the_memory_of_the_replicas_bounded(cluster):
         before = resident(replicas)
         call = jepa_pb2_grpc.WorldModelServiceStub(channel).ScoreStream(flood(), metadata=[("session_id", "flood")])
         over.wait(SECONDS)
+        with Client(cluster.target, timeout=SECONDS) as other:
+            other.score(action_candidates=CANDIDATES[:, :64], model=MODEL, **SCENE)
         after = resident(replicas)
         over.set()
         call.cancel()

@@ -31,8 +31,6 @@ ENVIRONMENT: Mapping[str, str] = {
     "RAY_SERVE_ENABLE_HA_PROXY": "1",  # Serve's Python proxy costs five times a direct call
     # Calls of a session id, and so its contexts, go to one replica, and stay there when others come and go.
     "RAY_SERVE_HAPROXY_BALANCE_ALGORITHM": "hdr(session_id)\n    hash-type consistent",
-    "RAY_SERVE_HAPROXY_H2_FE_INITIAL_WINDOW_SIZE": "4194304",
-    "RAY_SERVE_HAPROXY_H2_BE_INITIAL_WINDOW_SIZE": "4194304",
     "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": "131072",
     "RAY_SERVE_HAPROXY_H2_MAX_FRAME_SIZE": "65536",
     "RAY_SERVE_HAPROXY_NBTHREAD": "1",

@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 import grpc.aio
 
+from worldforge_jepa_client.contract.spec import ModelSpec
 from worldforge_jepa_client.errors import FailedPreconditionError, JepaError
 from worldforge_jepa_client.reasons import Reason
 from worldforge_jepa_client.rpc.aio.client import AsyncClient
@@ -85,20 +86,35 @@ async def _run(arguments: argparse.Namespace) -> int:
     chosen = [promise for promise in PROMISES if promise.name in (arguments.only or [promise.name])]
     outcomes = []
     shown = connection.credentials(arguments)
-    async with under_test(arguments.target, arguments.model, arguments.timeout, shown) as server:
-        for promise in chosen:
-            outcomes.append(await hold(promise, server))
-            if not arguments.json:
-                print(_line(outcomes[-1]), flush=True)
+    subject = await under_test(arguments.target, arguments.model, arguments.timeout, shown)
+    for promise in chosen:
+        outcomes.append(await hold(promise, subject))
+        if not arguments.json:
+            print(_line(outcomes[-1]), flush=True)
     print(json.dumps([asdict(each) for each in outcomes], indent=2) if arguments.json else _summary(outcomes))
     return int(any(each.outcome == "broken" for each in outcomes))
 
 
-@asynccontextmanager
-async def under_test(
-    target: str, model: str = "", timeout: float = 30.0, shown: Credentials = _NONE
-) -> AsyncIterator[ServerUnderTest]:
-    """Connect to a server and ask for its models.
+@dataclass(frozen=True)
+class Subject:
+    """A server to hold to its promises: how to reach it, and what it publishes of the model and names of others."""
+
+    target: str
+    shown: Credentials
+    spec: ModelSpec
+    others: list[str]
+    timeout: float
+
+    @asynccontextmanager
+    async def connected(self) -> AsyncIterator[ServerUnderTest]:
+        """Connect anew: a proxy that still holds what another promise sent would keep this one's calls waiting."""
+        async with make_channel(self.target, self.shown.channel_credentials(), (), module=grpc.aio) as channel:
+            shown_to: Any = MetadataChannel(channel, self.shown.call_metadata())
+            yield ServerUnderTest(shown_to, self.spec, self.others, self.timeout)
+
+
+async def under_test(target: str, model: str = "", timeout: float = 30.0, shown: Credentials = _NONE) -> Subject:
+    """Ask a server for its models.
 
     Raises:
         JepaError: no server answers, it has no such model, or one whose action size it does not publish.
@@ -109,17 +125,16 @@ async def under_test(
     if spec.action_dim <= 0:
         problem = f"model {spec.name} does not publish the size of its actions"
         raise FailedPreconditionError(problem, reason=Reason.NO_ACTION_DIM)
-    async with make_channel(target, shown.channel_credentials(), (), module=grpc.aio) as channel:
-        shown_to: Any = MetadataChannel(channel, shown.call_metadata())
-        yield ServerUnderTest(shown_to, spec, others, timeout)
+    return Subject(target, shown, spec, others, timeout)
 
 
-async def hold(promise: Promise, server: ServerUnderTest) -> Outcome:
+async def hold(promise: Promise, subject: Subject) -> Outcome:
     """Check one promise; a call that fails unexpectedly breaks it, and so does one that does not end."""
     began = time.perf_counter()
     kind, detail = "kept", ""
     try:
-        await asyncio.wait_for(promise.check(server), 4 * server.timeout)
+        async with subject.connected() as server:
+            await asyncio.wait_for(promise.check(server), 4 * subject.timeout)
     except NotApplicableError as reason:
         kind, detail = "not applicable", str(reason)
     except BrokenPromiseError as problem:
@@ -129,7 +144,7 @@ async def hold(promise: Promise, server: ServerUnderTest) -> Outcome:
     except grpc.RpcError as error:
         kind, detail = "broken", f"a call failed: {from_rpc_error(error, error.code().name)}"
     except asyncio.TimeoutError:
-        kind, detail = "broken", f"the calls did not end within {4 * server.timeout:g} s"
+        kind, detail = "broken", f"the calls did not end within {4 * subject.timeout:g} s"
     return Outcome(promise.name, promise.sentence, kind, detail, time.perf_counter() - began)  # type: ignore[arg-type]
 
 
