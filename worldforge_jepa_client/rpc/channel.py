@@ -60,6 +60,7 @@ _RETRY_OPTIONS = (
 _LEAST_KEEPALIVE, _MOST_KEEPALIVE, _PING_TIMEOUT = 1.0, 2e6, 5.0  # seconds
 _LOOPBACK = re.compile(r"(ipv4:|dns:/*)?(localhost|127\.[\d.]+):|(ipv6:)?\[::1\]:|unix(-abstract)?:")
 
+_LARGE_MESSAGE = 16 << 20
 _NEVER_SECONDS = 1e9  # about 30 years: beyond it clocks overflow
 _SCHEMES = ("unix:", "unix-abstract:", "dns:", "ipv4:", "ipv6:", "vsock:", "xds:")
 _HOST_PORT = re.compile(r"(?:[^\s:/]+|\[[^\s\]]+\]):([0-9]{1,5})")
@@ -113,10 +114,21 @@ def make_channel(
     target: str, credentials: grpc.ChannelCredentials | None, options: ChannelOptions, *, module: Any = grpc
 ) -> Any:
     """Return a channel of `grpc` or `grpc.aio`; with credentials it speaks TLS."""
+    _raise_malloc_thresholds()
     told = channel_options(target, options)
     if credentials is None:
         return module.insecure_channel(target, options=told)
     return module.secure_channel(target, credentials, options=told)
+
+
+def _raise_malloc_thresholds() -> None:
+    """Have glibc keep the memory of a sent message for the next one, up to 32 MiB, by freeing one block of 16 MiB.
+
+    It hands back what is larger than the largest block that was ever freed, and fetches it again page by page, which
+    took 2 of the 8 ms of a call with 1.28 MB. The block's own pages are never touched. See man 3 mallopt on the
+    dynamic M_MMAP_THRESHOLD; a user who has set it keeps that.
+    """
+    bytes(_LARGE_MESSAGE)
 
 
 def environment(name: str) -> str:
