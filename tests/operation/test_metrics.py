@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+import time
 import urllib.request
 
 import pytest
@@ -64,7 +65,10 @@ def reading(observed):
         client.create_context(**scene())
         with pytest.raises(JepaError):
             client.score(**scene(), action_candidates=arrays, model="nobody's")
-    return Reading(read(metrics_url(observed)))
+    end = time.monotonic() + DEADLINE
+    while not (counted := Reading(read(metrics_url(observed))))("grpc_server_handled_total", grpc_code="NOT_FOUND"):
+        assert time.monotonic() < end, "the server counts a call just after its caller has the answer, not never"
+    return counted
 
 
 def test_calls_are_counted_by_method_and_code(reading):

@@ -68,6 +68,7 @@ class Signals:
 
     def __init__(self, drain_seconds: float) -> None:
         self.stopping, self.hurried = asyncio.Event(), asyncio.Event()
+        self._received_one = False
         self._loop, self._seconds = asyncio.get_running_loop(), drain_seconds
 
     def __enter__(self) -> Signals:
@@ -87,12 +88,13 @@ class Signals:
             signal.signal(signum, handler)
 
     def _received(self, _signum: int, _frame: FrameType | None) -> None:
-        if self.stopping.is_set():
+        # Only the loop sets its events: this handler may have interrupted `Event.wait` between its look and its wait.
+        if self._received_one:
             self._loop.call_soon_threadsafe(self.hurried.set)
         else:
-            self.stopping.set()
+            self._received_one = True
             notify("STOPPING=1")
-            self._loop.call_soon_threadsafe(self.stopping.set)  # wakes a loop that sleeps
+            self._loop.call_soon_threadsafe(self.stopping.set)
             exit_after(self._seconds + _FORCED_AFTER, "the drain is over and a thread has not returned")
 
 
