@@ -19,6 +19,9 @@ NEIGHBOURS = {
 }
 """What runs beside the scores; torch processes have libgomp's own defaults."""
 
+LIBGOMP_DEFAULT = {"GOMP_SPINCOUNT": "300000"}
+"""What libgomp has of itself; said, because this project's processes, the workers too, else set their own."""
+
 _OPENMP = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "OMP_NUM_THREADS")
 
 

@@ -9,15 +9,15 @@ from matplotlib.axes import Axes
 
 from benchmarks.harness import median
 from benchmarks.report import Cell, Table, Target, grouped_bars
-from benchmarks.threads.processes import NEIGHBOURS, score, started, worker
+from benchmarks.threads.processes import LIBGOMP_DEFAULT, NEIGHBOURS, score, started, worker
 from benchmarks.threads.worker import HORIZON, LARGE, SMALL
 from worldforge_jepa_server.app.cores import openmp_environment
 
 LIBGOMP, OURS = "libgomp's default", "this server's default"
 WAYS: dict[str, Mapping[str, str]] = {
-    LIBGOMP: {},
+    LIBGOMP: LIBGOMP_DEFAULT,
     OURS: openmp_environment(),
-    "OMP_WAIT_POLICY=PASSIVE": {"OMP_WAIT_POLICY": "PASSIVE"},
+    "OMP_WAIT_POLICY=PASSIVE": {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"},
     "one thread": {"OMP_NUM_THREADS": "1"},
 }
 ROUNDS, SCORES = 3, 5
@@ -51,7 +51,7 @@ def timed(ways: Mapping[str, Mapping[str, str]], rounds: int) -> dict[tuple[str,
     with contextlib.ExitStack() as stack:
         workers = {way: stack.enter_context(worker(variables)) for way, variables in ways.items()}
         for neighbour, commands in NEIGHBOURS.items():
-            with started(*commands):
+            with started(*commands, variables=LIBGOMP_DEFAULT):
                 for _ in range(rounds):
                     for way, process in workers.items():
                         for samples, times in ((LARGE, SCORES), (SMALL, 2 * SCORES)):

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _ROOT = Path("/sys/fs/cgroup")
-_SPINS = "1000"
+_SPINS = "2000"
 """Turns a thread of libgomp waits before it sleeps.
 
 Its default, 300,000, is milliseconds: a thread that has to share its core then holds up all others.
