@@ -92,7 +92,7 @@ class Inputs:
             message.ClearField(field.name)
         elif field.message_type is not None and field.message_type.GetOptions().map_entry:
             return
-        elif field.is_repeated:
+        elif _is_repeated(field):
             self._change_items(message, field)
         elif field.cpp_type == FieldDescriptor.CPPTYPE_MESSAGE:
             part = getattr(message, field.name)
@@ -147,3 +147,8 @@ def _valid_requests() -> dict[str, Message]:
         "Unroll": wire.unroll_request(UnrollCall(where, actions)),
         "Plan": wire.plan_request(PlanCall(where, planner=planner)),
     }
+
+
+def _is_repeated(field: FieldDescriptor) -> bool:
+    """Return True for a list; protobuf 6.30 has another name for it, which a later one warns of."""
+    return bool(field.is_repeated if hasattr(field, "is_repeated") else field.label == field.LABEL_REPEATED)

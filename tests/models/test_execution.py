@@ -107,6 +107,7 @@ def test_a_precision_without_kernels_is_refused(monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, of what its compiler imports
+@pytest.mark.filterwarnings("ignore:Skipping serialization:UserWarning")  # torch 2.6's own
 @pytest.mark.timeout(300)  # a compiler on a busy machine
 def test_compile_without_a_compiler_is_a_load_error(monkeypatch, tmp_path):
     from torch._inductor import config  # slow
@@ -134,6 +135,7 @@ def test_a_published_precision_travels():
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, of what its compiler imports
+@pytest.mark.filterwarnings("ignore:Skipping serialization:UserWarning")  # torch 2.6's own
 @pytest.mark.filterwarnings("ignore:Guards may run slower on Python 3.13.0:RuntimeWarning")  # torch's own
 @pytest.mark.timeout(300)  # a compiler on a busy machine
 def test_a_warm_compiled_model_compiles_no_more(monkeypatch):

@@ -11,10 +11,12 @@ from tests.native.upstream_weights import official_files, synthetic_weights
 from worldforge_jepa_server.config import ModelSource
 from worldforge_jepa_server.models.catalog import CATALOG
 from worldforge_jepa_server.models.contract import ModelLoadError
+from worldforge_jepa_server.models.native.weights import checkpoint as reader
 from worldforge_jepa_server.models.native.weights.checkpoint import file_sha256
 from worldforge_jepa_server.models.native.weights.published import convert
 from worldforge_jepa_server.models.registry import load_model
 
+SAFE_TORCH = reader._SAFE_TORCH  # conftest lowers it before the tests begin
 JEPA, DINO = "jepa_wm_pusht", "dino_wm_pusht"
 
 
@@ -211,6 +213,7 @@ def test_a_pinned_digest_is_checked_before_the_file_is_read(files, tmp_path):
 
 
 def test_torch_files_are_refused_by_a_torch_that_cannot_read_them_safely(files, monkeypatch):
+    monkeypatch.setattr(reader, "_SAFE_TORCH", SAFE_TORCH)
     monkeypatch.setattr(torch, "__version__", "2.9.1+cpu")
     with pytest.raises(
         ModelLoadError, match=r"torch 2\.9\.1\+cpu cannot read it safely .* install torch 2\.10 or later"

@@ -54,7 +54,7 @@ def _assert_safe(value):
             _assert_safe(item)
     elif isinstance(value, str) and value.strip():
         parts = urlsplit(value.strip())
-        if parts.scheme or parts.netloc or parts.query or parts.fragment:
+        if parts.scheme[:1].isalpha() or parts.netloc or parts.query or parts.fragment:
             host = parts.netloc.rpartition("@")[2]
             assert urlunsplit((parts.scheme, host, parts.path, "", "")) == value.strip()
 

@@ -24,10 +24,13 @@ _MAX_MESSAGE = 1000  # bytes: a status travels in trailers, of which gRPC allows
 
 # gRPC's own words for a connection that TLS ended.
 _TLS_PROBLEM = re.compile(
-    r"CERTIFICATE_VERIFY_FAILED: ([^:]+)|(Hostname Verification Check failed)|OPENSSL_internal:(?!CERT)([A-Z0-9_]+)"
+    r"CERTIFICATE_VERIFY_FAILED: ([^:]+)|OPENSSL_internal:(?!CERT)([A-Z0-9_]+)"
+    r"|(Hostname Verification Check failed)|Peer name \S+ (is not in peer certificate)"
 )
+_OTHER_NAME = "the server's certificate is for another name than the target's"
 _TLS_WORDS = {
-    "Hostname Verification Check failed": "the server's certificate is for another name than the target's",
+    "Hostname Verification Check failed": _OTHER_NAME,
+    "is not in peer certificate": _OTHER_NAME,  # of gRPC 1.72
     "WRONG_VERSION_NUMBER": "the server does not speak TLS",
 }
 _CLOSED_AT_ONCE = re.compile("failed to connect to all addresses.*Socket closed")

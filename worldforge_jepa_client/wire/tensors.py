@@ -158,7 +158,8 @@ def _round_by_hand(array: NDArray[np.float32]) -> NDArray[np.uint16]:
 
 
 def _from_bfloat16(wire: NDArray[Any]) -> NDArray[np.float32]:
-    widened = np.asarray(wire.astype(np.uint32) << 16).view(np.float32)  # of a scalar the shift makes no array
+    # Of a scalar the shift makes no array, and numpy 1 would make it of int64.
+    widened = np.asarray(np.left_shift(wire, 16, dtype=np.uint32)).view(np.float32)
     widened.flags.writeable = False
     return widened
 

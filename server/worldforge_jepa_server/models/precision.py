@@ -113,6 +113,7 @@ def _check_compiler(device: str) -> None:
         torch.compiler.set_stance("default")  # another model may have ended compiling
         torch.compile(_probe)(torch.zeros(8, device=device))
     except Exception as error:  # whatever is missing: torch has many names for it
-        reason = str(error).strip().split("\n", 1)[0]
+        lines = str(error).strip().split("\n")
+        reason = next((line for line in lines if not line.endswith("raised:")), lines[0])  # torch 2.6 names it below
         needed = "a C++ compiler" if torch.device(device).type == "cpu" else "a C compiler and triton"
         raise ModelLoadError(f"compile=true needs torch 2.6 and {needed} on the server's machine: {reason}") from error
