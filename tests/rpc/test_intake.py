@@ -1,5 +1,6 @@
 """The messages that a server holds: decoded beside the event loop, bounded, and let go of when a call has ended."""
 
+import asyncio
 import contextlib
 import gc
 import logging
@@ -103,7 +104,10 @@ async def test_a_refused_message_is_let_go_of_without_a_garbage_collection(fault
                     await score(data, timeout=DEADLINE)
             assert refused.value.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED
             del refused
-            assert held() < 2 * SIZE
+            end = time.monotonic() + 10  # the caller has its answer a moment before the server's task ends
+            while held() >= 2 * SIZE:
+                assert time.monotonic() < end
+                await asyncio.sleep(0)
 
 
 async def test_an_idle_stream_keeps_its_scene_once():

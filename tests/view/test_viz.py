@@ -13,6 +13,8 @@ from matplotlib.image import imread
 from worldforge_jepa_client.contract.types import LatentFrames, PlanProgress, ScoreResult, Timing
 from worldforge_jepa_client.viz import PlanView, projection
 
+pytestmark = pytest.mark.filterwarnings("ignore:Python 3.10 reaches end-of-life:DeprecationWarning")  # Rerun's own
+
 S, H, A = 16, 2, 2
 TIMING = Timing(queue_us=1000, total_us=5000)
 CANDIDATES = np.stack([np.full((H, A), value, np.float32) for value in (-0.25, 0.25) * (S // 2)])[None]
