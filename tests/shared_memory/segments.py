@@ -23,8 +23,8 @@ def request(array):
 
 def received(message, parse=_parse):
     """The candidates that a server finds in a request."""
-    parsed = parse(message.SerializeToString(), jepa_pb2.ScoreRequest)
-    return tensors.decode(parsed.action_candidates, field="action_candidates")
+    request = parse(message.SerializeToString(), jepa_pb2.ScoreRequest)
+    return tensors.decode(request.message.action_candidates, field="action_candidates")
 
 
 def held():

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
@@ -16,8 +17,17 @@ from worldforge_jepa_client.v1 import jepa_pb2
 _M = TypeVar("_M", bound=Message)
 _R = TypeVar("_R")
 
-Parse = Callable[[bytes, type[Any]], Any]
-"""Turns a request's bytes into its message; raises a JepaError where they are none."""
+
+@dataclass(frozen=True)
+class Request(Generic[_M]):
+    """A parsed message, and its bytes with those of tensors in shared memory; protobuf would copy it to count them."""
+
+    message: _M
+    size: int
+
+
+Parse = Callable[[bytes, type[Any]], Request[Any]]
+"""Turns bytes into a request; raises a JepaError where they are none."""
 
 # The bytes of tensors are copied at once; those of other fields are read value by value.
 _LARGE, _LARGE_FIELDS = 512 << 10, 16 << 10
@@ -38,14 +48,14 @@ class Received:
         return data
 
 
-def parse(data: bytes, message_class: type[_M]) -> _M:
+def parse(data: bytes, message_class: type[_M]) -> Request[_M]:
     """Parse a request's bytes; gRPC's own parsing would answer UNKNOWN, with the text of a Python exception.
 
     Raises:
         InvalidArgumentError: they are no such message.
     """
     try:
-        return message_class.FromString(data)
+        return Request(message_class.FromString(data), len(data))
     except DecodeError as error:
         raise InvalidArgumentError(
             f"{len(data)} bytes are not a {message_class.DESCRIPTOR.name}", reason=Reason.MALFORMED_MESSAGE
@@ -68,8 +78,8 @@ class Intake:
         self._one_at_a_time = asyncio.Lock()
 
     @contextlib.asynccontextmanager
-    async def request(self, received: Received, message_class: type[Any], kept: int = 0) -> AsyncIterator[Any]:
-        """Yield the message of a call; its bytes, and the `kept` ones of its stream, are held meanwhile.
+    async def request(self, received: Received, message_class: type[_M], kept: int = 0) -> AsyncIterator[Request[_M]]:
+        """Yield the request of a call; its bytes, and the `kept` ones of its stream, are held meanwhile.
 
         Raises:
             ResourceExhaustedError: there is no room for it.
@@ -81,14 +91,15 @@ class Intake:
                 request = self._parse(received.take(), message_class)
             else:
                 request = await self._in_thread(lambda: self._parse(received.take(), message_class))
-            with self._hold(max(0, request.ByteSize() - size)):  # of tensors in shared memory
+            with self._hold(request.size - size):  # of tensors in shared memory
                 yield request
 
-    async def decode(self, decode: Callable[..., _R], request: Message, *arguments: object) -> _R:
-        """Return what `decode` makes of a request, off the event loop where that is large."""
-        if request.ByteSize() < _LARGE and _field_bytes(request) < _LARGE_FIELDS:
-            return decode(request, *arguments)
-        return await self._in_thread(lambda: decode(request, *arguments))
+    async def decode(self, decode: Callable[..., _R], request: Request[Any], *arguments: object) -> _R:
+        """Return what `decode` makes of a request's message, off the event loop where that is large."""
+        message = request.message
+        if request.size < _LARGE and _field_bytes(message) < _LARGE_FIELDS:
+            return decode(message, *arguments)
+        return await self._in_thread(lambda: decode(message, *arguments))
 
     async def next_message(self, messages: AsyncIterator[Received], kept: int) -> Received | None:
         """Return a stream's next message, None at its end; the stream keeps so many bytes while it waits.
@@ -156,11 +167,11 @@ class Intake:
             return await asyncio.to_thread(function)
 
 
-def _field_bytes(request: Any) -> int:
-    """Return about how many bytes of a request are no tensor's: JSON, and the selection of an Unroll."""
-    if isinstance(request, jepa_pb2.UnrollRequest):
-        return 8 * (len(request.steps) + len(request.samples))
-    extra_info = getattr(request, "extra_info", None)
+def _field_bytes(message: Any) -> int:
+    """Return about how many bytes of a message are no tensor's: JSON, and the selection of an Unroll."""
+    if isinstance(message, jepa_pb2.UnrollRequest):
+        return 8 * (len(message.steps) + len(message.samples))
+    extra_info = getattr(message, "extra_info", None)
     return extra_info.ByteSize() if extra_info else 0
 
 

@@ -15,11 +15,13 @@ from worldforge_jepa_client.v1 import jepa_pb2
 from worldforge_jepa_client.wire import tensors
 from worldforge_jepa_client.wire.json_struct import struct_dict
 from worldforge_jepa_client.wire.status import to_message
-from worldforge_jepa_server.rpc.intake import Intake, Received
+from worldforge_jepa_server.rpc.intake import Intake, Received, Request
 from worldforge_jepa_server.rpc.status import as_jepa_error, without_frames
 from worldforge_jepa_server.runtime.operations import Runtime
 from worldforge_jepa_server.runtime.scenes import HeldScene
 from worldforge_jepa_server.scheduling.engine import Caller
+
+_Request = Request[jepa_pb2.ScoreStreamRequest]
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class ScoreStream:
         caller = Caller(self._client, time.perf_counter(), stream=self)
         try:
             async with self._intake.request(message, jepa_pb2.ScoreStreamRequest, self.kept) as request:
-                model = request.model if self._model is None else self._model
+                model = request.message.model if self._model is None else self._model
                 held = await self._hold(request, model)
                 response = await self._score(request, held, caller)
         except asyncio.CancelledError:
@@ -61,9 +63,9 @@ class ScoreStream:
         self._model, self._held = model, held
         return response
 
-    async def _hold(self, request: jepa_pb2.ScoreStreamRequest, model: str) -> _Held:
-        if request.HasField("context"):
-            changes = await self._intake.decode(wire.decode_scene, request.context)
+    async def _hold(self, request: _Request, model: str) -> _Held:
+        if request.message.HasField("context"):
+            changes = await self._intake.decode(lambda message: wire.decode_scene(message.context), request)
             scene = (self._held.sent if self._held else Scene()).updated(changes)
             return _Held(scene, self._runtime.hold(scene, model))
         if self._held is None:
@@ -72,10 +74,8 @@ class ScoreStream:
             )
         return self._held
 
-    async def _score(
-        self, request: jepa_pb2.ScoreStreamRequest, held: _Held, caller: Caller
-    ) -> jepa_pb2.ScoreStreamResponse:
-        if not request.HasField("action_candidates"):
+    async def _score(self, request: _Request, held: _Held, caller: Caller) -> jepa_pb2.ScoreStreamResponse:
+        if not request.message.HasField("action_candidates"):
             await self._runtime.encode_now(held.held, caller)
             return jepa_pb2.ScoreStreamResponse()
         call = await self._intake.decode(_score_call, request, held.sent)

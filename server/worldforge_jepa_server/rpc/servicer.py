@@ -11,10 +11,11 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message_factory import GetMessageClass
 
 from worldforge_jepa_client import wire
+from worldforge_jepa_client.contract.types import Observation
 from worldforge_jepa_client.v1 import jepa_pb2
 from worldforge_jepa_server.rpc.callers import caller_of, client_of
 from worldforge_jepa_server.rpc.duration import time_limit
-from worldforge_jepa_server.rpc.intake import Intake, Received
+from worldforge_jepa_server.rpc.intake import Intake, Received, Request
 from worldforge_jepa_server.rpc.observability.calls import Calls
 from worldforge_jepa_server.rpc.score_stream import ScoreStream
 from worldforge_jepa_server.rpc.status import answering, streaming
@@ -35,15 +36,17 @@ class WorldModelServicer:
     def __init__(self, runtime: Runtime, intake: Intake, plan_seconds: float) -> None:
         self._runtime, self.intake, self._plan_seconds = runtime, intake, plan_seconds
 
-    async def ListModels(self, request: jepa_pb2.ListModelsRequest, _: _Context) -> jepa_pb2.ListModelsResponse:
+    async def ListModels(
+        self, request: Request[jepa_pb2.ListModelsRequest], _: _Context
+    ) -> jepa_pb2.ListModelsResponse:
         """See the proto."""
         return jepa_pb2.ListModelsResponse(models=[wire.model_message(spec) for spec in self._runtime.specs()])
 
-    async def GetModel(self, request: jepa_pb2.GetModelRequest, _: _Context) -> jepa_pb2.GetModelResponse:
+    async def GetModel(self, request: Request[jepa_pb2.GetModelRequest], _: _Context) -> jepa_pb2.GetModelResponse:
         """See the proto."""
-        return jepa_pb2.GetModelResponse(model=wire.model_message(self._runtime.spec(request.model)))
+        return jepa_pb2.GetModelResponse(model=wire.model_message(self._runtime.spec(request.message.model)))
 
-    async def Score(self, request: jepa_pb2.ScoreRequest, context: _Context) -> jepa_pb2.ScoreResponse:
+    async def Score(self, request: Request[jepa_pb2.ScoreRequest], context: _Context) -> jepa_pb2.ScoreResponse:
         """See the proto."""
         caller = caller_of(context)
         call = await self.intake.decode(wire.score_call, request)
@@ -58,29 +61,29 @@ class WorldModelServicer:
             yield await stream.answer(message)
 
     async def CreateContext(
-        self, request: jepa_pb2.CreateContextRequest, context: _Context
+        self, request: Request[jepa_pb2.CreateContextRequest], context: _Context
     ) -> jepa_pb2.CreateContextResponse:
         """See the proto."""
         caller = caller_of(context)
-        scene = await self.intake.decode(wire.decode_scene, request.context)
-        return wire.context_response(await self._runtime.create_context(scene, request.model, caller))
+        scene = await self.intake.decode(lambda message: wire.decode_scene(message.context), request)
+        return wire.context_response(await self._runtime.create_context(scene, request.message.model, caller))
 
     async def DeleteContext(
-        self, request: jepa_pb2.DeleteContextRequest, _: _Context
+        self, request: Request[jepa_pb2.DeleteContextRequest], _: _Context
     ) -> jepa_pb2.DeleteContextResponse:
         """See the proto."""
-        self._runtime.delete_context(request.context_id)
+        self._runtime.delete_context(request.message.context_id)
         return jepa_pb2.DeleteContextResponse()
 
-    async def Encode(self, request: jepa_pb2.EncodeRequest, context: _Context) -> jepa_pb2.EncodeResponse:
+    async def Encode(self, request: Request[jepa_pb2.EncodeRequest], context: _Context) -> jepa_pb2.EncodeResponse:
         """See the proto."""
-        dtype = wire.latent_dtype(request.dtype)
-        observation = await self.intake.decode(wire.decode_observation, request.observation, "observation")
-        latents = await self._runtime.encode(observation, request.model, dtype, caller_of(context))
+        dtype = wire.latent_dtype(request.message.dtype)
+        observation = await self.intake.decode(_encoded_observation, request)
+        latents = await self._runtime.encode(observation, request.message.model, dtype, caller_of(context))
         return jepa_pb2.EncodeResponse(latents=wire.latents_message(latents, dtype))
 
     async def Unroll(
-        self, request: jepa_pb2.UnrollRequest, context: _Context
+        self, request: Request[jepa_pb2.UnrollRequest], context: _Context
     ) -> AsyncGenerator[jepa_pb2.UnrollResponse, None]:
         """See the proto."""
         call = await self.intake.decode(wire.unroll_call, request)
@@ -90,7 +93,7 @@ class WorldModelServicer:
             yield jepa_pb2.UnrollResponse(step=step, latents=message)
 
     async def Plan(
-        self, request: jepa_pb2.PlanRequest, context: _Context
+        self, request: Request[jepa_pb2.PlanRequest], context: _Context
     ) -> AsyncGenerator[jepa_pb2.PlanResponse, None]:
         """See the proto."""
         caller = caller_of(context, stream=True)
@@ -98,6 +101,10 @@ class WorldModelServicer:
         with time_limit(self._plan_seconds, "--plan-seconds"):
             async for progress in self._runtime.plan(call, caller):
                 yield wire.plan_response(progress)
+
+
+def _encoded_observation(message: jepa_pb2.EncodeRequest) -> Observation:
+    return wire.decode_observation(message.observation, "observation")
 
 
 class Servicer(Protocol):

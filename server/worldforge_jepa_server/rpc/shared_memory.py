@@ -17,7 +17,7 @@ from worldforge_jepa_client.shm.segments import FOLDER, PREFIX, TOKEN_BYTES
 from worldforge_jepa_client.v1 import jepa_pb2
 from worldforge_jepa_client.wire import tensors
 from worldforge_jepa_server.config import ServerConfig
-from worldforge_jepa_server.rpc.intake import Parse, parse
+from worldforge_jepa_server.rpc.intake import Parse, Request, parse
 
 _NAME = re.compile(f"{PREFIX}[0-9a-f]{{{2 * TOKEN_BYTES}}}")
 
@@ -27,9 +27,9 @@ def parser(config: ServerConfig) -> Parse:
     return partial(_parse, config.max_message_bytes) if config.shared_memory else parse
 
 
-def _parse(max_bytes: int, data: bytes, message_class: type[Any]) -> Any:
-    request = parse(data, message_class)
-    shared = [(field, tensor) for field, tensor in tensors.tensors_in(request) if tensor.HasField("shared")]
+def _parse(max_bytes: int, data: bytes, message_class: type[Any]) -> Request[Any]:
+    message = parse(data, message_class).message
+    shared = [(field, tensor) for field, tensor in tensors.tensors_in(message) if tensor.HasField("shared")]
     total = len(data) + sum(tensor.shared.length for _, tensor in shared)
     if shared and total > max_bytes:
         raise ResourceExhaustedError(
@@ -38,7 +38,7 @@ def _parse(max_bytes: int, data: bytes, message_class: type[Any]) -> Any:
         )
     for field, tensor in shared:
         _fetch(tensor, field)
-    return request
+    return Request(message, total)
 
 
 def _fetch(tensor: jepa_pb2.Tensor, field: str) -> None:

@@ -14,7 +14,7 @@ from worldforge_jepa_client.contract.spec import ModelSpec
 from worldforge_jepa_client.errors import JepaError, NotFoundError, nearest
 from worldforge_jepa_client.reasons import Reason
 from worldforge_jepa_server.rpc.callers import caller_of
-from worldforge_jepa_server.rpc.intake import Intake
+from worldforge_jepa_server.rpc.intake import Intake, Request
 from worldforge_jepa_server.rpc.open_inference import messages, tensors
 from worldforge_jepa_server.rpc.open_inference.requests import renamed, requested, score_call
 from worldforge_jepa_server.runtime.operations import Runtime
@@ -34,28 +34,28 @@ class OpenInferenceServicer:
     def __init__(self, runtime: Runtime, intake: Intake, ready: Callable[[], bool]) -> None:
         self._runtime, self.intake, self._ready = runtime, intake, ready
 
-    async def ServerLive(self, _request: Any, _: _Context) -> Any:
+    async def ServerLive(self, _request: Request[Any], _: _Context) -> Any:
         """See the proto."""
         return messages.ServerLiveResponse(live=True)
 
-    async def ServerReady(self, _request: Any, _: _Context) -> Any:
+    async def ServerReady(self, _request: Request[Any], _: _Context) -> Any:
         """See the proto."""
         return messages.ServerReadyResponse(ready=self._ready())
 
-    async def ModelReady(self, request: Any, _: _Context) -> Any:
+    async def ModelReady(self, request: Request[Any], _: _Context) -> Any:
         """See the proto."""
         ready = False
         with contextlib.suppress(JepaError):
-            ready = bool(self._spec(request.name, request.version)) and self._ready()
+            ready = bool(self._spec(request.message.name, request.message.version)) and self._ready()
         return messages.ModelReadyResponse(ready=ready)
 
-    async def ServerMetadata(self, _request: Any, _: _Context) -> Any:
+    async def ServerMetadata(self, _request: Request[Any], _: _Context) -> Any:
         """See the proto."""
         return messages.ServerMetadataResponse(name="worldforge-jepa", version=version("worldforge-jepa"))
 
-    async def ModelMetadata(self, request: Any, _: _Context) -> Any:
+    async def ModelMetadata(self, request: Request[Any], _: _Context) -> Any:
         """See the proto."""
-        spec = self._spec(request.name, request.version)
+        spec = self._spec(request.message.name, request.message.version)
         response = messages.ModelMetadataResponse(name=spec.name, versions=[_VERSION], platform="worldforge_jepa")
         for name, dtype, shape in _inputs(spec):
             response.inputs.add(name=name, datatype=tensors.datatype(dtype), shape=shape)
@@ -63,23 +63,23 @@ class OpenInferenceServicer:
         response.outputs.add(name="best_index", datatype="INT64", shape=[1])
         return response
 
-    async def ModelInfer(self, request: Any, context: _Context) -> Any:
+    async def ModelInfer(self, request: Request[Any], context: _Context) -> Any:
         """See the proto."""
-        caller = caller_of(context)
+        caller, message = caller_of(context), request.message
         try:
-            spec = self._spec(request.model_name, request.model_version)
-            wanted = requested(request, ("scores", "best_index"))
+            spec = self._spec(message.model_name, message.model_version)
+            wanted = requested(message, ("scores", "best_index"))
             call = await self.intake.decode(score_call, request, spec)
             result = await self._runtime.score(call, caller)
         except JepaError as error:
             raise renamed(error) from error
-        response = messages.ModelInferResponse(model_name=spec.name, model_version=_VERSION, id=request.id)
+        response = messages.ModelInferResponse(model_name=spec.name, model_version=_VERSION, id=message.id)
         outputs: Mapping[str, NDArray[Any]] = {
             "scores": result.scores,
             "best_index": np.array([result.best_index], np.int64),
         }
         for name in wanted:
-            tensors.encode(outputs[name], name, response, raw=bool(request.raw_input_contents))
+            tensors.encode(outputs[name], name, response, raw=bool(message.raw_input_contents))
         return response
 
     def _spec(self, name: str, version: str) -> ModelSpec:
