@@ -7,12 +7,13 @@ import asyncio
 import hashlib
 import os
 import re
-import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from tests.support.toolchains import require
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 240
@@ -118,9 +119,7 @@ def digest(host):
 
 def build(host):
     """Build a host where its sources have changed; skip, by name, what its toolchain or its registry does not allow."""
-    missing = [tool for tool in host.needs if not shutil.which(tool)]
-    if missing:
-        pytest.skip(f"needs {', '.join(missing)}")
+    require(host.needs)
     built, wanted = ROOT / "build/hosts" / host.language, digest(host)
     if (host.folder / host.made).exists() and built.exists() and built.read_text() == wanted:
         return

@@ -1,11 +1,12 @@
 """The proto carries what each language's generator needs: Python's is here, the others' come with protoc or Go."""
 
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.support.toolchains import require
 
 PROTOS = Path(__file__).parents[2] / "protos"
 LANGUAGES = {
@@ -23,11 +24,9 @@ LANGUAGES = {
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_generator_takes_the_proto_as_it_is(tmp_path, language):
     needed = {"python": (), "go": ("protoc", "protoc-gen-go")}.get(language, ("protoc",))
-    missing = [tool for tool in needed if not shutil.which(tool)]
     if language == "python":
         pytest.importorskip("grpc_tools")
-    if missing:
-        pytest.skip(f"needs {', '.join(missing)}")
+    require(needed)
     protoc = ["protoc"] if needed else [sys.executable, "-m", "grpc_tools.protoc"]
     flags = [f"-I{PROTOS}", f"--{language}_out={tmp_path}"]
     done = subprocess.run(
