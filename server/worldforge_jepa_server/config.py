@@ -64,9 +64,9 @@ class ServerConfig:
     lazy: bool = _setting(False, "serve while models load; one that cannot be loaded is an error to its callers alone")
     device: str = _setting(
         "cpu",
-        "torch device of the models: cpu, cuda, cuda:1, mps, or auto, the best one here",
-        pattern="[a-z]+(:[0-9]{1,3})?",
-        expected="auto, or a device like cpu or cuda:1",
+        "torch device of the models: cpu, cuda, mps, or auto, the best one here; each of cuda:0,cuda:1 has every model",
+        pattern="[a-z]+(:[0-9]{1,3})?(,[a-z]+(:[0-9]{1,3})?)*",
+        expected="auto, or devices like cpu or cuda:0,cuda:1",
     )
     threads: int = _setting(
         0, "torch threads; 0 is one per core, too many where other processes want the cores", most=1024
@@ -151,6 +151,11 @@ class ServerConfig:
         if self.shared_memory and sys.platform != "linux":
             raise ConfigError("shared_memory", "needs Linux, whose /dev/shm it reads")
         _check_security(self)
+
+    @property
+    def devices(self) -> list[str]:
+        """`device`, one by one."""
+        return self.device.split(",")
 
     @property
     def cache_bytes(self) -> int:

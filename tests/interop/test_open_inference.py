@@ -86,7 +86,8 @@ async def test_readiness_is_that_of_the_health_service():
         await host.set_ready(False)  # as the watchdog does while a model hangs
         assert await ready() == (False, False)
     await server.stop(None)
-    host.engine.close()
+    for engine in host.engines:
+        engine.close()
 
 
 def test_metadata_list_what_a_model_takes_and_returns(client):

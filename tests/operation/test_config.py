@@ -122,6 +122,7 @@ def test_variables_of_clients_and_of_kubernetes_are_left_alone(name):
         ("lazy", "false"),
         ("log_level", "loud"),
         ("device", "CPU 1"),
+        ("device", "cuda:0,"),
         ("model", ()),
         ("model", (ModelSource("a", "tiny"), ModelSource("a", "other"))),
     ],

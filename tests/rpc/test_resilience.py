@@ -17,6 +17,7 @@ from worldforge_jepa_server.models.native import tiny
 from worldforge_jepa_server.rpc.intake import Intake
 from worldforge_jepa_server.rpc.servicer import WorldModelServicer, generic_handler
 from worldforge_jepa_server.runtime.operations import Runtime
+from worldforge_jepa_server.runtime.replicas import Replicas
 from worldforge_jepa_server.scheduling.engine import Engine
 
 DEADLINE = 60
@@ -88,7 +89,7 @@ async def test_until_the_models_are_loaded_calls_are_unavailable_and_wait_ready_
     engine = Engine(4)
     runtime = Runtime(engine, ServerConfig())
     server = grpc.aio.server()
-    server.add_generic_rpc_handlers((generic_handler(WorldModelServicer(runtime, Intake(1), DEADLINE)),))
+    server.add_generic_rpc_handlers((generic_handler(WorldModelServicer(Replicas([runtime]), Intake(1), DEADLINE)),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with AsyncClient(f"127.0.0.1:{port}", timeout=DEADLINE) as client:

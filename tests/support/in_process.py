@@ -24,6 +24,7 @@ from worldforge_jepa_server.rpc.security import tls
 from worldforge_jepa_server.rpc.security.guard import guarded
 from worldforge_jepa_server.rpc.servicer import WorldModelServicer, generic_handler
 from worldforge_jepa_server.runtime.operations import Runtime
+from worldforge_jepa_server.runtime.replicas import Replicas
 from worldforge_jepa_server.scheduling.engine import Engine
 
 DEADLINE = 60
@@ -109,7 +110,8 @@ async def running(names=("tiny",), models=None, **settings) -> AsyncIterator[Run
     engine = Engine(config.queue_size)
     runtime = Runtime(engine, config)
     intake = Intake(config.message_budget)
-    servicer = WorldModelServicer(runtime, intake, config.plan_seconds)
+    replicas = Replicas([runtime])
+    servicer = WorldModelServicer(replicas, intake, config.plan_seconds)
     server = grpc.aio.server(options=connection_options(config))
     calls = Calls()
     server.add_generic_rpc_handlers(guarded([generic_handler(servicer, calls=calls)], config, calls))
@@ -118,7 +120,7 @@ async def running(names=("tiny",), models=None, **settings) -> AsyncIterator[Run
     await server.start()
     for model in models.values():
         runtime.models.put(model, model.spec.memory)
-    observed = observing(calls, config, runtime, engine) if everywhere.SETTINGS else contextlib.nullcontext()
+    observed = observing(calls, config, replicas) if everywhere.SETTINGS else contextlib.nullcontext()
     try:
         with observed:
             yield Running(f"127.0.0.1:{port}", models, engine, runtime, servicer)

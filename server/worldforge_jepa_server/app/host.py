@@ -16,6 +16,7 @@ from grpc_health.v1.health_pb2 import HealthCheckResponse
 
 from worldforge_jepa_client.contract.spec import MemoryUse
 from worldforge_jepa_server.app import reflection
+from worldforge_jepa_server.app.cores import usable_cores
 from worldforge_jepa_server.app.system import trim_malloc, tune_malloc
 from worldforge_jepa_server.app.watchdog import watch
 from worldforge_jepa_server.config import ModelSource, ServerConfig
@@ -33,6 +34,7 @@ from worldforge_jepa_server.rpc.open_inference.servicer import OpenInferenceServ
 from worldforge_jepa_server.rpc.security.guard import guarded
 from worldforge_jepa_server.rpc.servicer import SERVICE_NAME, WorldModelServicer, generic_handler
 from worldforge_jepa_server.runtime.operations import Runtime
+from worldforge_jepa_server.runtime.replicas import Replicas
 from worldforge_jepa_server.scheduling.engine import Engine, FunctionJob
 
 _log = logging.getLogger(__name__)
@@ -45,24 +47,24 @@ class Host:
     """Serves a config's models, whatever gRPC server carries the calls; lives on one event loop.
 
     Attributes:
-        engine: owns the device.
+        replicas: the runtimes, one on each device.
         servicer: the RPCs.
         health: the standard health service; NOT_SERVING until a model is loaded, and while draining.
     """
 
     def __init__(self, config: ServerConfig) -> None:
         _log.info("malloc: %s", tune_malloc())
-        self._config = config = _with_device(config)
-        self.engine = Engine(config.queue_size)
-        self._runtime = Runtime(self.engine, config)
+        self._config = config
+        self._configs = _by_device(config)
+        self.replicas = Replicas([Runtime(Engine(each.queue_size), each) for each in self._configs])
         self._intake = Intake(config.message_budget, shared_memory.parser(config))
-        self.servicer = WorldModelServicer(self._runtime, self._intake, config.plan_seconds)
+        self.servicer = WorldModelServicer(self.replicas, self._intake, config.plan_seconds)
         self.health = health.aio.HealthServicer()
         self._calls = Calls()
 
     def observed(self) -> contextlib.AbstractContextManager[None]:
         """Watch the calls inside the body; raises as `observing` does."""
-        return observing(self._calls, self._config, self._runtime, self.engine)
+        return observing(self._calls, self._config, self.replicas)
 
     def handlers(self) -> Sequence[grpc.GenericRpcHandler]:
         """Return the handlers of every service but health, for any grpc.aio server on this loop.
@@ -73,13 +75,18 @@ class Host:
         calls, services, pools = self._calls, [SERVICE_NAME, health.SERVICE_NAME], []
         handlers = [generic_handler(self.servicer, calls=calls)]
         if self._config.open_inference:
-            inference = OpenInferenceServicer(self._runtime, self._intake, lambda: self.ready)
+            inference = OpenInferenceServicer(self.replicas, self._intake, lambda: self.ready)
             handlers.append(generic_handler(inference, open_inference.SERVICE, calls))
             services.append(open_inference.SERVICE.full_name)
             pools.append(open_inference.POOL)
         if self._config.reflection:
             handlers += reflection.handlers(services, *pools)
         return guarded(handlers, self._config, calls)
+
+    @property
+    def engines(self) -> list[Engine]:
+        """The engine of each device."""
+        return [runtime.engine for runtime in self.replicas]
 
     @property
     def ready(self) -> bool:
@@ -93,27 +100,29 @@ class Host:
             await self.health.set(service, HealthCheckResponse.SERVING if ready else HealthCheckResponse.NOT_SERVING)
 
     async def load(self) -> None:
-        """Load the models one after the other; the host is ready if at least one is loaded at the end.
+        """Load the models one after the other, each onto all devices; the host is ready if at least one is loaded.
 
         Raises:
             ModelLoadError: one cannot be loaded, and the server is not lazy.
         """
         for source in self._config.model:
             try:
-                (model, memory), _ = await self.engine.run(FunctionJob(partial(_load, source, self._config)))
-                self._runtime.models.put(model, memory)
+                for runtime, config in zip(self.replicas, self._configs, strict=True):
+                    (model, memory), _ = await runtime.engine.run(FunctionJob(partial(_load, source, config)))
+                    runtime.models.put(model, memory)
             except ModelLoadError as error:
                 if not self._config.lazy:
                     raise
                 _log.error("cannot load %s: %s", source.name, error)
-                self._runtime.models.refuse(source.name, error)
-        if self._runtime.models.in_service():
+                for runtime in self.replicas:
+                    runtime.models.refuse(source.name, error)
+        if any(runtime.models.in_service() for runtime in self.replicas):
             await self.set_ready(True)
 
     @contextlib.asynccontextmanager
     async def background(self) -> AsyncIterator[None]:
         """Free what is no longer needed and watch for a model that hangs, beside the body; cancelled at its end."""
-        watching = watch(self.engine, self._config.hang_seconds, self.set_ready)
+        watching = watch(self.engines, self._config.hang_seconds, self.set_ready)
         tasks = [asyncio.create_task(each) for each in (self._expire(), self._trim(), watching)]
         try:
             yield
@@ -131,7 +140,7 @@ class Host:
     async def _expire(self) -> None:
         while True:
             await asyncio.sleep(self._config.context_ttl / _SWEEPS_PER_TTL)
-            self._runtime.expire()
+            self.replicas.expire()
 
     async def _trim(self) -> None:
         """Return freed memory to the system once the server rests; until then what is kept makes calls faster."""
@@ -139,18 +148,23 @@ class Host:
         while True:
             await asyncio.sleep(_REST_SECONDS)
             events = self._calls.tally.events
-            if events == before != trimmed and not self.engine.pending:
+            if events == before != trimmed and not self.replicas.pending:
                 await asyncio.to_thread(trim_malloc)
                 trimmed = events
             before = events
 
 
-def _with_device(config: ServerConfig) -> ServerConfig:
-    """Return a config whose device is one of torch's; the log has what `auto` was."""
-    device = chosen(config.device)
-    if device != config.device:
-        _log.info("device: %s is %s here", config.device, device)
-    return replace(config, device=device)
+def _by_device(config: ServerConfig) -> list[ServerConfig]:
+    """Return a config for each device, by torch's name; the log has what `auto` was. CPUs share the threads."""
+    devices = [chosen(device) for device in config.devices]
+    if ",".join(devices) != config.device:
+        _log.info("device: %s is %s here", config.device, ",".join(devices))
+    sharers = devices.count("cpu")
+    shared = max(1, usable_cores() // sharers) if sharers > 1 else 0
+    return [
+        replace(config, device=device, threads=config.threads or (shared if device == "cpu" else 0))
+        for device in devices
+    ]
 
 
 def _load(source: ModelSource, config: ServerConfig, _: Event) -> tuple[ServedModel, MemoryUse | None]:

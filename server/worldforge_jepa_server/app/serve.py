@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import grpc.aio
@@ -17,6 +18,7 @@ from worldforge_jepa_server.app.process import Signals, exit_now
 from worldforge_jepa_server.config import ServerConfig
 from worldforge_jepa_server.rpc.connections import connection_options
 from worldforge_jepa_server.rpc.security import tls
+from worldforge_jepa_server.runtime.replicas import Replicas
 from worldforge_jepa_server.scheduling.engine import Engine
 
 _log = logging.getLogger(__name__)
@@ -61,17 +63,17 @@ async def serve(config: ServerConfig, announce: Callable[[str], None]) -> None:
                 await _first(signals.stopping, ended)
                 loading.cancel()
                 await host.refuse()
-                await _drain(server, host.engine, signals, config.drain_seconds)
+                await _drain(server, host.replicas, signals, config.drain_seconds)
     finally:
         await server.stop(None)
-        _close(host.engine)
+        _close(host.engines)
 
 
-def _close(engine: Engine) -> None:
-    """Let the device thread end; where a model holds it, exit: with 1 where a call or the start fails by that."""
-    error = sys.exc_info()[1]
-    if not engine.close(_CLOSE_SECONDS):
-        name, _ = engine.running or (None, 0.0)  # no name: a model was loading, and no call is lost
+def _close(engines: Sequence[Engine]) -> None:
+    """Let the device threads end; where a model holds one, exit: with 1 where a call or the start fails by that."""
+    error, end = sys.exc_info()[1], time.monotonic() + _CLOSE_SECONDS
+    for stuck in [each for each in engines if not each.close(max(0, end - time.monotonic()))]:
+        name, _ = stuck.running or (None, 0.0)  # no name: a model was loading, and no call is lost
         exit_now(int(bool(name or error)), str(error or f"{name or 'loading'} has not returned"))
 
 
@@ -93,8 +95,8 @@ async def _first(stopping: asyncio.Event, ended: asyncio.Task[Any], loading: asy
         loading.result()
 
 
-async def _drain(server: grpc.aio.Server, engine: Engine, signals: Signals, seconds: float) -> None:
-    """Let accepted calls finish; streams that only watch, or are not read, are ended once the device is idle."""
+async def _drain(server: grpc.aio.Server, replicas: Replicas, signals: Signals, seconds: float) -> None:
+    """Let accepted calls finish; streams that only watch, or are not read, are ended once the devices are idle."""
     _log.info("draining: accepted calls may take %g s to finish", seconds)
     stopped = asyncio.ensure_future(server.stop(seconds))
     idle = 0
@@ -102,7 +104,7 @@ async def _drain(server: grpc.aio.Server, engine: Engine, signals: Signals, seco
         done, _ = await asyncio.wait([stopped], timeout=_CHECK_SECONDS)
         if done:
             return
-        idle = 0 if engine.pending else idle + 1
+        idle = 0 if replicas.pending else idle + 1
     await server.stop(None)
     await stopped
 

@@ -16,6 +16,12 @@ def chosen(device: str) -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
+def use_device(device: str) -> None:
+    """Make a CUDA device the calling thread's own, for code that names none."""
+    if torch.device(device).type == "cuda":
+        torch.cuda.set_device(device)
+
+
 def synchronize(device: str) -> None:
     """Wait for the kernels that are queued on a device; a CPU queues none."""
     kind = torch.device(device).type

@@ -55,6 +55,7 @@ def load_model(source: ModelSource, device: str, error_detail: bool = False) -> 
         device = devices.chosen(device)
         chosen, target = _choose(source)
         _check_device(device)
+        devices.use_device(device)
         options: dict[str, Any] = {key: value for key, value in source.options.items() if key not in EXECUTION_OPTIONS}
         execution = Execution.parse(source.options, device)
         if chosen.foreign:

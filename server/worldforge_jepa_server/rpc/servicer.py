@@ -19,7 +19,7 @@ from worldforge_jepa_server.rpc.intake import Intake, Received, Request
 from worldforge_jepa_server.rpc.observability.calls import Calls
 from worldforge_jepa_server.rpc.score_stream import ScoreStream
 from worldforge_jepa_server.rpc.status import answering, streaming
-from worldforge_jepa_server.runtime.operations import Runtime
+from worldforge_jepa_server.runtime.replicas import Replicas
 
 if TYPE_CHECKING:
     import grpc.aio
@@ -31,34 +31,35 @@ SERVICE_NAME = _SERVICE.full_name
 
 
 class WorldModelServicer:
-    """The service of the proto, on a runtime; `intake` turns messages into requests, a Plan takes `plan_seconds`."""
+    """The service of the proto, on a server's runtimes; `intake` parses messages, a Plan takes `plan_seconds`."""
 
-    def __init__(self, runtime: Runtime, intake: Intake, plan_seconds: float) -> None:
-        self._runtime, self.intake, self._plan_seconds = runtime, intake, plan_seconds
+    def __init__(self, replicas: Replicas, intake: Intake, plan_seconds: float) -> None:
+        self._replicas, self.intake, self._plan_seconds = replicas, intake, plan_seconds
 
     async def ListModels(
         self, request: Request[jepa_pb2.ListModelsRequest], _: _Context
     ) -> jepa_pb2.ListModelsResponse:
         """See the proto."""
-        return jepa_pb2.ListModelsResponse(models=[wire.model_message(spec) for spec in self._runtime.specs()])
+        return jepa_pb2.ListModelsResponse(models=[wire.model_message(spec) for spec in self._replicas.specs()])
 
     async def GetModel(self, request: Request[jepa_pb2.GetModelRequest], _: _Context) -> jepa_pb2.GetModelResponse:
         """See the proto."""
-        return jepa_pb2.GetModelResponse(model=wire.model_message(self._runtime.spec(request.message.model)))
+        return jepa_pb2.GetModelResponse(model=wire.model_message(self._replicas.spec(request.message.model)))
 
     async def Score(self, request: Request[jepa_pb2.ScoreRequest], context: _Context) -> jepa_pb2.ScoreResponse:
         """See the proto."""
         caller = caller_of(context)
         call = await self.intake.decode(wire.score_call, request)
-        return wire.score_response(await self._runtime.score(call, caller))
+        return wire.score_response(await self._replicas.of(call.scene).score(call, caller))
 
     async def ScoreStream(
         self, messages: AsyncIterator[Received], context: _Context
     ) -> AsyncGenerator[jepa_pb2.ScoreStreamResponse, None]:
         """See the proto. Reading only after answering is what slows a client that sends too fast."""
-        stream = ScoreStream(self._runtime, self.intake, client_of(context))
-        while (message := await self.intake.next_message(messages, stream.kept)) is not None:
-            yield await stream.answer(message)
+        with self._replicas.stream() as runtime:
+            stream = ScoreStream(runtime, self.intake, client_of(context))
+            while (message := await self.intake.next_message(messages, stream.kept)) is not None:
+                yield await stream.answer(message)
 
     async def CreateContext(
         self, request: Request[jepa_pb2.CreateContextRequest], context: _Context
@@ -66,20 +67,21 @@ class WorldModelServicer:
         """See the proto."""
         caller = caller_of(context)
         scene = await self.intake.decode(lambda message: wire.decode_scene(message.context), request)
-        return wire.context_response(await self._runtime.create_context(scene, request.message.model, caller))
+        return wire.context_response(await self._replicas.idlest.create_context(scene, request.message.model, caller))
 
     async def DeleteContext(
         self, request: Request[jepa_pb2.DeleteContextRequest], _: _Context
     ) -> jepa_pb2.DeleteContextResponse:
         """See the proto."""
-        self._runtime.delete_context(request.message.context_id)
+        context_id = request.message.context_id
+        self._replicas.of(context_id).delete_context(context_id)
         return jepa_pb2.DeleteContextResponse()
 
     async def Encode(self, request: Request[jepa_pb2.EncodeRequest], context: _Context) -> jepa_pb2.EncodeResponse:
         """See the proto."""
         dtype = wire.latent_dtype(request.message.dtype)
         observation = await self.intake.decode(_encoded_observation, request)
-        latents = await self._runtime.encode(observation, request.message.model, dtype, caller_of(context))
+        latents = await self._replicas.idlest.encode(observation, request.message.model, dtype, caller_of(context))
         return jepa_pb2.EncodeResponse(latents=wire.latents_message(latents, dtype))
 
     async def Unroll(
@@ -87,7 +89,7 @@ class WorldModelServicer:
     ) -> AsyncGenerator[jepa_pb2.UnrollResponse, None]:
         """See the proto."""
         call = await self.intake.decode(wire.unroll_call, request)
-        async for step, latents in self._runtime.unroll(call, caller_of(context, stream=True)):
+        async for step, latents in self._replicas.of(call.scene).unroll(call, caller_of(context, stream=True)):
             # Latents can be many megabytes, whose copy would hold up the event loop.
             message = await asyncio.to_thread(wire.latents_message, latents, call.dtype)
             yield jepa_pb2.UnrollResponse(step=step, latents=message)
@@ -99,7 +101,7 @@ class WorldModelServicer:
         caller = caller_of(context, stream=True)
         call = await self.intake.decode(wire.plan_call, request)
         with time_limit(self._plan_seconds, "--plan-seconds"):
-            async for progress in self._runtime.plan(call, caller):
+            async for progress in self._replicas.of(call.scene).plan(call, caller):
                 yield wire.plan_response(progress)
 
 

@@ -68,11 +68,12 @@ class Runtime:
     """Runs the calls of all clients on one engine.
 
     Attributes:
+        engine: owns the device.
         models: the models; a call of one that is not in service raises as `Deployments.find` does.
     """
 
     def __init__(self, engine: Engine, config: ServerConfig) -> None:
-        self._engine, self._device = engine, config.device
+        self.engine, self._device = engine, config.device
         self.models = Deployments(config)
         self._unrolls = Unrolls(engine, config)
         self._latents: Cache[Latents] = Cache(config.cache_bytes, config.context_ttl)
@@ -102,11 +103,11 @@ class Runtime:
             check_goal_proprio(scene.goal, options, spec)
             _, samples, horizon, _ = candidates.shape
             if held is None:
-                stack.enter_context(self._engine.admit(samples * horizon))
+                stack.enter_context(self.engine.admit(samples * horizon))
             _log.debug("score on %s: %d candidates, horizon %d", spec.name, samples, horizon)
             decoded = time.perf_counter()
             job = ScoreJob(deployed.runner, scene, options, candidates.shape[1:], candidates[0], call.extra_info)
-            _, waited = await self._engine.run(job, spec.name, caller)
+            _, waited = await self.engine.run(job, spec.name, caller)
         best = int(job.scores.argmin()) if job.best_index is None else job.best_index
         metadata = {
             **job.metadata,
@@ -124,14 +125,18 @@ class Runtime:
     async def encode_now(self, held: HeldScene, caller: Caller) -> None:
         """Encode a held scene."""
         deployed, scene = held
-        await self._engine.run(_encoding(scene), deployed.spec.name, caller)
+        await self.engine.run(_encoding(scene), deployed.spec.name, caller)
 
     async def create_context(self, scene: Scene, model_name: str, caller: Caller) -> Context:
         """Encode a scene and keep it."""
         deployed, handle = self._scenes.hold(scene, model_name)
-        with self._engine.admit(handle.frames):
-            encoded, _ = await self._engine.run(_encoding(handle), deployed.spec.name, caller)
+        with self.engine.admit(handle.frames):
+            encoded, _ = await self.engine.run(_encoding(handle), deployed.spec.name, caller)
         return self._scenes.keep(deployed.spec.name, encoded)
+
+    def keeps(self, context_id: str) -> bool:
+        """Return whether there is such a context."""
+        return self._contexts.get(context_id) is not None
 
     def delete_context(self, context_id: str) -> None:
         """Drop a context."""
@@ -145,8 +150,8 @@ class Runtime:
     def statistics(self) -> Statistics:
         """Return the present figures; from any thread."""
         return Statistics(
-            queue=self._engine.admitted,
-            queue_limit=self._engine.capacity,
+            queue=self.engine.admitted,
+            queue_limit=self.engine.capacity,
             encode_hits=self._encoder.hits,
             encode_misses=self._encoder.misses,
             cache_bytes=self.remembered_bytes,
@@ -172,8 +177,8 @@ class Runtime:
         check_observation(observation, deployed.spec, "observation", needs_proprio=False)
         frames = observation.visual.shape[1]
         job = FunctionJob(partial(jobs.encode_frames, model, self._encoder, observation, dtype), frames)
-        with self._engine.admit(frames):
-            latents, _ = await self._engine.run(job, deployed.spec.name, caller)
+        with self.engine.admit(frames):
+            latents, _ = await self.engine.run(job, deployed.spec.name, caller)
         return latents
 
     async def unroll(self, call: UnrollCall, caller: Caller) -> AsyncGenerator[tuple[int, LatentFrames], None]:
@@ -201,8 +206,8 @@ class Runtime:
                 job = jobs.PlanJob(deployed, scene, planner, call)
                 step: jobs.PlanStep
                 # Left before the yield, which lasts as long as the client does not read.
-                with self._engine.admit(cost, begun=iteration > 1):
-                    step, waited = await self._engine.run(job, deployed.spec.name, caller)
+                with self.engine.admit(cost, begun=iteration > 1):
+                    step, waited = await self.engine.run(job, deployed.spec.name, caller)
                 timing = _timing(arrived, decoded, waited, *stage_seconds(job.clocks))
                 record.current().scored(deployed.spec.name, planner.samples, planner.horizon, timing)
                 yield PlanProgress(
@@ -223,7 +228,7 @@ class Runtime:
         if not call.on_device:
             return planner_for(call, spec)
         make = FunctionJob(lambda _: planner_for(call, spec, partial(DeviceArrays, spec.device)))
-        planner, _ = await self._engine.run(make, spec.name, caller)
+        planner, _ = await self.engine.run(make, spec.name, caller)
         return planner
 
 

@@ -27,7 +27,7 @@ class Replica:
         global host
         logs.configure(config.log_level, config.log_format)
         self._host, self._loop = Host(config), asyncio.get_running_loop()
-        self._pending = Gauge("worldforge_jepa_pending", "Jobs that wait for the device or run on it.")
+        self._pending = Gauge("worldforge_jepa_pending", "Jobs that wait for a device or run on one.")
         self._running = contextlib.AsyncExitStack()
         self._running.enter_context(self._host.observed())
         await self._running.enter_async_context(self._host.background())
@@ -45,11 +45,12 @@ class Replica:
 
     def record_autoscaling_stats(self) -> dict[str, float]:
         """Return the pending work, by which `by_pending_work` scales."""
-        self._pending.set(self._host.engine.pending)
-        return {"pending": float(self._host.engine.pending)}
+        self._pending.set(self._host.replicas.pending)
+        return {"pending": float(self._host.replicas.pending)}
 
     async def __del__(self) -> None:
         """Drain: end idle streams, and let go of the device."""
         await self._host.refuse()
         await self._running.aclose()
-        self._host.engine.close(0.2)
+        for engine in self._host.engines:
+            engine.close(0.2)

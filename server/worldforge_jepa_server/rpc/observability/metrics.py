@@ -21,13 +21,13 @@ from worldforge_jepa_server.config import StartError
 from worldforge_jepa_server.rpc.observability.tally import STAGES, Histogram, Tally
 
 if TYPE_CHECKING:
-    from worldforge_jepa_server.runtime.operations import Runtime
+    from worldforge_jepa_server.runtime.replicas import Replicas
 
 _PREFIX = "worldforge_jepa_"
 _METHOD = ("grpc_type", "grpc_service", "grpc_method")
 
 
-def serve_metrics(address: str, runtime: Runtime, tally: Tally) -> str:
+def serve_metrics(address: str, replicas: Replicas, tally: Tally) -> str:
     """Serve the metrics over HTTP at `host:port`, in a thread of their own; return their URL.
 
     Raises:
@@ -35,7 +35,7 @@ def serve_metrics(address: str, runtime: Runtime, tally: Tally) -> str:
     """
     host, _, port = address.rpartition(":")
     registry = CollectorRegistry()
-    registry.register(Metrics(runtime, tally))
+    registry.register(Metrics(replicas, tally))
     ProcessCollector(registry=registry)
     try:
         server, _ = start_http_server(int(port), host.strip("[]"), registry)
@@ -45,10 +45,10 @@ def serve_metrics(address: str, runtime: Runtime, tally: Tally) -> str:
 
 
 class Metrics:
-    """A collector of `prometheus_client`: reads the counts and the runtime's figures."""
+    """A collector of `prometheus_client`: reads the counts and the runtimes' figures."""
 
-    def __init__(self, runtime: Runtime, tally: Tally) -> None:
-        self._runtime, self._tally = runtime, tally
+    def __init__(self, replicas: Replicas, tally: Tally) -> None:
+        self._replicas, self._tally = replicas, tally
 
     def describe(self) -> list[Metric]:
         """Return nothing: what there is depends on the models."""
@@ -96,7 +96,7 @@ class Metrics:
         yield from (candidates, steps, stages, errors)
 
     def _runtime_figures(self) -> Iterator[Metric]:
-        now, streams = self._runtime.statistics(), self._tally.methods.values()
+        now, streams = self._replicas.statistics(), self._tally.methods.values()
         yield _gauge("ready", "1 while the server takes calls.", float(self._tally.ready))
         yield _gauge("queue_candidate_steps", "Candidates times horizon of the calls accepted.", now.queue)
         yield _gauge("queue_limit_candidate_steps", "The most that are accepted.", now.queue_limit)
@@ -114,16 +114,16 @@ class Metrics:
             _add_histogram(family, (), histogram)
             yield family
         memory = GaugeMetricFamily(f"{_PREFIX}device_memory_bytes", "Memory of the models' devices.", labels=["kind"])
-        for kind, size in self._runtime.device_memory().items():
+        for kind, size in self._replicas.device_memory().items():
             memory.add_metric([kind], size)
         yield memory
-        yield from _facts(self._runtime)
+        yield from _facts(self._replicas)
 
 
-def _facts(runtime: Runtime) -> Iterator[Metric]:
+def _facts(replicas: Replicas) -> Iterator[Metric]:
     labels = ("model", "source", "device", "dtype", "checkpoint_digest")
     models = GaugeMetricFamily(f"{_PREFIX}model_info", "Models in service.", labels=labels)
-    for spec in runtime.statistics().specs:
+    for spec in replicas.statistics().specs:
         models.add_metric((spec.name, spec.source, spec.device, spec.dtype, spec.checkpoint_digest), 1)
     yield models
     build = {name: version(name) for name in ("torch", "grpcio")}

@@ -11,14 +11,13 @@ from worldforge_jepa_server.rpc.observability.calls import Calls
 from worldforge_jepa_server.rpc.observability.metrics import serve_metrics
 from worldforge_jepa_server.rpc.observability.request_log import RequestLog
 from worldforge_jepa_server.rpc.observability.traces import tracing
-from worldforge_jepa_server.runtime.operations import Runtime
-from worldforge_jepa_server.scheduling.engine import Engine
+from worldforge_jepa_server.runtime.replicas import Replicas
 
 _log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
-def observing(calls: Calls, config: ServerConfig, runtime: Runtime, engine: Engine) -> Iterator[None]:
+def observing(calls: Calls, config: ServerConfig, replicas: Replicas) -> Iterator[None]:
     """Watch the calls of a server: by the request log, and by metrics and traces where those are asked for.
 
     Raises:
@@ -26,9 +25,10 @@ def observing(calls: Calls, config: ServerConfig, runtime: Runtime, engine: Engi
     """
     traces = tracing()
     calls.observers = [RequestLog(config.slow_ms), *([traces] if traces else [])]
-    engine.on_batch = calls.tally.batches.add
+    for each in replicas:
+        each.engine.on_batch = calls.tally.batches.add
     if config.metrics_address:
-        _log.info("metrics at %s", serve_metrics(config.metrics_address, runtime, calls.tally))
+        _log.info("metrics at %s", serve_metrics(config.metrics_address, replicas, calls.tally))
     try:
         yield
     finally:

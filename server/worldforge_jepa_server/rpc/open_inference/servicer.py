@@ -1,4 +1,4 @@
-"""The methods of the Open Inference Protocol, on the runtime's own Score."""
+"""The methods of the Open Inference Protocol, on the runtimes' own Score."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from worldforge_jepa_server.rpc.callers import caller_of
 from worldforge_jepa_server.rpc.intake import Intake, Request
 from worldforge_jepa_server.rpc.open_inference import messages, tensors
 from worldforge_jepa_server.rpc.open_inference.requests import renamed, requested, score_call
-from worldforge_jepa_server.runtime.operations import Runtime
+from worldforge_jepa_server.runtime.replicas import Replicas
 
 if TYPE_CHECKING:
     import grpc.aio
@@ -29,10 +29,10 @@ _VERSION = "1"
 
 
 class OpenInferenceServicer:
-    """The service of open_inference.proto, on a runtime; `ready` tells what the health service tells."""
+    """The service of open_inference.proto, on the runtimes of a server; `ready` tells what the health service tells."""
 
-    def __init__(self, runtime: Runtime, intake: Intake, ready: Callable[[], bool]) -> None:
-        self._runtime, self.intake, self._ready = runtime, intake, ready
+    def __init__(self, replicas: Replicas, intake: Intake, ready: Callable[[], bool]) -> None:
+        self._replicas, self.intake, self._ready = replicas, intake, ready
 
     async def ServerLive(self, _request: Request[Any], _: _Context) -> Any:
         """See the proto."""
@@ -70,7 +70,7 @@ class OpenInferenceServicer:
             spec = self._spec(message.model_name, message.model_version)
             wanted = requested(message, ("scores", "best_index"))
             call = await self.intake.decode(score_call, request, spec)
-            result = await self._runtime.score(call, caller)
+            result = await self._replicas.of(call.scene).score(call, caller)
         except JepaError as error:
             raise renamed(error) from error
         response = messages.ModelInferResponse(model_name=spec.name, model_version=_VERSION, id=message.id)
@@ -89,7 +89,7 @@ class OpenInferenceServicer:
             NotFoundError: no such model, or no such version of it.
             UnavailableError: it is loading.
         """
-        spec = self._runtime.spec(name)
+        spec = self._replicas.spec(name)
         if version not in ("", _VERSION):
             problem = (
                 f"{spec.name} has no version {version!r}; expected {_VERSION} or none{nearest(version, (_VERSION,))}"
