@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import grpc
@@ -67,6 +68,7 @@ async def _serve_grpc() -> None:
     handlers = {
         "Unary": grpc.unary_unary_rpc_method_handler(_unary, *codec),
         "Bidi": grpc.stream_stream_rpc_method_handler(_bidi, *codec),
+        "Threaded": grpc.stream_stream_rpc_method_handler(_Threaded().bidi, *codec),
     }
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
     port = server.add_insecure_port("127.0.0.1:0")
@@ -83,6 +85,28 @@ async def _unary(request: jepa_pb2.ScoreRequest, _: Any) -> jepa_pb2.ScoreRespon
 async def _bidi(requests: AsyncIterator[jepa_pb2.ScoreRequest], _: Any) -> AsyncIterator[jepa_pb2.ScoreResponse]:
     async for request in requests:
         yield await _unary(request, None)
+
+
+class _Threaded:
+    """Scores on a thread of its own, as a server does that must answer others meanwhile."""
+
+    def __init__(self) -> None:
+        self._work: SimpleQueue[tuple[asyncio.Future[Any], jepa_pb2.ScoreRequest]] = SimpleQueue()
+        threading.Thread(target=self._run, daemon=True).start()
+
+    async def bidi(
+        self, requests: AsyncIterator[jepa_pb2.ScoreRequest], _: Any
+    ) -> AsyncIterator[jepa_pb2.ScoreResponse]:
+        async for request in requests:
+            done = asyncio.get_running_loop().create_future()
+            self._work.put((done, request))
+            yield jepa_pb2.ScoreResponse(scores=(await done).tolist())
+
+    def _run(self) -> None:
+        while True:
+            done, request = self._work.get()
+            scores = _scores(tensors.decode(request.action_candidates))
+            done.get_loop().call_soon_threadsafe(done.set_result, scores)
 
 
 def _scores(candidates: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -30,7 +30,13 @@ from worldforge_jepa_client.v1 import jepa_pb2
 from worldforge_jepa_client.wire import tensors
 
 SECONDS, CALLS = 45, 20
-RAW, UNARY, BIDI, STREAM = "raw Unix socket", "plain grpc.aio unary", "plain grpc.aio bidi", "stream"
+RAW, UNARY, BIDI, THREADED, STREAM = (
+    "raw Unix socket",
+    "plain grpc.aio unary",
+    "plain grpc.aio bidi",
+    "plain bidi, scored on a thread",
+    "stream",
+)
 _SAMPLES, _HORIZON = SHAPE[1:3]
 
 Array = npt.NDArray[Any]
@@ -120,21 +126,21 @@ def _plain(loop: asyncio.AbstractEventLoop, channel: grpc.aio.Channel, payload: 
     """The same messages and codec as the service's, on gRPC alone."""
     codec = (jepa_pb2.ScoreRequest.SerializeToString, jepa_pb2.ScoreResponse.FromString)
     unary = channel.unary_unary(f"/{SERVICE}/Unary", *codec)
-    bidi = channel.stream_stream(f"/{SERVICE}/Bidi", *codec)
-    streams: list[Any] = []
+    streams: dict[str, Any] = {}
 
-    async def call_bidi() -> Any:
-        if not streams:
-            streams.append(bidi())
-        await streams[0].write(_request(payload))
-        return await streams[0].read()
+    async def exchange(method: str) -> Any:
+        if method not in streams:
+            streams[method] = channel.stream_stream(f"/{SERVICE}/{method}", *codec)()
+        await streams[method].write(_request(payload))
+        return await streams[method].read()
 
     async def scored(call: Callable[[], Awaitable[Any]]) -> None:
         np.array((await call()).scores, np.float32)
 
     return {
         UNARY: awaiting(loop, lambda: scored(lambda: unary(_request(payload)))),
-        BIDI: awaiting(loop, lambda: scored(call_bidi)),
+        BIDI: awaiting(loop, lambda: scored(lambda: exchange("Bidi"))),
+        THREADED: awaiting(loop, lambda: scored(lambda: exchange("Threaded"))),
     }
 
 

@@ -26,10 +26,11 @@ _Request = Request[jepa_pb2.ScoreStreamRequest]
 
 @dataclass(frozen=True)
 class _Held:
-    """The stream's scene as sent, and its handle with the model."""
+    """The stream's scene as sent, its handle with the model, and its bytes."""
 
     sent: Scene
     held: HeldScene
+    nbytes: int
 
 
 class ScoreStream:
@@ -43,7 +44,7 @@ class ScoreStream:
     @property
     def kept(self) -> int:
         """The bytes of the stream's scene."""
-        return self._held.sent.nbytes if self._held else 0
+        return self._held.nbytes if self._held else 0
 
     async def answer(self, message: Received) -> jepa_pb2.ScoreStreamResponse:
         """Answer one message; a refused message changes nothing."""
@@ -67,7 +68,7 @@ class ScoreStream:
         if request.message.HasField("context"):
             changes = await self._intake.decode(lambda message: wire.decode_scene(message.context), request)
             scene = (self._held.sent if self._held else Scene()).updated(changes)
-            return _Held(scene, self._runtime.hold(scene, model))
+            return _Held(scene, self._runtime.hold(scene, model), scene.nbytes)
         if self._held is None:
             raise FailedPreconditionError(
                 "is not set, and no earlier message of this stream set a scene", reason=Reason.NO_SCENE, field="context"
