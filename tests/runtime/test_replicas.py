@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from tests.operation.test_metrics import metrics_url, read
 from tests.support.in_process import DEADLINE, CountingModel, Stop
 from tests.support.raw_stub import RAW, a_scene
 from tests.support.scenes import candidates, raw_candidates, scene
@@ -88,7 +89,8 @@ def test_streams_are_spread_and_stay_where_they_began():
 
 @pytest.fixture(scope="module")
 def server(start_server):
-    return start_server("--device=cpu,cpu", "--threads=1", "--model=tiny", f"--model={MEETING}")
+    flags = ("--device=cpu,cpu", "--threads=1", "--metrics-address=127.0.0.1:0")
+    return start_server(*flags, "--model=tiny", f"--model={MEETING}")
 
 
 def test_two_calls_run_at_once(server):
@@ -112,3 +114,8 @@ def test_a_model_names_all_its_devices_and_a_score_the_one_it_is_of(server):
         assert client.model("tiny").device == "cpu,cpu"
         result = client.score(**scene(), **raw_candidates(4), model="tiny")
         assert result.metadata["device"] == "cpu"
+
+
+def test_the_metrics_name_each_model_once_where_two_threads_share_a_device(server):
+    found = [line for line in read(metrics_url(server)).splitlines() if line.startswith("worldforge_jepa_model_info{")]
+    assert len(found) == len(set(found)) == 2

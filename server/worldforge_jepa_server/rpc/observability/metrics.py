@@ -123,8 +123,10 @@ class Metrics:
 def _facts(replicas: Replicas) -> Iterator[Metric]:
     labels = ("model", "source", "device", "dtype", "checkpoint_digest")
     models = GaugeMetricFamily(f"{_PREFIX}model_info", "Models in service.", labels=labels)
-    for spec in replicas.statistics().specs:
-        models.add_metric((spec.name, spec.source, spec.device, spec.dtype, spec.checkpoint_digest), 1)
+    specs = replicas.statistics().specs
+    # Each once: a server may have two threads on one device.
+    for facts in {(spec.name, spec.source, spec.device, spec.dtype, spec.checkpoint_digest) for spec in specs}:
+        models.add_metric(facts, 1)
     yield models
     build = {name: version(name) for name in ("torch", "grpcio")}
     build |= {"version": version("worldforge-jepa"), "python": platform.python_version()}
