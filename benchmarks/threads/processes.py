@@ -45,9 +45,9 @@ def started(*commands: tuple[str, ...], variables: Mapping[str, str] = {}) -> It
 
 
 @contextlib.contextmanager
-def worker(variables: Mapping[str, str]) -> Iterator[subprocess.Popen[str]]:
-    """Run a process that scores on demand, with these variables of OpenMP and no others."""
-    with started(_WORKER, variables=variables) as (process,):
+def worker(variables: Mapping[str, str], nice: int = 0) -> Iterator[subprocess.Popen[str]]:
+    """Run a process that scores on demand, with these variables of OpenMP and no others; below 0 nice needs root."""
+    with started(("nice", "-n", str(nice), *_WORKER), variables=variables) as (process,):
         yield process
 
 

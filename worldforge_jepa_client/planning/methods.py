@@ -159,7 +159,8 @@ def noise_filter(horizon: int, beta: float) -> Float64:
     amplitudes = np.maximum(np.arange(horizon // 2 + 1), 1) ** (-beta / 2)
     spectra = amplitudes[:, None] * np.fft.rfft(np.eye(horizon), axis=0)
     responses: Float64 = np.fft.irfft(spectra, n=horizon, axis=0)
-    return responses / np.linalg.norm(responses[0])
+    responses /= np.linalg.norm(responses[0])
+    return responses
 
 
 @dataclass(frozen=True, kw_only=True)
