@@ -48,8 +48,8 @@ generate: .venv/ready ## regenerate what is made from other files: the stubs, pa
 	$(PROTOC) --python_out=. --pyi_out=. --grpc_python_out=.
 	$(RECORDING) --python_out=. --pyi_out=.
 	$(DESCRIBE)=$(INFERENCE)
-	$(BIN)/python -m scripts.pages
 	$(BIN)/python scripts/async_to_sync.py
+	$(BIN)/python -m scripts.pages
 
 baseline: .venv/ready ## make the proto as it is the one that lint lets no later proto break; at a release
 	$(BIN)/buf build protos --exclude-source-info --output protos/baseline.binpb

@@ -89,7 +89,7 @@ OPTIONS = st.fixed_dictionaries(
     {},
     optional={
         "objective": mostly(["l2", "l1", "cosine"], ["l3", 1]),
-        "proprio_weight": mostly([0.0, 0.5, 1], [-1.0, np.nan, "1"]),
+        "proprio_weight": mostly([0.0, 0.5, 1], [-1.0, np.nan, np.inf, 3e38, "1"]),
         "actions_are_normalized": mostly([True, False], [0, "no"]),
         "extra_info": mostly([{}], [{"note": 1}, [1]]),
     },

@@ -166,7 +166,7 @@ def test_inputs_that_do_not_fit_are_invalid_arguments_by_their_own_names(client,
     [
         ({"objective": "l3"}, "objective: is 'l3'; expected one of l2, l1, cosine"),
         ({"proprio_weight": "much"}, "proprio_weight: is 'much'; expected a number"),
-        ({"proprio_weight": -1.0}, "proprio_weight: is -1.0; expected a finite number >= 0"),
+        ({"proprio_weight": -1.0}, "proprio_weight: is -1.0; expected 0 to 1e+06"),
         ({"actions_are_normalized": 0}, "actions_are_normalized: is 0; expected a boolean"),
         ({"objektive": "l2"}, "parameters: has 'objektive'; expected some of objective, proprio_weight"),
     ],

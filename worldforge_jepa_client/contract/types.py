@@ -58,7 +58,7 @@ class ScoreOptions:
 
     Attributes:
         objective: the latent distance; None is the model's default.
-        proprio_weight: the weight of the proprio features, >= 0; None is the model's default.
+        proprio_weight: the weight of the proprio features, 0 to 1e6; None is the model's default.
         actions_are_normalized: False has the server normalize candidates and history.
     """
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -32,6 +31,7 @@ from worldforge_jepa_client.reasons import Reason
 
 MAX_ITERATIONS = 10_000
 """Most iterations of a plan."""
+_LARGEST_WEIGHT = 1e6  # beyond it float32 would lose the visual features beside the proprio's
 
 
 def check_score_call(call: ScoreCall, spec: ModelSpec) -> None:
@@ -127,8 +127,8 @@ def check_scene(scene: Scene, spec: ModelSpec, *, needs_goal: bool = True, norma
 def check_options(options: ScoreOptions, spec: ModelSpec) -> None:
     """Check the options of a score."""
     weight = proprio_weight(options, spec)
-    if not (math.isfinite(weight) and weight >= 0):
-        raise invalid("options.proprio_weight", f"is {weight}; expected a finite number >= 0", Reason.INVALID_VALUE)
+    if not 0 <= weight <= _LARGEST_WEIGHT:
+        raise invalid("options.proprio_weight", f"is {weight}; expected 0 to {_LARGEST_WEIGHT:g}", Reason.INVALID_VALUE)
     if weight > 0 and spec.proprio is None:
         raise invalid("options.proprio_weight", f"is {weight}; model {spec.name} has no proprio", Reason.INVALID_VALUE)
     check_normalizable(options.actions_are_normalized, spec)

@@ -95,7 +95,7 @@ class AsyncClient(AsyncBaseClient):
             action_history: the T-1 actions between T observation frames, (1, T-1, A) or (T-1, A).
             context: from `create_context`, instead of observation, goal and action history.
             objective: "l2", "l1" or "cosine"; None is the model's default.
-            proprio_weight: weight of the proprio features, >= 0; None is the model's default.
+            proprio_weight: weight of the proprio features, 0 to 1e6; None is the model's default.
             actions_are_normalized: False has the server normalize candidates and history.
             extra_info: JSON handed to models with a scoring method of their own.
             model: a served model's name; empty is that of the context, or else the server's default.

@@ -85,7 +85,7 @@ async def score_raw_actions(server: ServerUnderTest) -> None:
     expect(np.allclose(got, scores, rtol=1e-3, atol=1e-4), f"raw actions score {got}; expected {scores}")
 
 
-@PROMISES("The weight w of the proprio features, >= 0. Unset: the model's default. 0: visual features only.")
+@PROMISES("The weight w of the proprio features, 0 to 1e6. Unset: the model's default. 0: visual features only.")
 async def score_proprio_weight(server: ServerUnderTest) -> None:
     """With the weight 0 the goal's proprio does not count; a negative one is refused."""
     if server.spec.proprio is None:
