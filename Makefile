@@ -70,13 +70,12 @@ lint: .venv/ready ## ruff, mypy, import rules, buf, and generated files that are
 	$(BIN)/python -m scripts.pages --check
 	$(BIN)/python scripts/async_to_sync.py --check
 
-# Two processes, since most of a test's time is the wait for a server; a module's tests stay together. CI does the same on a
-# second Python.
-SECOND ?= $(if $(CI),3.13)
+# Two processes, since most of a test's time is the wait for a server; a module's tests stay together. CI also has the time
+# for the client's tests on other Pythons.
 test: lint .venv-worldforge/ready ## everything CI runs
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 	$(MAKE) test-ray
-	$(if $(SECOND),$(MAKE) matrix RUNS=$(SECOND))
+	$(if $(CI),$(MAKE) test-clients)
 
 # The tests of faults, whose servers and channels become secured ones without a change to the tests. Left out are those
 # that need a plain server of their own, and one that counts steps while TLS's own work goes on beside it.
