@@ -22,20 +22,24 @@ from worldforge_jepa_client.wire.metadata import SESSION_METADATA
 DEADLINE = 60
 SOON = 15  # seconds, on a busy machine: pings go out after one and may take another
 MAX_STREAMS = 256
+# HTTP/2 frames: empty settings, and the GOAWAY of a server that ends in peace and has yet to see a stream.
+SETTINGS = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+GOAWAY = bytes([0, 0, 8, 7, 0, 0, 0, 0, 0]) + (2**31 - 1).to_bytes(4, "big") + bytes(4)
 
 
 class Forwarder:
     """Forwards one TCP connection until `swallow`; from then on what comes goes nowhere, and no side is told.
 
-    A context manager.
+    Before that it says goodbye to the first `leaves` connections as it greets them, as a server does that ends just
+    then, and keeps them open. A context manager.
     """
 
-    def __init__(self, target):
+    def __init__(self, target, leaves=0):
         host, _, port = target.rpartition(":")
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.target = f"127.0.0.1:{self._listening.getsockname()[1]}"
         self._upstream = socket.create_connection((host, int(port)))
-        self._swallows, self._open = False, [self._listening, self._upstream]
+        self._leaves, self._swallows, self._open = leaves, False, [self._listening, self._upstream]
         self.ended = {"client": threading.Event(), "server": threading.Event()}
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -52,6 +56,10 @@ class Forwarder:
             each.close()
 
     def _accept(self):
+        for _ in range(self._leaves):
+            left, _ = self._listening.accept()
+            self._open.append(left)
+            left.sendall(SETTINGS + GOAWAY)
         downstream, _ = self._listening.accept()
         self._open.append(downstream)
         for source, sink, side in ((downstream, self._upstream, "client"), (self._upstream, downstream, "server")):
@@ -136,6 +144,12 @@ def test_an_old_connection_is_replaced_without_an_error(start_server):
             client.score(**scene(), **raw_candidates())
             session.score(candidates(), actions_are_normalized=False)
     assert states.count(grpc.ChannelConnectivity.READY) > 1
+
+
+@pytest.mark.parametrize("leaves", [1, 2])
+def test_a_server_that_says_goodbye_as_it_greets_is_left_for_another_connection(server, leaves):
+    with Forwarder(server.target, leaves) as forwarder, Client(forwarder.target, timeout=SOON) as client:
+        assert client.model().name == "tiny"
 
 
 def test_a_connection_carries_a_bounded_number_of_calls_and_leaves_others_alone(server):
