@@ -17,7 +17,7 @@ RECORDING = $(BIN)/python -m grpc_tools.protoc -I$(STUBS)=$(PROTO) $(PROTO)/reco
 INFERENCE := server/worldforge_jepa_server/rpc/open_inference/open_inference.binpb
 DESCRIBE = $(BIN)/python -m grpc_tools.protoc -Iprotos protos/inference/open_inference.proto --descriptor_set_out
 
-.PHONY: help setup lock generate baseline lint test test-clients test-secured test-ray worldforge evidence matrix hosts proxies \
+.PHONY: help setup lock generate baseline lint test test-secured test-ray worldforge evidence matrix hosts proxies \
   diagnose-faults demo serve serve-ray bench bench-scale load fuzz soak train evaluate clean
 
 help:
@@ -71,11 +71,11 @@ lint: .venv/ready ## ruff, mypy, import rules, buf, and generated files that are
 	$(BIN)/python scripts/async_to_sync.py --check
 
 # Two processes, since most of a test's time is the wait for a server; a module's tests stay together. CI also has the time
-# for the client's tests on other Pythons.
+# for another Python.
 test: lint .venv-worldforge/ready ## everything CI runs
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 	$(MAKE) test-ray
-	$(if $(CI),$(MAKE) test-clients)
+	$(if $(CI),$(MAKE) matrix RUNS=3.13)
 
 # The tests of faults, whose servers and channels become secured ones without a change to the tests. Left out are those
 # that need a plain server of their own, and one that counts steps while TLS's own work goes on beside it.
@@ -87,9 +87,6 @@ FAULTS := rpc/test_failures.py rpc/test_intake.py rpc/test_lifecycle.py rpc/test
 test-secured: .venv/ready ## the tests of faults again, with TLS, tokens, metrics that are scraped and a JSON log everywhere
 	$(BIN)/pytest --secured -n 2 --dist loadfile $(addprefix tests/,$(FAULTS)) \
 	  -k 'not another_service and not until_the_models and not delay_another'
-
-test-clients: .venv/ready ## the client's tests on the oldest and the newest Python, without torch, against servers of this one
-	$(BIN)/python scripts/matrix.py client-3.10 client-3.13
 
 test-ray: .venv/ready ## the part of the tests that runs through Ray Serve, which takes a minute to start
 	$(BIN)/pytest -m ray tests/ray

@@ -34,6 +34,7 @@ CLIENT_TESTS = (
     "tests/shared_memory",
 )  # without tests/sync, which are made from tests/aio
 DEVELOPMENT_TESTS = ("tests/deploy", "tests/docs", "tests/project", "tests/ray")  # which need tools of development
+HOST_TESTS = ("tests/interop/test_hosts.py",)  # of programs in other languages, which take minutes to build
 LINT = (("ruff", "check"), ("ruff", "format", "--check"), ("mypy",), ("lint-imports", "--no-cache"))
 UV = shutil.which("uv", path=str(Path(sys.executable).parent)) or "uv"
 
@@ -86,7 +87,7 @@ def _commands(run: str, python: str) -> Iterator[list[str]]:
             # The newest numpy's types are written for a newer Python than mypy is told to check for.
             target = ["--python-version", NEWEST] if (run, program) == ("newest", "mypy") else []
             yield [str(FOLDER / "bin" / program), *arguments, *target]
-    left_out = [f"--ignore={tests}" for tests in DEVELOPMENT_TESTS] if run == "lowest" else []
+    left_out = [f"--ignore={tests}" for tests in HOST_TESTS + (DEVELOPMENT_TESTS if run == "lowest" else ())]
     yield [str(FOLDER / "bin" / "pytest"), "-p", "no:cacheprovider", "-n", "2", "--dist", "loadfile", *left_out]
 
 
