@@ -13,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from worldforge_jepa_client.errors import ResourceExhaustedError
 from worldforge_jepa_client.reasons import Reason
+from worldforge_jepa_server.models.devices import torch_threads
 from worldforge_jepa_server.models.memory import is_out_of_memory
 
 # An allocator holds on to what it had to give out in other sizes. On the CPU, with glibc's: up to 2.3, measured.
@@ -29,7 +30,7 @@ def peak_bytes(device: str, work: Callable[[], object]) -> int:
     where = torch.device(device)
     if where.type != "cuda":
         live = _LiveTensors()
-        with live:
+        with live, torch_threads(1):  # so that all is done in this thread, which is the one that is watched
             work()
         return round(live.peak * _HELD)
     torch.cuda.synchronize(where)

@@ -1,6 +1,9 @@
-"""torch's devices: which one `auto` is, how to wait for it, and what it cannot do."""
+"""torch's devices: which one `auto` is, how to wait for it, what it cannot do, and the threads of a CPU."""
 
 from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
 
 import torch
 
@@ -43,3 +46,14 @@ def multiplies(dtype: torch.dtype, device: torch.device | str) -> bool:
         return True
     found = torch.cpu.get_capabilities()
     return found.get("architecture") != "x86_64" or any(found.get(name) for name in needed)
+
+
+@contextlib.contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Share the calling thread's operations among `count` threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +12,9 @@ from torch import Tensor, nn
 
 from worldforge_jepa_client.contract.spec import DYNAMIC, FLOATS, Identity, Limits, MemoryUse, ModelSpec, TensorSpec
 from worldforge_jepa_server.models.contract import Latents, Observation
+from worldforge_jepa_server.models.devices import torch_threads
 from worldforge_jepa_server.models.identity import identify
+from worldforge_jepa_server.models.native.cores import Halves, threads_for
 from worldforge_jepa_server.models.native.encoders.block import Block
 from worldforge_jepa_server.models.native.jepa import Jepa
 from worldforge_jepa_server.models.native.predictors.adaln import AdaLNBlock
@@ -55,6 +58,8 @@ class NativeModel:
         identified = identify(module, identity or Identity())
         execution.cast(module)
         execution.compile(part for part in module.modules() if isinstance(part, _BLOCKS))
+        # Compiled code has its number of threads compiled in.
+        self._halves = Halves(module.unroll) if torch.device(device).type == "cpu" and not execution.compiled else None
         spec = _spec(module, name, source, digest, device, limits)
         self._spec = replace(
             spec, dtype=execution.precision, compiled=execution.compiled, identity=identified, **published
@@ -68,14 +73,15 @@ class NativeModel:
     @torch.inference_mode()
     def encode(self, observation: Observation) -> Latents:
         """See `WorldModel.encode`."""
-        return self.module.encode(observation.visual, observation.proprio)
+        with torch_threads(threads_for(observation.visual.numel())) if self._halves else nullcontext():
+            return self.module.encode(observation.visual, observation.proprio)
 
     @torch.inference_mode()
     def unroll(self, latents: Latents, actions: Tensor, action_history: Tensor | None) -> Iterator[Latents]:
         """See `WorldModel.unroll`."""
         dtype = latents.visual.dtype
         history = None if action_history is None else action_history.to(dtype)
-        yield from self.module.unroll(latents, actions.to(dtype), history)
+        yield from (self._halves or self.module).unroll(latents, actions.to(dtype), history)
 
     @torch.inference_mode()
     def normalize_actions(self, actions: Tensor) -> Tensor:
