@@ -1,4 +1,4 @@
-"""(i) How torch's OpenMP threads wait for each other, and what a score takes when they share their cores."""
+"""(i) How the threads of a score work together, and how long it takes when they share their cores."""
 
 from __future__ import annotations
 

@@ -7,17 +7,17 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 _WORKER = (sys.executable, "-m", "benchmarks.threads.worker")
 _BUSY = (sys.executable, "-c", "print('ready', flush=True)\nwhile True: pass")
 NEIGHBOURS = {
     "nothing": (),
     "a busy loop": (_BUSY,),
-    "another torch process": ((*_WORKER, "--forever"),),
-    "three of them": ((*_WORKER, "--forever"),) * 3,
+    "another torch process": ((*_WORKER, "--shared", "--forever"),),
+    "three of them": ((*_WORKER, "--shared", "--forever"),) * 3,
 }
-"""What runs beside the scores; torch processes have libgomp's own defaults."""
+"""What runs beside the scores; torch processes have torch's threads and libgomp's own defaults."""
 
 LIBGOMP_DEFAULT = {"GOMP_SPINCOUNT": "300000"}
 """What libgomp has of itself; said, because this project's processes, the workers too, else set their own."""
@@ -45,9 +45,9 @@ def started(*commands: tuple[str, ...], variables: Mapping[str, str] = {}) -> It
 
 
 @contextlib.contextmanager
-def worker(variables: Mapping[str, str], nice: int = 0) -> Iterator[subprocess.Popen[str]]:
+def worker(variables: Mapping[str, str], flags: Sequence[str] = (), nice: int = 0) -> Iterator[subprocess.Popen[str]]:
     """Run a process that scores on demand, with these variables of OpenMP and no others; below 0 nice needs root."""
-    with started(("nice", "-n", str(nice), *_WORKER), variables=variables) as (process,):
+    with started(("nice", "-n", str(nice), *_WORKER, *flags), variables=variables) as (process,):
         yield process
 
 
