@@ -113,3 +113,12 @@ def test_the_embedded_models_batches_are_halved_when_they_are_large():
             watch.remove()
     assert used[4] == {(threading.get_ident(), 1)}
     assert [threads for _, threads in used[LARGE]] == [1, 1]
+
+
+def test_without_openmp_nothing_is_halved_and_no_thread_count_is_touched(monkeypatch):
+    monkeypatch.setattr(torch.backends.openmp, "is_available", lambda: False)
+    monkeypatch.setattr(torch, "set_num_threads", None)
+    model, seen = tiny.load("cpu", "tiny"), set()
+    model.module.predictor.register_forward_pre_hook(lambda *_: seen.add(threading.get_ident()))
+    rollout(model, model.encode(scene(model, 0)), actions(model, 0, LARGE, H))
+    assert seen == {threading.get_ident()}

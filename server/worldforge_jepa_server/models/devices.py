@@ -48,9 +48,17 @@ def multiplies(dtype: torch.dtype, device: torch.device | str) -> bool:
     return found.get("architecture") != "x86_64" or any(found.get(name) for name in needed)
 
 
+def threads_choose(device: torch.device | str) -> bool:
+    """Return True if each thread chooses how many share its operations: on a CPU, by a torch that has OpenMP."""
+    return torch.device(device).type == "cpu" and bool(torch.backends.openmp.is_available())
+
+
 @contextlib.contextmanager
 def torch_threads(count: int) -> Iterator[None]:
-    """Share the calling thread's operations among `count` threads."""
+    """Share the calling thread's operations among `count` threads, where `threads_choose`."""
+    if not threads_choose("cpu"):
+        yield
+        return
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from worldforge_jepa_client.contract.spec import DYNAMIC, FLOATS, Identity, Limits, MemoryUse, ModelSpec, TensorSpec
 from worldforge_jepa_server.models.contract import Latents, Observation
-from worldforge_jepa_server.models.devices import torch_threads
+from worldforge_jepa_server.models.devices import threads_choose, torch_threads
 from worldforge_jepa_server.models.identity import identify
 from worldforge_jepa_server.models.native.cores import Halves, threads_for
 from worldforge_jepa_server.models.native.encoders.block import Block
@@ -59,7 +59,7 @@ class NativeModel:
         execution.cast(module)
         execution.compile(part for part in module.modules() if isinstance(part, _BLOCKS))
         # Compiled code has its number of threads compiled in.
-        self._halves = Halves(module.unroll) if torch.device(device).type == "cpu" and not execution.compiled else None
+        self._halves = Halves(module.unroll) if threads_choose(device) and not execution.compiled else None
         spec = _spec(module, name, source, digest, device, limits)
         self._spec = replace(
             spec, dtype=execution.precision, compiled=execution.compiled, identity=identified, **published
