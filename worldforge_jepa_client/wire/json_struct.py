@@ -54,7 +54,7 @@ def struct_dict(struct: Struct, field: str) -> dict[str, Any]:
         raise OutOfRangeError(problem, reason=Reason.LIMIT_EXCEEDED, field=field)
     try:
         text = (_remembered_text if len(data) <= _SMALL else _to_text)(data)
-        value: dict[str, Any] = json.loads(text, parse_float=_number)
+        value: dict[str, Any] = _DECODER.decode(text)
     except (json_format.Error, ValueError) as error:
         raise _not_json(field, error) from error
     return value
@@ -63,6 +63,9 @@ def struct_dict(struct: Struct, field: str) -> dict[str, Any]:
 def _number(text: str) -> float | int:
     number = float(text)
     return int(number) if number.is_integer() else number
+
+
+_DECODER = json.JSONDecoder(parse_float=_number)
 
 
 def _to_bytes(text: str) -> bytes:

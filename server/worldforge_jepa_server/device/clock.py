@@ -25,13 +25,13 @@ class Clock:
     """
 
     def __init__(self, device: str) -> None:
-        self._device = device
-        self._has_events = torch.device(device).type == "cuda"
+        self._device, kind = device, torch.device(device).type
+        self._has_events, self._queues = kind == "cuda", kind != "cpu"
         self._laps: list[tuple[str, Any]] = [("", self._now())]
 
     def lap(self, stage: str) -> None:
         """End a stage, which began with the last lap, or with the clock."""
-        if not self._has_events:
+        if self._queues and not self._has_events:
             synchronize(self._device)
         self._laps.append((stage, self._now()))
 
@@ -55,8 +55,10 @@ class Clock:
 
 def stage_seconds(clocks: Sequence[Clock]) -> tuple[float, float, float]:
     """Return the seconds of encode, unroll and distance over several batches."""
-    taken = [clock.seconds() for clock in clocks]
-    encode, unroll, distance = (
-        sum(each.get(stage, 0.0) for each in taken) for stage in ("encode", "unroll", "distance")
-    )
+    encode = unroll = distance = 0.0
+    for clock in clocks:
+        taken = clock.seconds()
+        encode += taken.get("encode", 0.0)
+        unroll += taken.get("unroll", 0.0)
+        distance += taken.get("distance", 0.0)
     return encode, unroll, distance

@@ -25,6 +25,7 @@ from worldforge_jepa_server.device.memory import device_memory, release
 from worldforge_jepa_server.device.scoring import caller_gone, distance, non_finite
 from worldforge_jepa_server.models.contract import ScoreQuery, ScoringModel, ServedModel, WorldModel
 from worldforge_jepa_server.models.memory import is_out_of_memory
+from worldforge_jepa_server.scheduling.engine import CancelToken
 from worldforge_jepa_server.scheduling.scheduler import Slice
 
 _log = logging.getLogger(__name__)
@@ -93,13 +94,14 @@ class LatentScores:
         """
         fits = sum(each.stop - each.start for each in slices) <= self.chunk
         clock, costs = clock or Clock(self.spec.device), []
+        callers = [each.task.cancelled for each in slices]
         with torch.inference_mode():
             for batch in [slices] if fits else cut(slices, self.chunk):
                 first, last = batch[0].task, None
                 whole = len(batch) == 1 and batch[0].stop - batch[0].start == first.size
                 alone = (first.encoded.start, first.actions.transpose(0, 1), first.history)
                 for step in self.model.unroll(*(alone if whole else gather(batch))):
-                    if all(each.task.cancelled.is_set() for each in slices):
+                    if all(map(CancelToken.is_set, callers)):
                         raise caller_gone()
                     last = step
                 assert last is not None

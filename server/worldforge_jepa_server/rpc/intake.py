@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -86,13 +86,16 @@ class Intake:
             InvalidArgumentError: the bytes are no such message.
         """
         size = received.size
-        with self._hold(size + kept):
+        held = self._hold(size + kept)
+        try:
             if size < _LARGE:
                 request = self._parse(received.take(), message_class)
             else:
                 request = await self._in_thread(lambda: self._parse(received.take(), message_class))
-            with self._hold(request.size - size):  # of tensors in shared memory
-                yield request
+            held += self._hold(request.size - size)  # of tensors in shared memory
+            yield request
+        finally:
+            self._held -= held
 
     async def decode(self, decode: Callable[..., _R], request: Request[Any], *arguments: object) -> _R:
         """Return what `decode` makes of a request's message, off the event loop where that is large."""
@@ -131,15 +134,12 @@ class Intake:
         for task in self._idle:
             task.cancel()
 
-    @contextlib.contextmanager
-    def _hold(self, size: int) -> Iterator[None]:
+    def _hold(self, size: int) -> int:
+        """Hold so many more bytes, and return how many that is; raises as `_make_room` does."""
         if size:
             self._make_room(size)
         self._held += size
-        try:
-            yield
-        finally:
-            self._held -= size
+        return size
 
     def _make_room(self, size: int) -> None:
         """End idle streams that keep a scene, the one that has waited longest first, until so many bytes fit.
@@ -172,7 +172,7 @@ def _field_bytes(message: Any) -> int:
     if isinstance(message, jepa_pb2.UnrollRequest):
         return 8 * (len(message.steps) + len(message.samples))
     extra_info = getattr(message, "extra_info", None)
-    return extra_info.ByteSize() if extra_info else 0
+    return 0 if extra_info is None else int(extra_info.ByteSize())
 
 
 def _draining() -> UnavailableError:

@@ -239,4 +239,4 @@ def _encoding(scene: SceneHandle) -> FunctionJob[EncodedScene]:
 def _timing(arrived: float, decoded: float, waited: float, *on_device: float) -> Timing:
     """Return the timing of a call that ends now, from `time.perf_counter` seconds."""
     seconds = (waited, decoded - arrived, *on_device, time.perf_counter() - arrived)
-    return Timing(*(round(part * 1e6) for part in seconds))
+    return Timing(*[round(part * 1e6) for part in seconds])

@@ -137,7 +137,7 @@ class _Queue(Generic[_T]):
         room = lead.chunk
         while turns and room > 0:
             turn, number, flow = heapq.heappop(turns)
-            if turn < self._turn(flow):  # its client has used more meanwhile
+            if slices and turn < self._turn(flow):  # its client has used more meanwhile
                 heapq.heappush(turns, (self._turn(flow), number, flow))
                 continue
             task = self.flows[flow][0][-1]
