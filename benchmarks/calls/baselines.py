@@ -1,7 +1,8 @@
 """Baselines of a call without the service: `python -m benchmarks.calls.baselines SOCKET` serves a socket and grpc.aio.
 
 Each accepts the service's inputs and answers one float per candidate. The gRPC methods use the same messages and codec
-as the service, and nothing else of it; the raw socket is sent bare arrays behind their length.
+as the service, and nothing else of it; the raw socket is sent bare arrays behind their length. A session of the client
+can be opened on it, to measure the client alone.
 """
 
 from __future__ import annotations
@@ -21,13 +22,16 @@ import grpc.aio
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.trivial import SPEC
 from worldforge_jepa_client.v1 import jepa_pb2
 from worldforge_jepa_client.wire import tensors
+from worldforge_jepa_client.wire.models import model_message
 
 SHAPE = (1, 300, 6, 10)
 """Of the candidates, with which every payload begins."""
 
 SERVICE = "Floor"
+SESSIONS = "worldforge.jepa.v1.WorldModelService"
 LENGTH = struct.Struct("<I")
 
 
@@ -70,7 +74,8 @@ async def _serve_grpc() -> None:
         "Bidi": grpc.stream_stream_rpc_method_handler(_bidi, *codec),
         "Threaded": grpc.stream_stream_rpc_method_handler(_Threaded().bidi, *codec),
     }
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+    for name, methods in ((SERVICE, handlers), (SESSIONS, _session_handlers())):
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, methods),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     print(f"serving on 127.0.0.1:{port}", flush=True)
@@ -85,6 +90,26 @@ async def _unary(request: jepa_pb2.ScoreRequest, _: Any) -> jepa_pb2.ScoreRespon
 async def _bidi(requests: AsyncIterator[jepa_pb2.ScoreRequest], _: Any) -> AsyncIterator[jepa_pb2.ScoreResponse]:
     async for request in requests:
         yield await _unary(request, None)
+
+
+def _session_handlers() -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
+    return {
+        "GetModel": grpc.unary_unary_rpc_method_handler(
+            _get_model, jepa_pb2.GetModelRequest.FromString, jepa_pb2.GetModelResponse.SerializeToString
+        ),
+        "ScoreStream": grpc.stream_stream_rpc_method_handler(
+            _score_stream, jepa_pb2.ScoreStreamRequest.FromString, jepa_pb2.ScoreStreamResponse.SerializeToString
+        ),
+    }
+
+
+async def _get_model(_: jepa_pb2.GetModelRequest, __: Any) -> jepa_pb2.GetModelResponse:
+    return jepa_pb2.GetModelResponse(model=model_message(SPEC))
+
+
+async def _score_stream(requests: AsyncIterator[Any], _: Any) -> AsyncIterator[jepa_pb2.ScoreStreamResponse]:
+    async for request in requests:
+        yield jepa_pb2.ScoreStreamResponse(score=await _unary(request, None))
 
 
 class _Threaded:

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 
-from benchmarks.calls.baselines import LENGTH, SERVICE, SHAPE, receive
+from benchmarks.calls.baselines import LENGTH, SERVICE, SESSIONS, SHAPE, receive
 from benchmarks.harness import Seconds, Variant, awaiting, calling, interleave, median
 from benchmarks.report import Table, Target, grouped_bars, p50_p99
 from benchmarks.servers import serving, started
@@ -37,6 +37,7 @@ RAW, UNARY, BIDI, THREADED, STREAM = (
     "plain bidi, scored on a thread",
     "stream",
 )
+CLIENT_ALONE, SERVER_ALONE = "stream of our client, plain server", "plain bidi, our server"
 _SAMPLES, _HORIZON = SHAPE[1:3]
 
 Array = npt.NDArray[Any]
@@ -66,6 +67,7 @@ def measure(effort: float) -> Table:
         server = stack.enter_context(serving("--model", "trivial", "--threads", "1", module="benchmarks.trivial"))
         raw = stack.enter_context(contextlib.closing(_connect(directory / "socket")))
         client = stack.enter_context(Client(server.target, timeout=60))
+        beside = stack.enter_context(Client(floor.target, timeout=60))
         opened = loop.run_until_complete(_open(server.target, floor.target))
         for payload in _payloads():
             every = {
@@ -73,6 +75,8 @@ def measure(effort: float) -> Table:
                 **_plain(loop, opened.channel, payload),
                 **_blocking(stack, client, payload),
                 "stream, asyncio": _async_stream(loop, opened.client, payload),
+                CLIENT_ALONE: _stream(stack, beside, payload),
+                SERVER_ALONE: _plain_to_ours(loop, opened.server_channel, payload),
             }
             variants |= {f"{name} {payload.name}": variant for name, variant in every.items()}
         taken = interleave(variants, SECONDS * effort, calls=CALLS)
@@ -98,15 +102,17 @@ def _connect(path: Path) -> socket.socket:
 class _Opened:
     client: AsyncClient
     channel: grpc.aio.Channel
+    server_channel: grpc.aio.Channel
 
     async def close(self) -> None:
-        await self.client.close()
-        await self.channel.close()
+        for each in (self.client, self.channel, self.server_channel):
+            await each.close()
 
 
 async def _open(target: str, floor: str) -> _Opened:
-    channel = grpc.aio.insecure_channel(floor, options=[("grpc.max_send_message_length", -1)])
-    return _Opened(AsyncClient(target, timeout=60), channel)
+    options = [("grpc.max_send_message_length", -1)]
+    channels = [grpc.aio.insecure_channel(each, options=options) for each in (floor, target)]
+    return _Opened(AsyncClient(target, timeout=60), *channels)
 
 
 def _raw(connection: socket.socket, payload: Payload) -> Variant:
@@ -144,20 +150,41 @@ def _plain(loop: asyncio.AbstractEventLoop, channel: grpc.aio.Channel, payload: 
     }
 
 
+def _plain_to_ours(loop: asyncio.AbstractEventLoop, channel: grpc.aio.Channel, payload: Payload) -> Variant:
+    """A session's messages to the server, and its answers, without the client."""
+    codec = (jepa_pb2.ScoreStreamRequest.SerializeToString, jepa_pb2.ScoreStreamResponse.FromString)
+    method = channel.stream_stream(f"/{SESSIONS}/ScoreStream", *codec)
+    opened: list[Any] = []
+
+    async def exchange() -> None:
+        request = jepa_pb2.ScoreStreamRequest()
+        tensors.encode(payload.candidates, request.action_candidates)
+        if not opened:
+            opened.append(method())
+            _fill_scene(payload, request)
+        await opened[0].write(request)
+        np.array((await opened[0].read()).score.scores, np.float32)
+
+    return awaiting(loop, exchange)
+
+
 def _request(payload: Payload) -> jepa_pb2.ScoreRequest:
     request = jepa_pb2.ScoreRequest()
     tensors.encode(payload.candidates, request.action_candidates)
     if payload.has_scene:
-        tensors.encode(payload.frame, request.context.observation.visual)
-        tensors.encode(payload.frame, request.context.goal.visual)
+        _fill_scene(payload, request)
     return request
+
+
+def _fill_scene(payload: Payload, request: Any) -> None:
+    tensors.encode(payload.frame, request.context.observation.visual)
+    tensors.encode(payload.frame, request.context.goal.visual)
 
 
 def _blocking(stack: contextlib.ExitStack, client: Client, payload: Payload) -> dict[str, Variant]:
     scene: dict[str, Any] = {"observation": payload.frame, "goal": payload.frame}
     candidates = payload.candidates
     context = client.create_context(**scene)
-    session = stack.enter_context(client.session(**scene))
 
     def plan(iterations: int) -> list[float]:
         progress = client.plan(context=context, samples=_SAMPLES, horizon=_HORIZON, iterations=iterations)
@@ -168,9 +195,14 @@ def _blocking(stack: contextlib.ExitStack, client: Client, payload: Payload) -> 
     return {
         "unary": calling(lambda: client.score(**scene, action_candidates=candidates)),
         "context": calling(lambda: client.score(context=context, action_candidates=candidates)),
-        STREAM: calling(lambda: session.score(candidates)),
+        STREAM: _stream(stack, client, payload),
         "Plan, an iteration": plan,
     }
+
+
+def _stream(stack: contextlib.ExitStack, client: Client, payload: Payload) -> Variant:
+    session = stack.enter_context(client.session(observation=payload.frame, goal=payload.frame))
+    return calling(lambda: session.score(payload.candidates))
 
 
 def _async_stream(loop: asyncio.AbstractEventLoop, client: AsyncClient, payload: Payload) -> Variant:
