@@ -138,15 +138,20 @@ def test_a_published_precision_travels():
 @pytest.mark.filterwarnings("ignore:Skipping serialization:UserWarning")  # torch 2.6's own
 @pytest.mark.filterwarnings("ignore:Guards may run slower on Python 3.13.0:RuntimeWarning")  # torch's own
 @pytest.mark.timeout(300)  # a compiler on a busy machine
-def test_a_warm_compiled_model_compiles_no_more(monkeypatch):
+def test_warm_compiled_models_compile_no_more(monkeypatch):
+    from torch._dynamo import config  # slow
+
     # Traced and guarded as ever, but run by torch: C++ for every block would take minutes.
     monkeypatch.setattr(nn.Module, "compile", partialmethod(nn.Module.compile, backend="eager"))
-    model = tiny(compile="true")
-    assert model.spec.compiled
-    warm_up(model)
+    with config.patch(fail_on_recompile_limit_hit=True):
+        models = {precision: tiny(precision=precision, compile="true") for precision in ("float32", *HALVES)}
+        for model in models.values():
+            torch.compiler.set_stance("default")  # as a model is loaded, which the one before has ended
+            warm_up(model)
     try:
         with torch.compiler.set_stance("fail_on_recompile"):
-            compiled = scores(model)
+            compiled = {precision: scores(model) for precision, model in models.items()}
     finally:
         torch.compiler.set_stance("default")
-    torch.testing.assert_close(compiled, scores(tiny()), rtol=0, atol=1e-4)
+    assert all(model.spec.compiled for model in models.values())
+    torch.testing.assert_close(compiled["float32"], scores(tiny()), rtol=0, atol=1e-4)

@@ -23,6 +23,9 @@ _log = logging.getLogger(__name__)
 
 OPTIONS = ("precision", "compile")
 
+_VARIANTS = 256
+"""Compiled forms of a block that torch keeps: all models share its code, and beyond torch's 8 it runs uncompiled."""
+
 _PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -74,6 +77,9 @@ class Execution:
         need no other code.
         """
         if self.compiled:
+            from torch._dynamo import config  # slow
+
+            config.recompile_limit = _VARIANTS
             for module in modules:
                 module.compile(dynamic=True)
 
