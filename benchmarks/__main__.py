@@ -17,7 +17,7 @@ from benchmarks.report import Table, text
 from worldforge_jepa_client.tools.exit_code import exit_code
 
 CALLS = ("wire", "shared_memory", "observed", "concurrency", "responsiveness", "proxies")
-MODELS = ("planning", "memory", "startup", "precision", "peak")
+MODELS = ("planning", "memory", "startup", "precision", "ranking", "peak")
 PLACES = (
     {name: f"calls.{name}" for name in CALLS} | {name: f"models.{name}" for name in MODELS} | {"threads": "threads"}
 )

@@ -19,13 +19,27 @@ from worldforge_jepa_server.models.catalog import CATALOG
 from worldforge_jepa_server.models.contract import Observation
 from worldforge_jepa_server.models.native.jepa import Jepa
 from worldforge_jepa_server.models.native.model import NativeModel
+from worldforge_jepa_server.models.native.transformer import block_causal_attention
 from worldforge_jepa_server.models.native.weights.architectures import model_config
 
 ROWS = 4096
 """Rows of a matrix product of `Products`: the tokens of 16 candidates' frames."""
 
 
-def score_flops(name: str, samples: int, horizon: int) -> int:
+@dataclass(frozen=True)
+class Operations:
+    """The floating point operations of a score: those of its attention, and those of its other matrix products."""
+
+    products: int
+    attention: int
+
+    @property
+    def all(self) -> int:
+        """Both."""
+        return self.products + self.attention
+
+
+def score_operations(name: str, samples: int, horizon: int) -> Operations:
     """Return the operations that a score of S candidates from one frame takes, its encoding not counted."""
     model = _meta_model(name)
     size = model.spec.image_size
@@ -36,13 +50,48 @@ def score_flops(name: str, samples: int, horizon: int) -> int:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         for _ in model.module.unroll(start, actions, None):
             pass
-    return int(counter.get_total_flops())
+    aten = torch.ops.aten
+    counted = counter.get_flop_counts()["Global"]
+    products = sum(counted.get(operator, 0) for operator in (aten.addmm, aten.mm))
+    return Operations(products, counter.get_total_flops() - products)
 
 
 def _meta_model(name: str) -> NativeModel:
     with torch.device("meta"):
         module = Jepa(model_config(CATALOG[name]))
     return NativeModel(module, name=name, source="", digest="", device="meta", limits=Limits(1, 1, 1))
+
+
+@dataclass(frozen=True)
+class Attention:
+    """One layer's attention, as a predictor calls it: B candidates, the newest frame to it and the one before."""
+
+    tokens: int
+    width: int
+    heads: int
+    batch: int = 8
+
+    @classmethod
+    def of(cls, name: str) -> Attention:
+        """Return that of a published model."""
+        config = _meta_model(name).module.config.predictor
+        return cls(config.grid**2, config.width, config.heads)
+
+    @property
+    def flops(self) -> int:
+        """The operations of one run."""
+        return 2 * 2 * self.batch * self.tokens * 2 * self.tokens * self.width
+
+    def on(self, device: str, dtype: torch.dtype) -> Callable[[], Tensor]:
+        """Return a function that runs it."""
+        frames = torch.randn(3, self.batch, 2, self.tokens, self.width, device=device, dtype=dtype)
+        queries, keys, values = frames
+
+        def run() -> Tensor:
+            with torch.inference_mode():
+                return block_causal_attention(queries[:, 1:], keys, values, self.heads)
+
+        return run
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.models.flops import Products, score_flops
+from benchmarks.models.flops import Products, score_operations
 from worldforge_jepa_client.contract.spec import Limits
 from worldforge_jepa_client.tools.exit_code import exit_code
 from worldforge_jepa_server.device.scoring import distance
@@ -72,7 +72,7 @@ def _heading(status: int) -> str:
 
 
 def _rows(name: str) -> Iterator[tuple[str, ...]]:
-    operations = score_flops(name, SAMPLES, HORIZON)
+    operations = score_operations(name, SAMPLES, HORIZON).all
     products, overhead = Products.of(name), _overhead(name)
     for execution in EXECUTIONS:
         model = _model(name, execution)
