@@ -6,17 +6,15 @@ is torch's attention, which bounds the share: as if all products ran at the peak
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import torch
 from matplotlib.axes import Axes
 
 from benchmarks.harness import Seconds, calling, interleave, median
 from benchmarks.models.flops import Attention, Products, score_operations
-from benchmarks.models.precision import PUSHT, Setting, scoring, synthetic
+from benchmarks.models.precision import PUSHT, Setting, cpu_name, scoring, synthetic
 from benchmarks.report import Cell, Table, Target
 from worldforge_jepa_server.app.system import tune_malloc
 from worldforge_jepa_server.device.clock import use_threads
@@ -75,14 +73,9 @@ def _table(taken: dict[str, Seconds], setting: Setting) -> Table:
         "peak",
         f"{PUSHT} with random weights: {setting.samples} candidates, horizon {setting.horizon}, {setting.threads} "
         f"threads, {operations.all / 1e9:.0f} GFLOP, {operations.attention / operations.all:.0%} of them attention, on "
-        f"{_cpu()}",
+        f"{cpu_name()}",
         ("", "median s", "GFLOP/s", "peak GFLOP/s", "attention GFLOP/s", "share of peak", "at most"),
         rows,
         draw,
         [Target(f"share of peak, {name}", share, _BOUNDS[name], at_least=True) for name, share in shares.items()],
     )
-
-
-def _cpu() -> str:
-    found: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    return f"{found.get('cpu_name') or platform.processor()} ({torch.backends.cpu.get_cpu_capability()})"

@@ -15,8 +15,10 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import platform
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -31,6 +33,7 @@ from benchmarks.models import reference
 from benchmarks.models.limits import random_model
 from benchmarks.report import Cell, Table, Target, text
 from worldforge_jepa_client.contract.spec import DYNAMIC
+from worldforge_jepa_server.app.system import tune_malloc
 from worldforge_jepa_server.config import ModelSource
 from worldforge_jepa_server.device.clock import use_threads
 from worldforge_jepa_server.device.scoring import distance
@@ -79,6 +82,7 @@ def measure(effort: float) -> Table:
 
 def _measured(setting: Setting, precisions: Sequence[str], seconds: float) -> Table:
     use_threads(setting.threads)
+    tune_malloc()  # as a server does
     variants = _variants(setting, precisions)
     scores: dict[str, list[Scores]] = {name: [] for name in variants}
     kept = {name: keeping(scores[name], variant) for name, variant in variants.items()}
@@ -174,6 +178,12 @@ def _inputs(model: WorldModel, setting: Setting) -> tuple[Latents, Latents, Tens
     return now, goal, actions.to(spec.device)
 
 
+def cpu_name() -> str:
+    """Return the name of the CPU, and the instructions that torch uses of it."""
+    found: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return f"{found.get('cpu_name') or platform.processor()} ({torch.backends.cpu.get_cpu_capability()})"
+
+
 def _table(seconds: dict[str, Seconds], scores: dict[str, Scores], setting: Setting) -> Table:
     exact, base = scores["float32"], seconds["float32"]
     name = setting.model.name if setting.model else f"{PUSHT} with random weights"
@@ -189,8 +199,8 @@ def _table(seconds: dict[str, Seconds], scores: dict[str, Scores], setting: Sett
 
     return Table(
         "precision",
-        f"{name}: {setting.samples} candidates, horizon {setting.horizon}, {setting.threads} threads; scores "
-        f"{exact.mean():.4g} +- {exact.std():.2g}",
+        f"{name}: {setting.samples} candidates, horizon {setting.horizon}, {setting.threads} threads, on "
+        f"{cpu_name() if setting.device == 'cpu' else setting.device}; scores {exact.mean():.4g} +- {exact.std():.2g}",
         ("", "median s", "x float32", "largest difference", "Spearman", "same best"),
         rows,
         draw,

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 
-from benchmarks.models.precision import PRECISIONS, PUSHT, Scores, Setting, scoring, synthetic
+from benchmarks.models.precision import PRECISIONS, PUSHT, Scores, Setting, cpu_name, scoring, synthetic
 from benchmarks.report import Cell, Table, Target
 from worldforge_jepa_client.tools.progress import Progress
 from worldforge_jepa_server.device.clock import use_threads
@@ -59,7 +59,7 @@ def _table(scores: dict[tuple[str, str], Scores], setting: Setting) -> Table:
 
     return Table(
         "ranking",
-        f"{PUSHT} with random weights: {setting.samples} candidates, horizon {setting.horizon}",
+        f"{PUSHT} with random weights: {setting.samples} candidates, horizon {setting.horizon}, on {cpu_name()}",
         ("", "standard deviation of scores", "largest difference", "Spearman", "same best"),
         rows,
         draw,
