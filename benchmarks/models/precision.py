@@ -47,9 +47,6 @@ SECONDS = 40
 PRECISIONS = ("float32", "bfloat16", "float16")
 PUSHT = "jepa_wm_pusht"
 
-_CHUNK = 8
-"""Candidates unrolled at a time."""
-
 EQUATIONS, UPSTREAM_CODE = "equations", "upstream's code"
 
 Scores = npt.NDArray[np.float32]
@@ -57,7 +54,7 @@ Scores = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Setting:
-    """The model to score with, and its device; the synthetic model by default."""
+    """The model to score with, and its device; the synthetic model by default. `chunk` candidates go at a time."""
 
     model: ModelSource | None = None
     device: str = "cpu"
@@ -67,6 +64,7 @@ class Setting:
     threads: int = 2
     spread: float | None = None
     emulate: bool = False
+    chunk: int = 8
 
 
 def main() -> None:
@@ -131,7 +129,7 @@ def scoring(model: WorldModel, setting: Setting) -> Callable[[], Scores]:
     def score() -> Scores:
         chunks = []
         with _wide_products() if setting.emulate else contextlib.nullcontext():
-            for chunk in actions.split(_CHUNK, dim=1):
+            for chunk in actions.split(setting.chunk, dim=1):
                 *_, last = model.unroll(now, chunk, None)
                 chunks.append(_distance(model, last, goal))
         return np.concatenate(chunks)
