@@ -101,10 +101,11 @@ def block_causal_attention(queries: Tensor, keys: Tensor, values: Tensor, heads:
     frames = [
         F.scaled_dot_product_attention(
             q[:, :, i * tokens : (i + 1) * tokens], *(x[:, :, : (hidden + i + 1) * tokens] for x in (k, v))
-        )
+        ).transpose(1, 2)
         for i in range(queries.shape[1])
     ]
-    return torch.stack([frame.transpose(1, 2).flatten(2) for frame in frames], dim=1)
+    attended = frames[0].unsqueeze(1) if len(frames) == 1 else torch.stack(frames, dim=1)  # which copies
+    return attended.flatten(3)
 
 
 def extend(past: LayerKV | None, keys: Tensor, values: Tensor) -> LayerKV:
