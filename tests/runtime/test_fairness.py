@@ -15,9 +15,9 @@ from worldforge_jepa_client.planning import PlannerOptions
 from worldforge_jepa_client.v1 import jepa_pb2_grpc
 from worldforge_jepa_client.wire.metadata import SESSION_METADATA
 
-HORIZON = 2
+HORIZON, MANY, FEW = 2, 300, 7
 WINDOW = 16 * 2**20  # bytes that a client of gRPC takes on a fast connection before its caller reads
-PLAN = PlanCall(a_scene(), planner=PlannerOptions(horizon=HORIZON, samples=300, iterations=1000, elites=4))
+PLAN = PlanCall(a_scene(), planner=PlannerOptions(horizon=HORIZON, samples=MANY, iterations=1000, elites=4))
 
 
 def open_plans(raw_stub, count):
@@ -29,7 +29,7 @@ def open_unread_streams(raw_stub, count):
     return [asyncio.create_task(send_without_reading(raw_stub)) for _ in range(count)]
 
 
-async def send_without_reading(raw_stub, samples=300, horizon=HORIZON):
+async def send_without_reading(raw_stub, samples=MANY, horizon=HORIZON):
     stream = Stream(raw_stub)
     with contextlib.suppress(grpc.RpcError, asyncio.InvalidStateError):
         await stream.send(a_scene(), seed=0, samples=samples, horizon=horizon)
@@ -45,27 +45,25 @@ async def other(server):
         yield jepa_pb2_grpc.WorldModelServiceStub(channel)
 
 
-async def steps_until_scored(server, stub, metadata=()):
-    """Return how many steps the model unrolls until another client's small call is answered, the call's own included."""
-    stop = Stop(server.model)
+async def batches_until_scored(server, stub, metadata=()):
+    """Return how many batches run from now on until another client's small call is scored, its own included."""
+    stop, sizes = Stop(server.model), []
     await stop.reached()
     before = server.engine.pending
-    request = wire.score_request(ScoreCall(a_scene(), candidates(horizon=HORIZON), options=RAW))
+    request = wire.score_request(ScoreCall(a_scene(), candidates(samples=FEW, horizon=HORIZON), options=RAW))
     answer = asyncio.ensure_future(stub.Score(request, metadata=metadata, timeout=DEADLINE))
     await waiting(server, before + 1)
-    began = server.model.steps
+    server.engine.on_batch = lambda batch: sizes.append(batch[1])
     stop.go_on()
     await answer
-    return server.model.steps - began
+    return 1 + next(number for number, size in enumerate(sizes) if size % MANY == FEW)
 
 
 @pytest.mark.parametrize(("opened", "count"), [(open_plans, 20), (open_unread_streams, 50)])
 async def test_the_streams_of_a_client_delay_another_by_one_batch(server, raw_stub, other, opened, count):
     streams = opened(raw_stub, count)
     await waiting(server, count)
-    assert (
-        await steps_until_scored(server, other) <= 3 * HORIZON
-    )  # the batch that ran, the call's, one that began since
+    assert await batches_until_scored(server, other) == 2  # the one that ran, and the call's
     for each in streams:
         each.cancel()
 
@@ -74,7 +72,7 @@ async def test_behind_a_proxy_the_session_id_tells_clients_apart(server, raw_stu
     plans = open_plans(raw_stub, 20)
     await waiting(server, 20)
     metadata = [(SESSION_METADATA, "another robot")]
-    assert await steps_until_scored(server, raw_stub.stub, metadata) <= 3 * HORIZON
+    assert await batches_until_scored(server, raw_stub.stub, metadata) == 2
     for each in plans:
         each.cancel()
 
