@@ -143,7 +143,7 @@ def test_warm_compiled_models_compile_no_more(monkeypatch):
 
     # Traced and guarded as ever, but run by torch: C++ for every block would take minutes.
     monkeypatch.setattr(nn.Module, "compile", partialmethod(nn.Module.compile, backend="eager"))
-    with config.patch(fail_on_recompile_limit_hit=True):
+    with config.patch(fail_on_cache_limit_hit=True):
         models = {precision: tiny(precision=precision, compile="true") for precision in ("float32", *HALVES)}
         for model in models.values():
             torch.compiler.set_stance("default")  # as a model is loaded, which the one before has ended

@@ -79,7 +79,7 @@ class Execution:
         if self.compiled:
             from torch._dynamo import config  # slow
 
-            config.recompile_limit = _VARIANTS
+            config.cache_size_limit = _VARIANTS  # of later versions an alias
             for module in modules:
                 module.compile(dynamic=True)
 
