@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.trivial import SPEC
-from worldforge_jepa_client.v1 import jepa_pb2
+from worldforge_jepa_client.v1 import jepa_pb2, jepa_pb2_grpc
 from worldforge_jepa_client.wire import tensors
 from worldforge_jepa_client.wire.models import model_message
 
@@ -31,7 +31,6 @@ SHAPE = (1, 300, 6, 10)
 """Of the candidates, with which every payload begins."""
 
 SERVICE = "Floor"
-SESSIONS = "worldforge.jepa.v1.WorldModelService"
 LENGTH = struct.Struct("<I")
 
 
@@ -74,8 +73,8 @@ async def _serve_grpc() -> None:
         "Bidi": grpc.stream_stream_rpc_method_handler(_bidi, *codec),
         "Threaded": grpc.stream_stream_rpc_method_handler(_Threaded().bidi, *codec),
     }
-    for name, methods in ((SERVICE, handlers), (SESSIONS, _session_handlers())):
-        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, methods),))
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+    jepa_pb2_grpc.add_WorldModelServiceServicer_to_server(_Sessions(), server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     print(f"serving on 127.0.0.1:{port}", flush=True)
@@ -92,24 +91,19 @@ async def _bidi(requests: AsyncIterator[jepa_pb2.ScoreRequest], _: Any) -> Async
         yield await _unary(request, None)
 
 
-def _session_handlers() -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
-    return {
-        "GetModel": grpc.unary_unary_rpc_method_handler(
-            _get_model, jepa_pb2.GetModelRequest.FromString, jepa_pb2.GetModelResponse.SerializeToString
-        ),
-        "ScoreStream": grpc.stream_stream_rpc_method_handler(
-            _score_stream, jepa_pb2.ScoreStreamRequest.FromString, jepa_pb2.ScoreStreamResponse.SerializeToString
-        ),
-    }
+class _Sessions(jepa_pb2_grpc.WorldModelServiceServicer):
+    """What a session of the client calls."""
 
+    async def GetModel(  # noqa: N802 - the proto's name
+        self, _: jepa_pb2.GetModelRequest, __: Any
+    ) -> jepa_pb2.GetModelResponse:
+        return jepa_pb2.GetModelResponse(model=model_message(SPEC))
 
-async def _get_model(_: jepa_pb2.GetModelRequest, __: Any) -> jepa_pb2.GetModelResponse:
-    return jepa_pb2.GetModelResponse(model=model_message(SPEC))
-
-
-async def _score_stream(requests: AsyncIterator[Any], _: Any) -> AsyncIterator[jepa_pb2.ScoreStreamResponse]:
-    async for request in requests:
-        yield jepa_pb2.ScoreStreamResponse(score=await _unary(request, None))
+    async def ScoreStream(  # noqa: N802 - the proto's name
+        self, requests: AsyncIterator[Any], _: Any
+    ) -> AsyncIterator[jepa_pb2.ScoreStreamResponse]:
+        async for request in requests:
+            yield jepa_pb2.ScoreStreamResponse(score=await _unary(request, None))
 
 
 class _Threaded:

@@ -21,12 +21,12 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 
-from benchmarks.calls.baselines import LENGTH, SERVICE, SESSIONS, SHAPE, receive
+from benchmarks.calls.baselines import LENGTH, SERVICE, SHAPE, receive
 from benchmarks.harness import Seconds, Variant, awaiting, calling, interleave, median
 from benchmarks.report import Table, Target, grouped_bars, p50_p99
 from benchmarks.servers import serving, started
 from worldforge_jepa_client import AsyncClient, Client
-from worldforge_jepa_client.v1 import jepa_pb2
+from worldforge_jepa_client.v1 import jepa_pb2, jepa_pb2_grpc
 from worldforge_jepa_client.wire import tensors
 
 SECONDS, CALLS = 45, 20
@@ -152,15 +152,14 @@ def _plain(loop: asyncio.AbstractEventLoop, channel: grpc.aio.Channel, payload: 
 
 def _plain_to_ours(loop: asyncio.AbstractEventLoop, channel: grpc.aio.Channel, payload: Payload) -> Variant:
     """A session's messages to the server, and its answers, without the client."""
-    codec = (jepa_pb2.ScoreStreamRequest.SerializeToString, jepa_pb2.ScoreStreamResponse.FromString)
-    method = channel.stream_stream(f"/{SESSIONS}/ScoreStream", *codec)
+    stub = jepa_pb2_grpc.WorldModelServiceStub(channel)
     opened: list[Any] = []
 
     async def exchange() -> None:
         request = jepa_pb2.ScoreStreamRequest()
         tensors.encode(payload.candidates, request.action_candidates)
         if not opened:
-            opened.append(method())
+            opened.append(stub.ScoreStream())
             _fill_scene(payload, request)
         await opened[0].write(request)
         np.array((await opened[0].read()).score.scores, np.float32)

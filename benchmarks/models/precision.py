@@ -186,7 +186,12 @@ def _table(seconds: dict[str, Seconds], scores: dict[str, Scores], setting: Sett
     exact, base = scores["float32"], seconds["float32"]
     name = setting.model.name if setting.model else f"{PUSHT} with random weights"
     rows = [
-        (variant, median(taken), median(base / taken), *_compared(variant, scores[variant], exact))
+        (
+            variant,
+            median(taken),
+            median(base / taken),
+            *(("-", "-", "-") if variant == UPSTREAM_CODE else compared(scores[variant], exact)),  # of other weights
+        )
         for variant, taken in seconds.items()
     ]
 
@@ -206,10 +211,8 @@ def _table(seconds: dict[str, Seconds], scores: dict[str, Scores], setting: Sett
     )
 
 
-def _compared(variant: str, scores: Scores, exact: Scores) -> tuple[Cell, Cell, Cell]:
-    """Scores beside float32's; upstream's code has other weights."""
-    if variant == UPSTREAM_CODE:
-        return "-", "-", "-"
+def compared(scores: Scores, exact: Scores) -> tuple[Cell, Cell, Cell]:
+    """Return scores beside float32's: largest difference, rank correlation, and whether the best is the same."""
     same = scores.argmin() == exact.argmin()
     return f"{np.abs(scores - exact).max():.2e}", f"{rank_correlation(scores, exact):.4f}", "yes" if same else "NO"
 

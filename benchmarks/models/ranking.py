@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
 import torch
 from matplotlib.axes import Axes
 
-from benchmarks.models.precision import PRECISIONS, PUSHT, Scores, Setting, cpu_name, scoring, synthetic
+from benchmarks.models.precision import PRECISIONS, PUSHT, Scores, Setting, compared, cpu_name, scoring, synthetic
 from benchmarks.report import Cell, Table, Target
 from worldforge_jepa_client.tools.progress import Progress
 from worldforge_jepa_server.device.clock import use_threads
@@ -45,12 +44,9 @@ def _table(scores: dict[tuple[str, str], Scores], setting: Setting) -> Table:
     for kind in _KINDS:
         exact = scores[kind, "float32"]
         for precision in PRECISIONS[1:]:
-            found = scores[kind, precision]
-            name = f"{precision}, {kind}"
+            name, found = f"{precision}, {kind}", scores[kind, precision]
             correlations[name] = rank_correlation(found, exact)
-            best = "yes" if found.argmin() == exact.argmin() else "NO"
-            largest = f"{np.abs(found - exact).max():.2e}"
-            rows.append((name, f"{exact.std():.2e}", largest, f"{correlations[name]:.4f}", best))
+            rows.append((name, f"{exact.std():.2e}", *compared(found, exact)))
 
     def draw(axes: Axes) -> None:
         axes.barh(list(correlations), list(correlations.values()))
